@@ -1,0 +1,1 @@
+"""Wake-up calls between the parts of one server, across its processes."""

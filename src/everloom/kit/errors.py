@@ -1,0 +1,79 @@
+"""The platform's errors: raised anywhere, rendered in one place (``api/http.py``).
+
+Shape and texts: spec/semantics.md section 8.
+"""
+
+from typing import Any
+
+
+class ApiError(Exception):
+    """An answer of the platform's error envelope.
+
+    ``status`` is the HTTP status; ``type``, ``param`` and ``code`` are the envelope's fields.
+    ``headers`` go out with the answer (``retry-after``, for one).
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        type: str = "invalid_request_error",
+        param: str | None = None,
+        code: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.type = type
+        self.param = param
+        self.code = code
+        self.headers = headers or {}
+
+    def envelope(self) -> dict[str, Any]:
+        """The body of the answer: all four keys, always."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+class BadRequest(ApiError):
+    """400: the request itself is at fault."""
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(400, message, param=param, code=code)
+
+
+class NotFound(ApiError):
+    """404: no such object in this project (another project's objects do not exist for the caller)."""
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(404, message, param=param, code=code)
+
+
+class Unauthorized(ApiError):
+    """401: no key, a wrong key, or a key that does not fit the organization or project asked for."""
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(401, message, code=code, headers={"www-authenticate": "Bearer"})
+
+
+class Forbidden(ApiError):
+    """403: a key that is real and may not do this."""
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(403, message, code=code)
+
+
+class ModelFailure(ApiError):
+    """A model or its server failed; the caller did nothing wrong."""
+
+    def __init__(self, message: str, *, status: int = 502, code: str | None = None) -> None:
+        super().__init__(status, message, type="server_error", code=code)
+
+
+class RateLimited(ApiError):
+    """429, ours or an upstream's; ``retry_after`` in seconds."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None, type: str = "requests") -> None:
+        headers = {} if retry_after is None else {"retry-after": f"{retry_after:.0f}"}
+        super().__init__(429, message, type=type, code="rate_limit_exceeded", headers=headers)

@@ -1,0 +1,1 @@
+"""Whoever answers for a model: the local engine, or an OpenAI-compatible server."""

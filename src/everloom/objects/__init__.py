@@ -1,0 +1,1 @@
+"""The nouns: what the client receives is what the work changes is what the table keeps."""

@@ -1,0 +1,122 @@
+"""Runs (RunObject), the table of their states, and what is kept about them but never shown."""
+
+from typing import Literal
+
+from msgspec import Struct, field
+
+from everloom.objects.base import Metadata, Object
+from everloom.objects.tools import ResponseFormat, Tool, ToolChoice, ToolResources, TruncationStrategy, Usage
+
+RunStatus = Literal[
+    "queued",
+    "in_progress",
+    "requires_action",
+    "cancelling",
+    "cancelled",
+    "failed",
+    "completed",
+    "incomplete",
+    "expired",
+]
+
+NEXT: dict[RunStatus, frozenset[RunStatus]] = {
+    "queued": frozenset({"in_progress", "cancelling", "cancelled", "failed", "expired"}),
+    "in_progress": frozenset(
+        {"requires_action", "cancelling", "cancelled", "failed", "completed", "incomplete", "expired"}
+    ),
+    "requires_action": frozenset({"queued", "cancelling", "cancelled", "failed", "expired"}),
+    "cancelling": frozenset({"cancelled", "failed", "expired", "completed", "incomplete"}),
+    "cancelled": frozenset(),
+    "failed": frozenset(),
+    "completed": frozenset(),
+    "incomplete": frozenset(),
+    "expired": frozenset(),
+}
+"""Where a run may go from each state (semantics section 6); the states with nothing behind them are terminal."""
+
+TERMINAL = frozenset(status for status, after in NEXT.items() if not after)
+
+
+class FunctionCall(Struct, kw_only=True):
+    name: str
+    arguments: str
+
+
+class RequiredCall(Struct, kw_only=True, tag="function"):
+    """A function call the caller has to answer (RunToolCallObject)."""
+
+    id: str
+    function: FunctionCall
+
+
+class RequiredCalls(Struct, kw_only=True):
+    tool_calls: list[RequiredCall]
+
+
+class RequiredAction(Struct, kw_only=True):
+    type: Literal["submit_tool_outputs"] = "submit_tool_outputs"
+    submit_tool_outputs: RequiredCalls
+
+
+class RunError(Struct, kw_only=True):
+    code: Literal["server_error", "rate_limit_exceeded", "invalid_prompt"]
+    message: str
+
+
+class IncompleteRun(Struct, kw_only=True):
+    reason: Literal["max_completion_tokens", "max_prompt_tokens"]
+
+
+class Run(Object, kw_only=True):
+    object: Literal["thread.run"] = "thread.run"
+    assistant_id: str
+    thread_id: str
+    status: RunStatus = "queued"
+    started_at: int | None = None
+    expires_at: int | None = None
+    cancelled_at: int | None = None
+    failed_at: int | None = None
+    completed_at: int | None = None
+    required_action: RequiredAction | None = None
+    last_error: RunError | None = None
+    model: str
+    instructions: str | None = None
+    tools: list[Tool] = []
+    tool_resources: ToolResources = field(default_factory=ToolResources)
+    metadata: Metadata = {}
+    temperature: float | None = 1.0
+    top_p: float | None = 1.0
+    max_completion_tokens: int | None = None
+    max_prompt_tokens: int | None = None
+    truncation_strategy: TruncationStrategy = field(default_factory=TruncationStrategy)
+    incomplete_details: IncompleteRun | None = None
+    usage: Usage | None = None
+    response_format: ResponseFormat = "auto"
+    tool_choice: ToolChoice = "auto"
+    parallel_tool_calls: bool = True
+
+    @property
+    def active(self) -> bool:
+        """Whether the run still locks its thread."""
+        return self.status not in TERMINAL
+
+
+class RunLease(Object, kw_only=True):
+    """Who executes a run: its id is the run's; ``holder`` is a random word of the executor that came last.
+
+    Every write of an executor asks for its own word here, so one that was thought dead and woke up
+    writes nothing more.
+    """
+
+    holder: str
+
+
+class Generation(Object, kw_only=True):
+    """One finished call of a model in a run: what it cost, and which step it filled last."""
+
+    run_id: str
+    step_id: str
+    model: str
+    usage: Usage
+    finish_reason: str
+    dropped_messages: int = 0

@@ -1,0 +1,116 @@
+"""Tools an assistant may hold, and how a model's answer is to be shaped (CreateAssistantRequest.tools)."""
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from everloom.objects.base import JsonObject
+
+
+class FunctionDefinition(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A function the model may ask the caller to run; ``parameters`` is a JSON schema."""
+
+    name: Annotated[str, Meta(pattern="^[a-zA-Z0-9_-]{1,64}$")]
+    description: str | None = None
+    parameters: JsonObject | UnsetType = UNSET
+    strict: bool | None | UnsetType = UNSET
+
+
+class FunctionTool(Struct, kw_only=True, tag="function", forbid_unknown_fields=True):
+    function: FunctionDefinition
+
+
+class CodeInterpreterTool(Struct, kw_only=True, tag="code_interpreter", forbid_unknown_fields=True):
+    pass
+
+
+class RankingOptions(Struct, kw_only=True, forbid_unknown_fields=True):
+    score_threshold: Annotated[float, Meta(ge=0, le=1)]
+    ranker: Literal["auto", "default_2024_08_21"] = "auto"
+
+
+class FileSearchOptions(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    max_num_results: Annotated[int, Meta(ge=1, le=50)] | UnsetType = UNSET
+    ranking_options: RankingOptions | UnsetType = UNSET
+
+
+class FileSearchTool(Struct, kw_only=True, omit_defaults=True, tag="file_search", forbid_unknown_fields=True):
+    file_search: FileSearchOptions | UnsetType = UNSET
+
+
+Tool = CodeInterpreterTool | FileSearchTool | FunctionTool
+
+
+class CodeInterpreterResources(Struct, kw_only=True, forbid_unknown_fields=True):
+    file_ids: Annotated[list[str], Meta(max_length=20)] = []
+
+
+class FileSearchResources(Struct, kw_only=True, forbid_unknown_fields=True):
+    vector_store_ids: Annotated[list[str], Meta(max_length=1)] = []
+
+
+class ToolResources(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What the tools may reach: files for the code interpreter, vector stores for file search."""
+
+    code_interpreter: CodeInterpreterResources | UnsetType = UNSET
+    file_search: FileSearchResources | UnsetType = UNSET
+
+
+class ResponseFormatText(Struct, kw_only=True, tag="text", forbid_unknown_fields=True):
+    pass
+
+
+class ResponseFormatJsonObject(Struct, kw_only=True, tag="json_object", forbid_unknown_fields=True):
+    pass
+
+
+class JsonSchemaFormat(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    name: Annotated[str, Meta(pattern="^[a-zA-Z0-9_-]{1,64}$")]
+    description: str | UnsetType = UNSET
+    schema: JsonObject | UnsetType = UNSET
+    strict: bool | None | UnsetType = UNSET
+
+
+class ResponseFormatJsonSchema(Struct, kw_only=True, tag="json_schema", forbid_unknown_fields=True):
+    json_schema: JsonSchemaFormat
+
+
+ResponseFormat = Literal["auto"] | ResponseFormatText | ResponseFormatJsonObject | ResponseFormatJsonSchema
+
+
+class FunctionName(Struct, kw_only=True, forbid_unknown_fields=True):
+    name: str
+
+
+class NamedToolChoice(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Force one tool; ``function`` names which when ``type`` is ``function``."""
+
+    type: Literal["function", "code_interpreter", "file_search"]
+    function: FunctionName | UnsetType = UNSET
+
+
+ToolChoice = Literal["none", "auto", "required"] | NamedToolChoice
+
+
+class TruncationStrategy(Struct, kw_only=True, forbid_unknown_fields=True):
+    """How a thread is cut to fit: ``auto`` drops old messages, ``last_messages`` keeps that many."""
+
+    type: Literal["auto", "last_messages"] = "auto"
+    last_messages: Annotated[int, Meta(ge=1)] | None = None
+
+
+class Usage(Struct, kw_only=True):
+    """Tokens, counted by the model's own tokenizer or reported by its server."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            total_tokens=self.total_tokens + other.total_tokens,
+        )
+
+

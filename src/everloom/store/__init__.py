@@ -1,0 +1,1 @@
+"""Where objects are kept: one port, SQLite and PostgreSQL behind it."""

@@ -1,0 +1,151 @@
+"""The store's port: one project's objects, changed in transactions, and the log of what was told about them.
+
+Adapters: ``sqlite.py`` and ``postgres.py``; contract suite: ``tests/contracts/test_store.py``.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+from msgspec import Struct
+
+from everloom.objects.base import Object, Page, PageQuery
+
+T = TypeVar("T", bound=Object)
+
+SYSTEM = ""
+"""The project of what belongs to no project: projects themselves and the hashes of keys."""
+
+
+class Conflict(Exception):
+    """An ``Add`` of an id that stands already in the project."""
+
+
+class Add(Struct, Generic[T], frozen=True):
+    """Keep a new object. ``tell`` names the events that carry it, in order, into the write's log."""
+
+    object: T
+    tell: tuple[str, ...] = ()
+    rank: int | None = None
+    """Its place in lists; by default the rank inside its id, or a fresh one for an id of another make."""
+
+
+class Change(Generic[T]):
+    """Read an object, edit it, write it back, in one transaction; the row is locked meanwhile.
+
+    ``edit`` changes the object in place; what it raises rolls the whole write back. ``where`` are
+    further columns that must fit (else ``NotFound``). ``edit=None`` locks the row and changes nothing.
+    """
+
+    __slots__ = ("cls", "edit", "id", "tell", "where")
+
+    def __init__(
+        self,
+        cls: type[T],
+        id: str,
+        edit: Callable[[T], None] | None = None,
+        *,
+        tell: Sequence[str] = (),
+        **where: Any,
+    ) -> None:
+        self.cls = cls
+        self.id = id
+        self.edit = edit
+        self.tell = tell
+        self.where = where
+
+
+class Remove(Generic[T]):
+    """Take away one object (by ``id``, ``NotFound`` when it is not there) or all that fit ``where``."""
+
+    __slots__ = ("cls", "id", "where")
+
+    def __init__(self, cls: type[T], id: str | None = None, **where: Any) -> None:
+        self.cls = cls
+        self.id = id
+        self.where = where
+
+
+class Absent(Generic[T]):
+    """Ask that no object fits ``where``; otherwise what ``error`` makes of the first one is raised."""
+
+    __slots__ = ("cls", "error", "where")
+
+    def __init__(self, cls: type[T], error: Callable[[T], Exception], **where: Any) -> None:
+        self.cls = cls
+        self.error = error
+        self.where = where
+
+
+class Tell(Struct, frozen=True):
+    """Append an event that carries no stored object: a delta."""
+
+    name: str
+    data: bytes
+
+
+class Void(Struct, frozen=True):
+    """Blank the events from ``seq`` on: a new executor tells that part again, under higher numbers."""
+
+    seq: int
+
+
+Operation = Add[Any] | Change[Any] | Remove[Any] | Absent[Any] | Tell | Void
+
+
+class Event(Struct, frozen=True):
+    """One line of a log. ``seq`` counts up from 1 within its log and is never given twice."""
+
+    seq: int
+    name: str
+    data: bytes
+
+
+class Store(Protocol):
+    """One project's objects. Columns in ``where`` are those of ``kinds.py``; a list as value means any of them."""
+
+    project: str
+
+    async def get(self, cls: type[T], id: str, **where: Any) -> T:
+        """The object, or ``NotFound`` with the platform's text."""
+        ...
+
+    async def find(
+        self, cls: type[T], page: PageQuery, *, metadata: dict[str, str] | None = None, **where: Any
+    ) -> Page[T]:
+        """A page in the order things were made. ``after`` and ``before`` are ids; objects may come and go meanwhile."""
+        ...
+
+    async def all(self, cls: type[T], **where: Any) -> list[T]:
+        """Every object that fits, oldest first."""
+        ...
+
+    async def write(self, *operations: Operation, log: str | None = None) -> list[Any]:
+        """All of the operations in one transaction, or none.
+
+        Returns one result an operation: the object of an ``Add`` or ``Change``, the number taken
+        away by a ``Remove``, else None. ``log`` names the log that the events go to. Durable when
+        it returns.
+        """
+        ...
+
+    async def events(self, log: str, after: int = 0, limit: int = 1000) -> list[Event]:
+        """The events of a log behind ``after``, in order, void ones left out."""
+        ...
+
+
+class Database(Protocol):
+    """The whole store: opens, hands out one project's view, and looks across projects where upkeep has to."""
+
+    async def open(self) -> None:
+        """Connect, and bring the schema up to date (one process does it, the others wait)."""
+        ...
+
+    async def close(self) -> None: ...
+
+    def store(self, project: str) -> Store:
+        """One project's view; costs nothing."""
+        ...
+
+    async def across(self, cls: type[T], limit: int = 1000, **where: Any) -> list[tuple[str, T]]:
+        """(project, object) of every project, oldest first: for timers and recovery, never for a caller."""
+        ...

@@ -1,0 +1,39 @@
+"""A line per stored noun: its class, the prefix of its ids, its table and the columns it is found by."""
+
+from msgspec import Struct
+
+from everloom.objects.assistants import Assistant
+from everloom.objects.base import Object
+from everloom.objects.files import AssistantFile, File
+from everloom.objects.keys import KeyHash, Project
+from everloom.objects.messages import Message
+from everloom.objects.runs import Generation, Run, RunLease
+from everloom.objects.steps import RunStep
+from everloom.objects.threads import Thread
+
+
+class Kind(Struct, frozen=True):
+    """``index`` names attributes (properties too) that become columns with an index each; ``noun`` is for messages."""
+
+    cls: type[Object]
+    prefix: str
+    table: str
+    noun: str
+    index: tuple[str, ...] = ()
+
+
+_ALL = (
+    Kind(Assistant, "asst_", "assistants", "assistant"),
+    Kind(AssistantFile, "asstfile_", "assistant_files", "assistant file", index=("assistant_id", "file_id")),
+    Kind(Thread, "thread_", "threads", "thread"),
+    Kind(Message, "msg_", "messages", "message", index=("thread_id", "run_id")),
+    Kind(Run, "run_", "runs", "run", index=("thread_id", "active")),
+    Kind(RunStep, "step_", "run_steps", "run step", index=("run_id",)),
+    Kind(RunLease, "run_", "run_leases", "run lease"),
+    Kind(Generation, "gen_", "generations", "generation", index=("run_id",)),
+    Kind(File, "file-", "files", "file", index=("purpose",)),
+    Kind(Project, "proj_", "projects", "project", index=("name",)),
+    Kind(KeyHash, "", "key_hashes", "key", index=("scope", "project_id")),
+)
+
+KINDS: dict[type[Object], Kind] = {kind.cls: kind for kind in _ALL}
