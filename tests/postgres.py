@@ -1,0 +1,155 @@
+"""A PostgreSQL for the tests: one throw-away cluster a process, a new empty database a call.
+
+``EVERLOOM_TEST_POSTGRES`` names an existing server instead. ``python -m tests.postgres install``
+fetches PostgreSQL where it is missing and the machine allows it (root, apt-get).
+"""
+
+import atexit
+import contextlib
+import functools
+import glob
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+_USER = "everloom"
+_UNPRIVILEGED = ("postgres", "nobody")
+
+
+def fresh_database() -> str:
+    """The ``postgresql://…`` URL of a new, empty database; skips the test, with the reason, where none can be had."""
+    name = f"test_{uuid.uuid4().hex[:16]}"
+    server = os.environ.get("EVERLOOM_TEST_POSTGRES")
+    if server:
+        atexit.register(_drop, server, name)
+    else:
+        server = _cluster()
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+
+
+def install() -> None:
+    """Install PostgreSQL with apt-get, unless its programs are here or a server is named already."""
+    if os.environ.get("EVERLOOM_TEST_POSTGRES") or _programs():
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        print("no PostgreSQL here, and only root with apt-get could install one: its tests will be skipped")
+        return
+    # The package would otherwise start a server of its own.
+    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    subprocess.run(["apt-get", "update", "-qq"], env=env, check=False)
+    subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "postgresql"], env=env, check=True)
+
+
+@functools.cache
+def _cluster() -> str:
+    programs = _programs()
+    if not programs:
+        pytest.skip("PostgreSQL's initdb and pg_ctl are not installed (python -m tests.postgres install)")
+    account = _account()
+    if os.geteuid() == 0 and account is None:
+        pytest.skip("PostgreSQL refuses to run as root, and there is no unprivileged account to run it as")
+    home = Path(tempfile.mkdtemp(prefix="everloom-pg-"))
+    home.chmod(0o700)
+    if account:
+        shutil.chown(home, account, _group(account))
+    run = functools.partial(_run, account, home)
+    run(programs / "initdb", "-D", home / "data", "-U", _USER, "-A", "trust", "--locale=C", "-E", "UTF8", "--no-sync")
+    for attempt in range(5):
+        port = _free_port()
+        options = f"-h 127.0.0.1 -p {port} -k {home} -c max_connections=300 -c shared_buffers=32MB"
+        with _retry_unless(attempt == 4):
+            run(programs / "pg_ctl", "-D", home / "data", "-l", home / "log", "-o", options, "-w", "-t", "60", "start")
+            atexit.register(_stop, run, programs, home)
+            return f"postgresql://{_USER}@127.0.0.1:{port}/postgres"
+    raise AssertionError("unreachable: the last attempt raises")
+
+
+@contextlib.contextmanager
+def _retry_unless(last: bool) -> Iterator[None]:
+    """Let a failed start pass, since the free port may have been taken meanwhile; but not the last one."""
+    try:
+        yield
+    except subprocess.CalledProcessError:
+        if last:
+            raise
+
+
+def _stop(run: functools.partial[None], programs: Path, home: Path) -> None:
+    with contextlib.suppress(subprocess.CalledProcessError):
+        run(programs / "pg_ctl", "-D", home / "data", "-m", "immediate", "-w", "stop")
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def _drop(server: str, name: str) -> None:
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _run(account: str | None, home: Path, *command: str | Path) -> None:
+    output = home / "output"
+    # Output goes to a file: the server keeps its standard output open, so a pipe would never end.
+    with output.open("wb") as sink:
+        done = subprocess.run(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            cwd=home,
+            user=account,
+            group=_group(account) if account else None,
+            extra_groups=[] if account else None,
+            env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "HOME": str(home)},
+        )
+    if done.returncode:
+        print(output.read_text(errors="replace"), file=sys.stderr)
+        done.check_returncode()
+
+
+def _account() -> str | None:
+    """The account to drop to: none unless we are root, whom PostgreSQL refuses."""
+    import pwd
+
+    if os.geteuid() != 0:
+        return None
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    return next((name for name in _UNPRIVILEGED if name in known), None)
+
+
+def _group(account: str) -> int:
+    """The id of the account's own group."""
+    import pwd
+
+    return pwd.getpwnam(account).pw_gid
+
+
+def _programs() -> Path | None:
+    """The folder of initdb and pg_ctl: on the path, or where Debian keeps each version, newest first."""
+    folders = [Path(found).resolve().parent for found in [shutil.which("initdb")] if found]
+    debian = glob.glob("/usr/lib/postgresql/*/bin")
+    folders += [Path(path) for path in sorted(debian, key=lambda path: -int(path.split("/")[4]))]
+    return next((path for path in folders if (path / "initdb").exists() and (path / "pg_ctl").exists()), None)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["install"]:
+        sys.exit("usage: python -m tests.postgres install")
+    install()
