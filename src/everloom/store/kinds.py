@@ -29,7 +29,7 @@ _ALL = (
     Kind(Message, "msg_", "messages", "message", index=("thread_id", "run_id")),
     Kind(Run, "run_", "runs", "run", index=("thread_id", "active")),
     Kind(RunStep, "step_", "run_steps", "run step", index=("run_id",)),
-    Kind(RunLease, "run_", "run_leases", "run lease"),
+    Kind(RunLease, "run_", "run_leases", "run lease", index=("holder",)),
     Kind(Generation, "gen_", "generations", "generation", index=("run_id",)),
     Kind(File, "file-", "files", "file", index=("purpose",)),
     Kind(Project, "proj_", "projects", "project", index=("name",)),

@@ -1,0 +1,99 @@
+"""From a request's headers to the key that opens it (the reference's Authentication page)."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import time
+
+from everloom.kit.errors import ApiError, Forbidden, NotFound, Unauthorized
+from everloom.objects.keys import KeyHash
+from everloom.store.base import SYSTEM, Database
+
+NO_KEY = (
+    "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
+    "(i.e. Authorization: Bearer YOUR_KEY), or as the password field (with blank username) if you're accessing the "
+    "API from your browser and are prompted for a username and password. You can obtain an API key from the operator "
+    "of this server ('everloom keys create')."
+)
+WRONG_SCOPE = (
+    "You have insufficient permissions for this operation. Missing scopes: {scope}. Check that you have the correct "
+    "role in your organization (Reader, Writer, Owner) and project (Member, Owner), and if you're using a restricted "
+    "API key, that it has the necessary scopes."
+)
+
+_REMEMBER_SECONDS = 2.0
+"""How long a key that was good is taken at its word: a deleted key stops working within this time."""
+
+_REMEMBER_KEYS = 10_000
+
+
+class Auth:
+    """Knows the keys of one server. ``organization`` is its id (``org-…``), ``slug`` its name in headers."""
+
+    def __init__(self, database: Database, *, organization: str = "org-everloom", slug: str = "everloom") -> None:
+        self.organization = organization
+        self.slug = slug
+        self._store = database.store(SYSTEM)
+        self._remembered: dict[bytes, tuple[float, KeyHash]] = {}
+
+    async def caller(self, headers: dict[bytes, bytes], access: str) -> KeyHash:
+        """The key of a request, good for ``access`` (``project`` or ``admin``). Errors: 401, 403."""
+        key = await self._key(_secret(headers))
+        organization = headers.get(b"openai-organization")
+        if organization and organization.decode("latin-1") not in (self.organization, self.slug):
+            raise Unauthorized(
+                "OpenAI-Organization header should match organization for API key", code="mismatched_organization"
+            )
+        project = headers.get(b"openai-project")
+        if project and project.decode("latin-1") != key.project_id:
+            raise Unauthorized("OpenAI-Project header should match project for API key", code="mismatched_project")
+        if key.scope != access:
+            scope = "api.management.write" if access == "admin" else "api.model.request"
+            raise Forbidden(WRONG_SCOPE.format(scope=scope))
+        return key
+
+    async def _key(self, secret: bytes) -> KeyHash:
+        digest = hashlib.sha256(secret).digest()
+        now = time.monotonic()
+        remembered = self._remembered.get(digest)
+        if remembered is not None and remembered[0] > now:
+            return remembered[1]
+        try:
+            key = await self._store.get(KeyHash, digest.hex())
+        except NotFound:
+            raise _wrong_key(secret) from None
+        if not hmac.compare_digest(key.id, digest.hex()):
+            raise _wrong_key(secret)
+        if len(self._remembered) >= _REMEMBER_KEYS:
+            self._remembered.clear()
+        self._remembered[digest] = (now + _REMEMBER_SECONDS, key)
+        return key
+
+
+def _secret(headers: dict[bytes, bytes]) -> bytes:
+    scheme, _, value = headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() == b"basic":
+        try:
+            user, _, value = base64.b64decode(value, validate=True).partition(b":")
+        except binascii.Error:
+            raise Unauthorized(NO_KEY) from None
+        if user:
+            raise Unauthorized(NO_KEY)
+    elif scheme.lower() != b"bearer":
+        raise Unauthorized(NO_KEY)
+    value = value.strip()
+    if not value:
+        raise Unauthorized(NO_KEY)
+    return value
+
+
+def _wrong_key(secret: bytes) -> ApiError:
+    shown = secret.decode("latin-1")
+    shown = f"{shown[:8]}***{shown[-4:]}" if len(shown) > 16 else "***"
+    shown = "".join(character if character.isprintable() else "?" for character in shown)
+    return Unauthorized(
+        f"Incorrect API key provided: {shown}. You can find your API key where this server was first started, or make "
+        "one with 'everloom keys create'.",
+        code="invalid_api_key",
+    )

@@ -1,0 +1,1 @@
+"""Verbs that outlive a request or have a second caller."""
