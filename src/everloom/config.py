@@ -1,0 +1,303 @@
+"""The settings: one frozen ``Settings``, read once from flags, environment and ``everloom.toml``.
+
+The only reader of the environment. A flag wins over the environment, the environment over the file,
+the file over the default. Everything wrong is a ``SettingsError`` of one line that names the setting
+and where it came from. Each setting is described in ``docs/settings.md``; a test holds that.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_type_hints
+
+import msgspec
+from msgspec import Struct, field
+
+PREFIX = "EVERLOOM_"
+DEFAULT_FILE = "everloom.toml"
+
+T = TypeVar("T")
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the message is one line, fit to be shown as it is."""
+
+
+class ModelEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One ``[[models]]`` table: who answers for ``id``, which is a name or a pattern as in ``fnmatch``.
+
+    ``local`` reads the GGUF file at ``path``; ``upstream`` asks ``base_url`` for ``model`` (by default the
+    name that was asked for) with the key that the environment holds under ``api_key_env``.
+    """
+
+    id: str
+    backend: Literal["local", "upstream"]
+    path: Path | None = None
+    base_url: str | None = None
+    api_key_env: str | None = None
+    model: str | None = None
+    context_window: int | None = None
+    """Tokens of prompt and answer together, where the backend cannot tell."""
+    api_key: str = ""
+    """What ``api_key_env`` named; read from the environment, refused in the file."""
+
+    def __repr__(self) -> str:
+        return f"ModelEntry({self.id!r}, {self.backend!r})"
+
+
+def _user_data() -> Path:
+    from platformdirs import user_data_path
+
+    return user_data_path("everloom", appauthor=False)
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What an operator decides. Times in seconds, sizes in bytes; texts left empty are not set."""
+
+    data: Path = field(default_factory=_user_data)
+    database: str = ""
+    blobs: str = ""
+    weights: Path = Path()
+    api_key: str = ""
+    admin_key: str = ""
+    upstream: str = ""
+    upstream_key: str = ""
+    upstream_timeout: float = 300.0
+    aliases: tuple[tuple[str, str], ...] = ()
+    models: tuple[ModelEntry, ...] = ()
+    preload: bool = False
+    local_slots: int = 4
+    local_context: int = 2048
+    local_threads: int = 0
+    host: str = "127.0.0.1"
+    port: int = 8080
+    worker: bool = True
+    run_expires: int = 600
+    max_body_bytes: int = 64 * 1024 * 1024
+    max_file_bytes: int = 512 * 1024 * 1024
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["plain", "json"] = "plain"
+
+    def __post_init__(self) -> None:
+        data = self.data.expanduser().absolute()
+        derived = {
+            "data": data,
+            "database": self.database or f"sqlite:///{data / 'everloom.db'}",
+            "blobs": self.blobs or (data / "blobs").as_uri(),
+            "weights": data / "weights" if self.weights == Path() else self.weights.expanduser().absolute(),
+        }
+        for name, value in derived.items():
+            msgspec.structs.force_setattr(self, name, value)
+
+    def __repr__(self) -> str:
+        return f"Settings(data={str(self.data)!r}, port={self.port})"
+
+    @property
+    def sqlite_file(self) -> Path | None:
+        """The database's file, or None on PostgreSQL. As in SQLAlchemy's URLs: four slashes before an absolute path."""
+        if not self.database.startswith("sqlite:"):
+            return None
+        return Path(self.database.removeprefix("sqlite:///")).expanduser().absolute()
+
+    @property
+    def blob_folder(self) -> Path | None:
+        """The folder of the files' bytes, or None on S3."""
+        if not self.blobs.startswith("file:"):
+            return None
+        from urllib.parse import unquote, urlsplit
+
+        return Path(unquote(urlsplit(self.blobs).path))
+
+
+TYPES: dict[str, Any] = get_type_hints(Settings)
+"""Each setting's name and type."""
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    *,
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """The settings of this process.
+
+    ``flags`` are those given on the command line (None means not given). ``file`` must exist when
+    it is named; ``everloom.toml`` in the working directory is read when it is there.
+    """
+    environ = os.environ if environ is None else environ
+    values = _of_file(file, environ)
+    values.update(_of_environment(environ))
+    for name, value in (flags or {}).items():
+        if value is not None:
+            flag = f"--no-{name}" if value is False else f"--{name}"
+            values[name] = _checked(name, value, flag)
+    if values.get("api_key") and values.get("api_key") == values.get("admin_key"):
+        raise SettingsError("api_key and admin_key are the same; a key opens either the API or the organization")
+    return Settings(**values)
+
+
+def _of_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    values = {}
+    for variable, text in environ.items():
+        if not variable.startswith(PREFIX) or not text.strip() or _is_kubernetes(variable, text):
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name == "models":
+            raise SettingsError(f"{variable}: models are named in {DEFAULT_FILE}, as [[models]] tables")
+        if name not in TYPES:
+            raise SettingsError(f"{variable}: no such setting{_hint(name, lambda known: PREFIX + known.upper())}")
+        values[name] = _checked(name, text.strip(), variable)
+    return values
+
+
+def _is_kubernetes(variable: str, text: str) -> bool:
+    """Whether Kubernetes put the variable there because some service is called ``everloom``."""
+    if variable == PREFIX + "PORT":
+        return text.startswith("tcp://")
+    return bool(re.match(r"EVERLOOM_(SERVICE_HOST|SERVICE_PORT|PORT_\d+_)", variable))
+
+
+def _of_file(file: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    path = Path(DEFAULT_FILE) if file is None else file
+    if file is None and not path.is_file():
+        return {}
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not a TOML file: {error}") from error
+    values = {}
+    for name, value in table.items():
+        if name not in TYPES:
+            raise SettingsError(f"{path}: {name}: no such setting{_hint(name, str)}")
+        where = f"{path}: {name}"
+        if name == "models":
+            values[name] = _models(value, where, path.parent, environ)
+        else:
+            values[name] = _checked(name, value, where, path.parent)
+    return values
+
+
+def _hint(name: str, show: Callable[[str], str]) -> str:
+    near = difflib.get_close_matches(name, TYPES, n=1)
+    return f"; did you mean {show(near[0])}?" if near else "; docs/settings.md lists them all"
+
+
+def _checked(name: str, value: Any, where: str, folder: Path = Path()) -> Any:
+    """The value as its setting's type, or a ``SettingsError`` that says ``where`` it stood."""
+    if name == "aliases":
+        return _aliases(value, where)
+    if TYPES[name] is bool and isinstance(value, str):
+        value = {"yes": True, "on": True, "no": False, "off": False}.get(value.lower(), value)
+    if TYPES[name] is Path:
+        return _convert(value, Path, where, folder)
+    converted = _convert(value, TYPES[name], where)
+    problem = _CHECKS[name](converted) if name in _CHECKS else None
+    if problem:
+        raise SettingsError(f"{where}: {problem}")
+    return converted.rstrip("/") if name in ("upstream", "blobs") else converted
+
+
+def _convert(value: Any, type: type[T], where: str, folder: Path = Path()) -> T:
+    def into_path(wanted: Any, given: Any) -> Any:
+        if wanted is not Path or not isinstance(given, str | Path):
+            raise ValueError(f"Expected `str`, got `{given.__class__.__name__}`")
+        return (folder / Path(given).expanduser()).absolute()
+
+    try:
+        # The environment has nothing but strings, so a string may stand for a number or a boolean.
+        return msgspec.convert(value, type, strict=not isinstance(value, str), dec_hook=into_path)
+    except msgspec.ValidationError as error:
+        problem = str(error)
+        raise SettingsError(f"{where}: {problem[:1].lower()}{problem[1:]}") from error
+
+
+def _aliases(value: Any, where: str) -> tuple[tuple[str, str], ...]:
+    """``pattern=model,…`` or a TOML table, in the order given: the first pattern that fits wins."""
+    if isinstance(value, str):
+        pairs = [tuple(part.strip() for part in item.partition("=")[::2]) for item in value.split(",") if item.strip()]
+    elif isinstance(value, dict):
+        pairs = list(value.items())
+    else:
+        raise SettingsError(f"{where}: expected pattern=model,… or a table")
+    for pattern, model in pairs:
+        if not pattern or not isinstance(model, str) or not model:
+            raise SettingsError(f"{where}: {pattern or model!r} is not of the form pattern=model")
+    return tuple((pattern, model) for pattern, model in pairs)
+
+
+def _models(value: Any, where: str, folder: Path, environ: Mapping[str, str]) -> tuple[ModelEntry, ...]:
+    if not isinstance(value, list):
+        raise SettingsError(f"{where}: expected [[models]] tables")
+    entries = []
+    for number, table in enumerate(value, 1):
+        entry = _convert(table, ModelEntry, f"{where}[{number}]", folder)
+        problem = _entry_problem(entry, environ)
+        if problem:
+            raise SettingsError(f"{where}[{number}] ({entry.id}): {problem}")
+        key = environ.get(entry.api_key_env, "") if entry.api_key_env else ""
+        base_url = entry.base_url.rstrip("/") if entry.base_url else None
+        entries.append(msgspec.structs.replace(entry, api_key=key, base_url=base_url))
+    return tuple(entries)
+
+
+def _entry_problem(entry: ModelEntry, environ: Mapping[str, str]) -> str | None:
+    if entry.api_key:
+        return "api_key does not belong in a file; name an environment variable with api_key_env"
+    if entry.backend == "local":
+        if entry.base_url or entry.api_key_env:
+            return 'base_url and api_key_env belong to backend = "upstream"'
+        return None if entry.path else 'backend = "local" needs path, a GGUF file'
+    if entry.path:
+        return 'path belongs to backend = "local"'
+    if not entry.base_url:
+        return 'backend = "upstream" needs base_url'
+    if entry.api_key_env and not environ.get(entry.api_key_env):
+        return f"the environment has no {entry.api_key_env}, which api_key_env names"
+    return _http_problem(entry.base_url)
+
+
+def _http_problem(url: str) -> str | None:
+    return None if re.match(r"https?://[^/\s]+", url) else f"{url!r} is not an http:// or https:// URL"
+
+
+def _database_problem(url: str) -> str | None:
+    if re.match(r"sqlite:///.+|postgres(ql)?://.+", url):
+        return None
+    return "expected sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/NAME"
+
+
+def _blobs_problem(url: str) -> str | None:
+    return None if re.match(r"file:///.+|s3://.+", url) else "expected file:///FOLDER or s3://BUCKET/PREFIX"
+
+
+def _key_problem(key: str) -> str | None:
+    return None if re.fullmatch(r"[!-~]+", key) else "a key is made of visible ASCII characters, without spaces"
+
+
+def _between(least: float, most: float) -> Callable[[float], str | None]:
+    return lambda number: (
+        None if least <= number <= most else f"must lie between {least:g} and {most:g}, not {number:g}"
+    )
+
+
+_CHECKS: dict[str, Callable[[Any], str | None]] = {
+    "database": _database_problem,
+    "blobs": _blobs_problem,
+    "api_key": _key_problem,
+    "admin_key": _key_problem,
+    "upstream": _http_problem,
+    "upstream_key": _key_problem,
+    "upstream_timeout": _between(1, 86_400),
+    "local_slots": _between(1, 64),
+    "local_context": _between(256, 1_048_576),
+    "local_threads": _between(0, 1_024),
+    "port": _between(0, 65_535),
+    "run_expires": _between(1, 31_536_000),
+    "max_body_bytes": _between(1_024, 2**40),
+    "max_file_bytes": _between(1_024, 2**40),
+}
