@@ -1,15 +1,18 @@
 """What all nouns share: identity, pages, deletions and the limits the reference sets."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
-
-Metadata = dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]]
-"""Sixteen pairs of a key to 64 and a value to 512 characters; the count is checked where bodies are bound."""
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 MAX_METADATA_PAIRS = 16
+
+Metadata = Annotated[
+    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
+    Meta(max_length=MAX_METADATA_PAIRS),
+]
+"""Sixteen pairs of a key to 64 and a value to 512 characters."""
 
 JsonObject = dict[str, Any]
 
@@ -24,14 +27,19 @@ class Object(Struct, kw_only=True):
 
 
 T = TypeVar("T", bound=Object)
-U = TypeVar("U")
+
+
+class MetadataChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A request that may change the metadata and nothing else: left out it stays, null clears it."""
+
+    metadata: Metadata | None | UnsetType = UNSET
 
 
 class PageQuery(Struct, frozen=True, kw_only=True):
     """The list parameters of the Assistants family: ``limit`` objects after or before an id."""
 
     limit: Annotated[int, Meta(ge=1, le=100)] = 20
-    order: str = "desc"
+    order: Literal["asc", "desc"] = "desc"
     after: str | None = None
     before: str | None = None
 

@@ -1,10 +1,13 @@
 """Runs (RunObject), the table of their states, and what is kept about them but never shown."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
+from everloom.objects.assistants import Instructions, Temperature, TopP
 from everloom.objects.base import Metadata, Object
+from everloom.objects.messages import NewMessage
+from everloom.objects.threads import NewThread
 from everloom.objects.tools import ResponseFormat, Tool, ToolChoice, ToolResources, TruncationStrategy, Usage
 
 RunStatus = Literal[
@@ -120,3 +123,52 @@ class Generation(Object, kw_only=True):
     usage: Usage
     finish_reason: str
     dropped_messages: int = 0
+
+
+TokenBudget = Annotated[int, Meta(ge=1)]
+"""The reference says 256 at least; the platform was recorded taking 16, so programs may rely on that."""
+
+
+class RunOptions(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What both ways of starting a run let the caller set over the assistant's own settings."""
+
+    assistant_id: str
+    model: str | None = None
+    instructions: Instructions | None = None
+    tools: Annotated[list[Tool], Meta(max_length=20)] | None = None
+    metadata: Metadata | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    stream: bool | None = None
+    max_prompt_tokens: TokenBudget | None = None
+    max_completion_tokens: TokenBudget | None = None
+    truncation_strategy: TruncationStrategy | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+
+
+class NewRun(RunOptions, kw_only=True, forbid_unknown_fields=True):
+    """A run to be on a thread that stands (CreateRunRequest)."""
+
+    additional_instructions: Instructions | None = None
+    additional_messages: list[NewMessage] | None = None
+
+
+class NewThreadRun(RunOptions, kw_only=True, forbid_unknown_fields=True):
+    """A run to be on a thread made for it (CreateThreadAndRunRequest)."""
+
+    thread: NewThread | None = None
+    tool_resources: ToolResources | None = None
+
+
+class ToolOutput(Struct, kw_only=True, forbid_unknown_fields=True):
+    tool_call_id: str
+    output: str = ""
+
+
+class ToolOutputs(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The outputs of every call a run waits for (SubmitToolOutputsRunRequest)."""
+
+    tool_outputs: list[ToolOutput]
+    stream: bool | None = None

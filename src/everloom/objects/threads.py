@@ -2,13 +2,29 @@
 
 from typing import Literal
 
-from msgspec import field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from everloom.objects.base import Metadata, Object
-from everloom.objects.tools import ToolResources
+from everloom.objects.messages import NewMessage
+from everloom.objects.tools import NewToolResources, ToolResources
 
 
 class Thread(Object, kw_only=True):
     object: Literal["thread"] = "thread"
     metadata: Metadata = {}
     tool_resources: ToolResources = field(default_factory=ToolResources)
+
+
+class NewThread(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A thread to be, with its first messages (CreateThreadRequest)."""
+
+    messages: list[NewMessage] = []
+    tool_resources: NewToolResources | None = None
+    metadata: Metadata | None = None
+
+
+class ThreadChanges(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What to change about a thread (ModifyThreadRequest)."""
+
+    tool_resources: ToolResources | None | UnsetType = UNSET
+    metadata: Metadata | None | UnsetType = UNSET

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from everloom.objects.base import JsonObject
+from everloom.objects.base import JsonObject, Metadata
 
 
 class FunctionDefinition(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -54,6 +54,26 @@ class ToolResources(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fie
 
     code_interpreter: CodeInterpreterResources | UnsetType = UNSET
     file_search: FileSearchResources | UnsetType = UNSET
+
+
+class NewVectorStore(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A vector store made on the fly for the files named in it."""
+
+    file_ids: Annotated[list[str], Meta(max_length=10_000)] = []
+    chunking_strategy: JsonObject | UnsetType = UNSET
+    metadata: Metadata | None = None
+
+
+class NewFileSearchResources(Struct, kw_only=True, forbid_unknown_fields=True):
+    vector_store_ids: Annotated[list[str], Meta(max_length=1)] = []
+    vector_stores: Annotated[list[NewVectorStore], Meta(max_length=1)] = []
+
+
+class NewToolResources(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Tool resources as a creation writes them: vector stores may be named or described."""
+
+    code_interpreter: CodeInterpreterResources | None = None
+    file_search: NewFileSearchResources | None = None
 
 
 class ResponseFormatText(Struct, kw_only=True, tag="text", forbid_unknown_fields=True):
@@ -112,5 +132,3 @@ class Usage(Struct, kw_only=True):
             completion_tokens=self.completion_tokens + other.completion_tokens,
             total_tokens=self.total_tokens + other.total_tokens,
         )
-
-
