@@ -39,9 +39,11 @@ class Backend(Protocol):
         """What it serves right now."""
         ...
 
-    async def chat(self, body: JsonObject) -> Answer:
+    async def chat(self, body: JsonObject, raw: bytes | None = None) -> Answer:
         """createChatCompletion. Returns once the model has accepted the request; with ``stream`` the blocks
         are server-sent events that end in ``data: [DONE]``. Errors: ``ApiError`` in the platform's words.
+
+        ``raw`` is ``body`` as its sender wrote it, for a backend that hands requests on unread.
         """
         ...
 
