@@ -1,6 +1,6 @@
 """The blobs' port: bytes under a name, written once, read in pieces.
 
-Adapter: ``objects.py`` (obstore: a folder, memory or S3); contract suite: ``tests/contracts/test_blobs.py``.
+Adapter: ``obstore.py`` (a folder, memory or S3); contract suite: ``tests/contracts/test_blobs.py``.
 """
 
 from collections.abc import AsyncIterator

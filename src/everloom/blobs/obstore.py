@@ -1,0 +1,113 @@
+"""Blobs over obstore: one adapter for a folder, memory and S3.
+
+obstore drives the Rust object_store crate and releases the interpreter while it works, so no threads
+of ours are needed. A put becomes visible whole or not at all: a folder gets a temporary file that is
+renamed at the end, S3 a single request or, above ``PART_BYTES``, a multipart upload.
+"""
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.store import LocalStore, MemoryStore, ObjectStore, S3Store
+
+PART_BYTES = 8 * 1024 * 1024
+"""What is held in memory before it goes out; S3 takes parts of 5 MiB and more, and at most 10 000 of them."""
+
+PARTS_AT_ONCE = 2
+BLOCK_BYTES = 1024 * 1024
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+class ObjectBlobs:
+    """The ``Blobs`` port over any object store of obstore's. ``folder`` is where a local one keeps its files."""
+
+    def __init__(self, store: ObjectStore, *, folder: Path | None = None) -> None:
+        self._store = store
+        self._folder = folder
+
+    @classmethod
+    def at(cls, url: str, **s3: Any) -> "ObjectBlobs":
+        """Open ``file:///folder`` (made where absent), ``memory:///`` or ``s3://bucket/prefix``.
+
+        S3 takes its credentials, region and endpoint from the usual ``AWS_*`` variables, or from
+        ``s3``: the arguments of obstore's ``S3Store``. A bucket should have a lifecycle rule that
+        drops incomplete multipart uploads: one that was broken off is never visible, but S3 bills
+        its parts. Raises ``ValueError`` for any other scheme.
+        """
+        parts = urlsplit(url)
+        if parts.scheme == "file":
+            folder = Path(unquote(parts.path))
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return cls(LocalStore(folder), folder=folder)
+        if parts.scheme == "memory":
+            return cls(MemoryStore())
+        if parts.scheme == "s3":
+            return cls(S3Store(parts.netloc, prefix=parts.path.strip("/") or None, **s3))
+        raise ValueError(f"blobs live at file:///…, s3://… or memory:///, not at {url!r}")
+
+    async def put(self, name: str, data: AsyncIterator[bytes]) -> int:
+        """Keep the bytes, a block at a time; returns how many. When ``data`` raises, nothing is left behind."""
+        writer = obstore.open_writer_async(
+            self._store, _checked(name), buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
+        )
+        size = 0
+        try:
+            async for block in data:
+                size += await writer.write(block)
+            await writer.close()
+        except BaseException:
+            # A writer that goes away unclosed takes its temporary file along; the traceback would keep it alive.
+            del writer
+            raise
+        if self._folder is not None:
+            await asyncio.to_thread(_sync, self._folder, name)
+        return size
+
+    async def read(self, name: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes in blocks of a megabyte or so; ``FileNotFoundError`` where there are none.
+
+        ``offset`` and ``length`` in bytes; what lies beyond the end is left out.
+        """
+        if offset == 0 and length is None:
+            result = await obstore.get_async(self._store, _checked(name))
+        else:
+            size = (await obstore.head_async(self._store, _checked(name)))["size"]
+            end = size if length is None else min(size, offset + length)
+            if offset >= end:
+                return
+            result = await obstore.get_async(self._store, name, options={"range": (offset, end)})
+        async for block in result.stream(min_chunk_size=BLOCK_BYTES):
+            # Memory gives all it has at once.
+            for start in range(0, len(block), BLOCK_BYTES):
+                yield bytes(block[start : start + BLOCK_BYTES])
+
+    async def remove(self, name: str) -> None:
+        """Forget the bytes; a name that is not there is no error."""
+        try:
+            await obstore.delete_async(self._store, _checked(name))
+        except FileNotFoundError:
+            return
+
+
+def _checked(name: str) -> str:
+    """The name, if it is one of ours: ids have no dots and no slashes, so none can lead out of the folder."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"not a blob's name: {name[:200]!r}")
+    return name
+
+
+def _sync(folder: Path, name: str) -> None:
+    """Have a file survive a power cut, its name in the folder included."""
+    for path in (folder / name, folder):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
