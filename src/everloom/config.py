@@ -139,12 +139,19 @@ def load(
     return Settings(**values)
 
 
+def bare_environment() -> dict[str, str]:
+    """This process's environment without settings, for a server of its own that is given others."""
+    return {variable: text for variable, text in os.environ.items() if not variable.startswith(PREFIX)}
+
+
 def _of_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     values = {}
     for variable, text in environ.items():
         if not variable.startswith(PREFIX) or not text.strip() or _is_kubernetes(variable, text):
             continue
         name = variable.removeprefix(PREFIX).lower()
+        if name.startswith("test_"):  # Kept free for whoever tests programs against a server.
+            continue
         if name == "models":
             raise SettingsError(f"{variable}: models are named in {DEFAULT_FILE}, as [[models]] tables")
         if name not in TYPES:

@@ -1,0 +1,123 @@
+"""``everloom serve`` and ``everloom worker``: from the start to the last line."""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Coroutine
+from typing import Any
+
+from everloom.cli import CommandError
+from everloom.cli.server import Stop, base_url, listen, serve
+from everloom.config import Settings
+from everloom.kit import log
+
+STOP_SECONDS = 2.0
+"""How long work in hand may go on once nobody is listening any more; the next worker takes up the rest."""
+
+_logger = logging.getLogger(__name__)
+
+
+def run_serve(settings: Settings) -> int:
+    """Serve until a signal; the exit status."""
+    log.setup(settings.log_level, settings.log_format)
+    if not settings.worker and settings.sqlite_file:
+        _logger.warning("without a worker, and on SQLite no other process is one: runs will stay queued")
+    listener = listen(settings.host, settings.port)
+    return _run(_serve(settings, listener))
+
+
+def run_worker(settings: Settings) -> int:
+    """Work on runs until a signal; the exit status."""
+    log.setup(settings.log_level, settings.log_format)
+    if settings.sqlite_file:
+        raise CommandError(
+            "a worker of its own needs PostgreSQL (EVERLOOM_DATABASE=postgresql://…); "
+            "on SQLite 'everloom serve' works on runs itself"
+        )
+    return _run(_work(settings))
+
+
+def _run(main: Coroutine[Any, Any, int]) -> int:
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> int:
+    stop = Stop()
+    with listener:
+        async with _Started(settings, stop) as app:
+            await _answer(app, settings, listener, stop)
+    return 130 if stop.insisted else 0
+
+
+async def _answer(app: Any, settings: Settings, listener: socket.socket, stop: Stop) -> None:
+    from everloom.work.keys import first_start
+
+    url = base_url(settings.host, listener)
+    keys = await first_start(app.ports.database, api_key=settings.api_key, admin_key=settings.admin_key)
+    if keys is not None:
+        _say(f"Base URL:  {url}")
+        if keys.api_key:
+            _say(f"API key:   {keys.api_key}")
+        if keys.admin_key:
+            _say(f"Admin key: {keys.admin_key}")
+        _say("Keys are shown this once; 'everloom keys create' makes more.")
+    await serve(app.asgi, listener, stop, lambda: _say(f"everloom: ready on {url}"))
+
+
+async def _work(settings: Settings) -> int:
+    stop = Stop()
+    async with _Started(settings, stop):
+        _say("everloom: worker ready")
+        await stop.asked.wait()
+    return 130 if stop.insisted else 0
+
+
+class _Started:
+    """The application, started on entry and stopped on leaving; a signal meanwhile gives the start up."""
+
+    def __init__(self, settings: Settings, stop: Stop) -> None:
+        self._settings = settings
+        self._stop = stop
+
+    async def __aenter__(self) -> Any:
+        from everloom.app import build
+
+        self._stop.watch()
+        self._app = build(self._settings)
+        start = asyncio.ensure_future(self._app.start())
+        self._stop.then = start.cancel
+        try:
+            await start
+        except asyncio.CancelledError:
+            await self._give_up()
+            raise CommandError("stopped before it was ready", status=0) from None
+        except Exception as error:
+            _logger.debug("start failed", exc_info=True)
+            await self._give_up()
+            raise CommandError(log.mask(f"cannot start: {error or type(error).__name__}")) from error
+        self._stop.then = lambda: None
+        return self._app
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop.then = self._force_soon
+        self._force_soon()
+        await self._app.stop(0 if self._stop.insisted else STOP_SECONDS)
+
+    async def _give_up(self) -> None:
+        try:
+            await self._app.stop(0)
+        except Exception:  # What never opened may not know how to close; the first error is the one to show.
+            _logger.debug("stop after a failed start", exc_info=True)
+
+    def _force_soon(self) -> None:
+        """Leave for certain once somebody insists: whatever hangs then is taken up by the next start."""
+        if self._stop.insisted:
+            asyncio.get_running_loop().call_later(STOP_SECONDS, os._exit, 130)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

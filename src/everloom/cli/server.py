@@ -1,0 +1,136 @@
+"""Serve an ASGI application over HTTP until told to stop, and let open answers end first."""
+
+import asyncio
+import contextlib
+import errno
+import signal
+import socket
+from collections.abc import Callable, Generator
+from typing import Any
+
+import uvicorn
+
+from everloom.cli import CommandError
+
+DRAIN_SECONDS = 20
+"""How long open streams may go on after SIGTERM."""
+
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection stays open: longer than load balancers keep theirs, so that they close first."""
+
+HEAD_BYTES = 64 * 1024
+"""The longest request head of an h11 connection; httptools has a limit of its own."""
+
+BACKLOG = 2048
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to the address (not yet accepting), or a ``CommandError`` that says why not."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise CommandError(f"no such address: {host} ({error.strerror})") from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise CommandError(_why_not(error, host, port)) from error
+    listener.setblocking(False)
+    return listener
+
+
+def base_url(host: str, listener: socket.socket) -> str:
+    """The URL a client is given, with the port that the socket really has."""
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{listener.getsockname()[1]}/v1"
+
+
+def _why_not(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is taken; name another with --port (0 takes a free one)"
+    if error.errno == errno.EACCES:
+        return f"port {port} on {host} is not ours to take; ports below 1024 belong to root"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"this machine has no address {host}"
+    return f"cannot listen on {host} port {port}: {error.strerror}"
+
+
+class Stop:
+    """The signals that end a process: the first SIGTERM or SIGINT asks, a second SIGINT insists."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.insisted = False
+        self.then: Callable[[], None] = lambda: None
+        """Called at every signal."""
+
+    def watch(self) -> None:
+        """Take the signals over, for the running loop."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._on, signal.SIGTERM)
+        loop.add_signal_handler(signal.SIGINT, self._on, signal.SIGINT)
+
+    def _on(self, number: signal.Signals) -> None:
+        self.insisted = self.insisted or (self.asked.is_set() and number == signal.SIGINT)
+        self.asked.set()
+        self.then()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, told when to stop by us, and telling us when it accepts."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.should_exit:
+            self._ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield  # The signals are ``Stop``'s.
+
+
+async def serve(app: Any, listener: socket.socket, stop: Stop, ready: Callable[[], None]) -> None:
+    """Answer requests from ``listener`` until ``stop``, then wait for open answers ``DRAIN_SECONDS`` at most.
+
+    ``ready`` is called once connections are accepted. Closes the socket.
+    """
+    config = uvicorn.Config(
+        app,
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        h11_max_incomplete_event_size=HEAD_BYTES,
+    )
+    server = _Server(config, ready)
+
+    def on_signal() -> None:
+        server.should_exit = True
+        server.force_exit = stop.insisted
+
+    stop.then = on_signal
+    if stop.asked.is_set():
+        on_signal()
+    host, port = listener.getsockname()[:2]
+    try:
+        await server.serve(sockets=[listener])
+    except OSError as error:
+        raise CommandError(_why_not(error, host, port)) from error
+    finally:
+        listener.close()
