@@ -38,11 +38,11 @@ class Models:
         self._alias_patterns: list[tuple[re.Pattern[str], str]] = []
         self._default = default
         self._created = now()
-        for id, backend, own in backends:
-            if _WILDCARDS.search(id):
-                self._patterns.append((re.compile(translate(id)), backend, own))
+        for name, backend, own in backends:
+            if _WILDCARDS.search(name):
+                self._patterns.append((re.compile(translate(name)), backend, own))
             else:
-                self._exact.setdefault(id, (backend, own or id))
+                self._exact.setdefault(name, (backend, own or name))
         for pattern, target in aliases:
             if _WILDCARDS.search(pattern):
                 self._alias_patterns.append((re.compile(translate(pattern)), target))
@@ -79,9 +79,9 @@ class Models:
         models: dict[str, Model] = {}
         for name, (backend, own) in self._exact.items():
             models[name] = self._named(name, own, served[id(backend)])
-        for pattern, backend, own in self._patterns:
+        for pattern, backend, other in self._patterns:
             for own_name, model in served[id(backend)].items():
-                if own is None and pattern.match(own_name):
+                if other is None and pattern.match(own_name):
                     models.setdefault(own_name, model)
         if self._default is not None:
             for own_name, model in served[id(self._default)].items():

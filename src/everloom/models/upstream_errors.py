@@ -1,0 +1,112 @@
+"""What an upstream's refusal means for our caller, and whether asking again may help."""
+
+import random
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import msgspec
+
+from everloom.kit.errors import ApiError, ModelFailure
+
+ERROR_BYTES = 64 * 1024
+"""How much of an error answer is read."""
+
+FIRST_WAIT_SECONDS = 0.25
+LONGEST_WAIT_SECONDS = 8.0
+LONGEST_ASKED_WAIT_SECONDS = 20.0
+"""A server that asks for a longer pause than this gets none: its refusal goes to the caller at once."""
+
+_TEXT_SHOWN = 500
+
+
+def refusal(status: int, body: bytes, headers: Mapping[str, str], host: str) -> ApiError:
+    """The error for an upstream's answer that is no 200.
+
+    What the caller did is told as the upstream told it. A key that the upstream refuses is the operator's affair, so
+    it becomes a 502: a 401 would tell the caller that their own key is wrong.
+    """
+    error = _error_of(body)
+    text = _text_of(body, error) or f"The upstream {host} answered {status} without saying why."
+    if status in (401, 403):
+        return ModelFailure(
+            f"The upstream {host} refused this server's own key ({status}: {text}). Your key is fine; the operator "
+            "of this server has to set another upstream key.",
+            code="upstream_refused",
+        )
+    if status < 400 or (status in (404, 405) and error is None):
+        return ModelFailure(
+            f"The upstream {host} has no chat completions at its base URL ({status}).", code="upstream_unreachable"
+        )
+    if status >= 500:
+        shown = status if status in (503, 504) else 502
+        return ModelFailure(f"The upstream {host} failed ({status}): {text}", status=shown, code="upstream_error")
+    fields = error if isinstance(error, dict) else {}
+    kind = "requests" if status == 429 else "invalid_request_error"
+    code = "rate_limit_exceeded" if status == 429 else None
+    return ApiError(
+        status,
+        text,
+        type=_string(fields.get("type")) or kind,
+        param=_string(fields.get("param")),
+        code=_string(fields.get("code")) or code,
+        headers={name: headers[name] for name in ("retry-after", "retry-after-ms") if name in headers},
+    )
+
+
+def worth_retrying(status: int, error: ApiError) -> bool:
+    """Whether the same request may fare better a moment later."""
+    return status >= 500 or (status == 429 and error.code != "insufficient_quota")
+
+
+def backoff(attempt: int, headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait before attempt ``attempt + 1``; None when the server asks for more than we wait.
+
+    Exponential with jitter, so that callers that failed together do not come back together.
+    """
+    asked = _asked_wait(headers)
+    if asked is not None:
+        return None if asked > LONGEST_ASKED_WAIT_SECONDS else asked
+    longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0**attempt)
+    return longest * random.uniform(0.5, 1.0)
+
+
+def _asked_wait(headers: Mapping[str, str]) -> float | None:
+    """What ``retry-after-ms`` or ``retry-after`` (seconds or a date) asks for, in seconds."""
+    try:
+        if (milliseconds := headers.get("retry-after-ms")) is not None:
+            return max(0.0, float(milliseconds) / 1000)
+        if (value := headers.get("retry-after")) is None:
+            return None
+        if value.replace(".", "", 1).isdigit():
+            return float(value)
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def _error_of(body: bytes) -> Any:
+    """The part of an error body that tells the error; None where the body is no JSON object."""
+    try:
+        value = msgspec.json.decode(body)
+    except msgspec.MsgspecError:
+        return None
+    if not isinstance(value, dict):
+        return None
+    return value.get("error") or value
+
+
+def _text_of(body: bytes, error: Any) -> str | None:
+    """The message, wherever servers put it: ``message``, ``detail``, a bare string, a text that is no JSON."""
+    if isinstance(error, dict):
+        said = error.get("message") or error.get("detail") or error
+        return said if isinstance(said, str) else msgspec.json.encode(said).decode()[:_TEXT_SHOWN]
+    if isinstance(error, str):
+        return error
+    text = " ".join(body.decode("utf-8", "replace").split())
+    return text[:_TEXT_SHOWN] if text and not text.startswith("<") else None
+
+
+def _string(value: Any) -> str | None:
+    return None if value is None or value == "" else str(value)
