@@ -193,14 +193,21 @@ def _gather(pairs: Sequence[tuple[str, str]], info: mi.StructType) -> dict[str, 
             texts = text.split(",") if key is None else [text]
             raw.setdefault(name, []).extend(_scalar(item, shape.item_type) for item in texts)
         elif isinstance(shape, mi.DictType) and key:
-            raw.setdefault(name, {})[key] = _scalar(text, shape.value_type)
+            _members(raw, name)[key] = _scalar(text, shape.value_type)
         elif isinstance(shape, mi.StructType) and key:
-            members = {field.encode_name: field.type for field in shape.fields}
-            if key in members:
-                raw.setdefault(name, {})[key] = _scalar(text, members[key])
+            types = {field.encode_name: field.type for field in shape.fields}
+            if key in types:
+                _members(raw, name)[key] = _scalar(text, types[key])
         elif shape is not None and key is None:
             raw[name] = _scalar(text, shape)
     return raw
+
+
+def _members(raw: dict[str, Any], name: str) -> dict[str, Any]:
+    """The object under ``name``; a plain ``name=text`` that came before does not count."""
+    if not isinstance(raw.get(name), dict):
+        raw[name] = {}
+    return cast(dict[str, Any], raw[name])
 
 
 def _without_none(info: mi.Type) -> mi.Type:

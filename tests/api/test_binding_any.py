@@ -1,0 +1,113 @@
+"""Whatever JSON comes, binding and the types agree about it, and a refusal always has words."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.api.test_binding import FUNCTION, IMAGE, Anything, Request
+from tests.api.test_binding_query import Query
+
+from everloom.api.binding import decode_body, decode_query
+from everloom.kit.errors import BadRequest
+from everloom.objects.assistants import AssistantChanges, NewAssistant
+from everloom.objects.messages import NewMessage
+from everloom.objects.tools import Tool
+
+REAL: list[Any] = [NewMessage, NewAssistant, AssistantChanges, Request, list[Tool], Anything]
+_WORDS = st.sampled_from(
+    ["type", "function", "code_interpreter", "file_search", "name", "text", "user", "role", "content", "image_file"]
+) | st.sampled_from(
+    [
+        "file_id",
+        "assistant",
+        "model",
+        "tools",
+        "metadata",
+        "temperature",
+        "n",
+        "stop",
+        "messages",
+        "attachments",
+        "schema",
+    ]
+)
+_LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**65), 2**65)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5)
+    | _WORDS
+)
+JSON = st.recursive(
+    _LEAVES,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_WORDS | st.text(max_size=4), inner, max_size=5),
+    max_leaves=20,
+)
+
+
+def fault_of(attempt: Callable[[], Any]) -> BadRequest | None:
+    try:
+        attempt()
+    except BadRequest as error:
+        return error
+    return None
+
+
+def _near(value: Any) -> st.SearchStrategy[Any]:
+    """Values that a request takes, with any one of their members replaced by whatever."""
+
+    def replaced(spoiled: tuple[str, Any]) -> Any:
+        return value | {spoiled[0]: spoiled[1]}
+
+    return st.tuples(st.sampled_from(sorted(value)) | _WORDS, JSON).map(replaced)
+
+
+NEAR = st.one_of(
+    _near({"role": "user", "content": [IMAGE], "attachments": [{"file_id": "f", "tools": [{"type": "file_search"}]}]}),
+    _near({"model": "m", "tools": [FUNCTION], "metadata": {"a": "b"}, "temperature": 1}),
+    _near({"schema": {"type": "object"}}),
+)
+
+
+def _agrees(body: bytes, kind: Any) -> None:
+    try:
+        expected = msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        error = fault_of(lambda: decode_body(body, kind))
+        assert error is not None
+        assert error.message
+        assert isinstance(error.param, str | None)
+    else:
+        assert decode_body(body, kind) == expected
+
+
+@settings(deadline=None, max_examples=150)
+@given(value=JSON | NEAR, kind=st.sampled_from(REAL))
+def test_binding_agrees_with_the_types_about_any_json(value: Any, kind: Any) -> None:
+    body = json.dumps(value, ensure_ascii=False).encode()
+    # Null characters in ids are refused on top of what the types say.
+    _agrees(body.replace(b"\\u0000", b"0"), kind)
+
+
+@settings(deadline=None, max_examples=100)
+@given(value=NEAR, kind=st.sampled_from(REAL), data=st.data())
+def test_binding_survives_any_damage_to_a_body(value: Any, kind: Any, data: st.DataObject) -> None:
+    body = bytearray(json.dumps(value).encode())
+    for _ in range(data.draw(st.integers(1, 3))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    error = fault_of(lambda: decode_body(bytes(body), kind))
+    assert error is None or (error.message and isinstance(error.param, str | None))
+
+
+_NAMES = st.sampled_from(["limit", "include[]", "include", "metadata[a]", "metadata", "order", "share", "numbers"])
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.tuples(_NAMES, st.text())))
+def test_binding_survives_any_query(pairs: list[tuple[str, str]]) -> None:
+    error = fault_of(lambda: decode_query(pairs, Query))
+    assert error is None or error.param
