@@ -1,0 +1,114 @@
+"""Model names: what wins over what, and what nobody serves."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from tests.scripted import ScriptedUpstream
+
+from everloom.kit.errors import NotFound
+from everloom.models.registry import Models
+from everloom.models.upstream import UpstreamBackend
+from everloom.objects.models import Model
+
+local = UpstreamBackend("http://127.0.0.1:9/local", model="smollm2-135m", retries=0)
+remote = UpstreamBackend("http://127.0.0.1:9/remote", retries=0)
+gone = UpstreamBackend("http://127.0.0.1:9/gone", retries=0)
+"""Port 9 (discard): where names are all that counts, nothing is asked; where more counts, nobody answers."""
+
+
+@pytest.fixture
+def served() -> Iterator[UpstreamBackend]:
+    with ScriptedUpstream(models=("gpt-4o", "gpt-4o-mini", "o1")) as upstream:
+        yield UpstreamBackend(upstream.url)
+
+
+async def listed(models: Models) -> list[str]:
+    await models.open()
+    try:
+        return [model.id for model in await models.list()]
+    finally:
+        await models.close()
+
+
+async def got(models: Models, name: str) -> Model:
+    await models.open()
+    try:
+        return await models.get(name)
+    finally:
+        await models.close()
+
+
+def test_the_more_exact_entry_wins() -> None:
+    models = Models(
+        [("gpt-4o*", remote, None), ("gpt-4o-mini", local, "smollm2-135m"), ("smollm2-135m", local, None)],
+        [("old-*", "smollm2-135m"), ("old-big", "gpt-4o")],
+        default=gone,
+    )
+    assert models.resolve("gpt-4o-mini") == (local, "smollm2-135m")
+    assert models.resolve("gpt-4o-2024") == (remote, "gpt-4o-2024")
+    assert models.resolve("old-big") == (remote, "gpt-4o")
+    assert models.resolve("old-any") == (local, "smollm2-135m")
+    assert models.resolve("anything") == (gone, "anything")
+
+
+def test_an_alias_for_everything_spares_what_is_named_exactly() -> None:
+    models = Models([("smollm2-135m", local, None), ("gpt-4o", remote, None)], [("*", "smollm2-135m")])
+    assert models.resolve("gpt-4-turbo") == (local, "smollm2-135m")
+    assert models.resolve("smollm2-135m") == (local, "smollm2-135m")
+    assert models.resolve("gpt-4o") == (remote, "gpt-4o")
+
+
+def test_aliases_do_not_lead_to_aliases() -> None:
+    models = Models([("smollm2-135m", local, None)], [("a", "b"), ("b", "smollm2-135m")])
+    assert models.resolve("b") == (local, "smollm2-135m")
+    with pytest.raises(NotFound, match="it is an alias of `b`, which nothing here serves"):
+        models.resolve("a")
+
+
+@pytest.mark.parametrize("name", ["gpt-5", "", "GPT-4O"])
+def test_a_model_nobody_serves(name: str) -> None:
+    with pytest.raises(NotFound) as caught:
+        Models([("gpt-4o", remote, None)]).resolve(name)
+    assert caught.value.message.startswith(f"The model `{name}` does not exist or you do not have access to it.")
+    assert f"EVERLOOM_ALIASES='{name}=smollm2-135m'" in caught.value.message
+    assert (caught.value.status, caught.value.param, caught.value.code) == (404, "model", "model_not_found")
+
+
+def test_the_list_merges_what_everybody_serves(served: UpstreamBackend) -> None:
+    models = Models(
+        [("smollm2-135m", local, None), ("gpt-4o*", served, None), ("mine", gone, "x")],
+        [("gpt-4-turbo", "smollm2-135m"), ("old-*", "smollm2-135m"), ("dead", "nowhere")],
+    )
+    assert asyncio.run(listed(models)) == ["smollm2-135m", "mine", "gpt-4o", "gpt-4o-mini", "gpt-4-turbo"]
+
+
+def test_the_default_adds_all_it_has(served: UpstreamBackend) -> None:
+    models = Models([("smollm2-135m", local, None)], default=served)
+    assert asyncio.run(listed(models)) == ["smollm2-135m", "gpt-4o", "gpt-4o-mini", "o1"]
+
+
+def test_an_upstream_that_is_away_does_not_break_the_list() -> None:
+    models = Models([("smollm2-135m", local, None)], default=gone)
+    assert asyncio.run(listed(models)) == ["smollm2-135m"]
+
+
+def test_get_by_name_alias_and_pattern(served: UpstreamBackend) -> None:
+    models = Models([("gpt-4o*", served, None)], [("gpt-4-*", "gpt-4o")])
+    for name in ("gpt-4o", "gpt-4-0613"):
+        assert asyncio.run(got(models, name)) == Model(id=name, created=1_700_000_000, owned_by="scripted")
+
+
+def test_get_asks_the_default_what_it_has(served: UpstreamBackend) -> None:
+    models = Models([], default=served)
+    assert asyncio.run(got(models, "o1")).owned_by == "scripted"
+    with pytest.raises(NotFound):
+        asyncio.run(got(models, "o2"))
+
+
+def test_a_backend_of_many_names_is_opened_once(served: UpstreamBackend) -> None:
+    models = Models([("a", served, None), ("b", served, None)], default=served)
+    # A second open would leave the first pool of connections behind unclosed, which is an error here.
+    assert asyncio.run(listed(models)) == ["a", "b", "gpt-4o", "gpt-4o-mini", "o1"]
+    with pytest.raises(RuntimeError, match="not open"):
+        asyncio.run(served.chat({"model": "a", "messages": []}))
