@@ -4,7 +4,7 @@ Adapters: ``sqlite.py`` and ``postgres.py``; contract suite: ``tests/contracts/t
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from msgspec import Struct
 
@@ -34,6 +34,8 @@ class Change(Generic[T]):
 
     ``edit`` changes the object in place; what it raises rolls the whole write back. ``where`` are
     further columns that must fit (else ``NotFound``). ``edit=None`` locks the row and changes nothing.
+    ``edit`` is called in the adapter's own thread or loop, and again on a fresh object if the
+    transaction has to be begun again: it does nothing but edit.
     """
 
     __slots__ = ("cls", "edit", "id", "tell", "where")
@@ -89,7 +91,13 @@ class Void(Struct, frozen=True):
     seq: int
 
 
-Operation = Add[Any] | Change[Any] | Remove[Any] | Absent[Any] | Tell | Void
+class Forget(Struct, frozen=True):
+    """Take a whole log away."""
+
+    log: str
+
+
+Operation = Add[Any] | Change[Any] | Remove[Any] | Absent[Any] | Tell | Void | Forget
 
 
 class Event(Struct, frozen=True):
@@ -112,7 +120,14 @@ class Store(Protocol):
     async def find(
         self, cls: type[T], page: PageQuery, *, metadata: dict[str, str] | None = None, **where: Any
     ) -> Page[T]:
-        """A page in the order things were made. ``after`` and ``before`` are ids; objects may come and go meanwhile."""
+        """A page in the order things were made; ``page.order`` says which end is first.
+
+        ``after`` and ``before`` are ids, and objects may come and go meanwhile: an id of our own make
+        says where it stood. One that means nothing here is a ``BadRequest``. ``before`` alone gives
+        the ``limit`` objects nearest to it, in the list's order; both give what lies between, from
+        ``after`` on. ``has_more``: whether there are more in the direction walked. ``metadata`` are
+        pairs that an object must carry, compared one by one, so its cost grows with the list.
+        """
         ...
 
     async def all(self, cls: type[T], **where: Any) -> list[T]:
@@ -149,3 +164,9 @@ class Database(Protocol):
     async def across(self, cls: type[T], limit: int = 1000, **where: Any) -> list[tuple[str, T]]:
         """(project, object) of every project, oldest first: for timers and recovery, never for a caller."""
         ...
+
+
+async def change_one(store: Store, change: Change[T], *, log: str | None = None) -> T:
+    """A write of one change: the object as it is afterwards."""
+    (changed,) = await store.write(change, log=log)
+    return cast(T, changed)

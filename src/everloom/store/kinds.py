@@ -1,4 +1,7 @@
-"""A line per stored noun: its class, the prefix of its ids, its table and the columns it is found by."""
+"""A line per stored noun: its class, the prefix of its ids, its table and the columns it is found by.
+
+A new line, or a new column in one, is a migration too: ``migrations/versions``. A test says when it is missing.
+"""
 
 from msgspec import Struct
 
@@ -13,13 +16,17 @@ from everloom.objects.threads import Thread
 
 
 class Kind(Struct, frozen=True):
-    """``index`` names attributes (properties too) that become columns with an index each; ``noun`` is for messages."""
+    """``index`` names attributes (properties too) that become columns with an index each: see ``schema.py``.
+
+    ``noun`` and ``missing`` are for messages; ``missing`` is what the platform says where an id leads nowhere.
+    """
 
     cls: type[Object]
     prefix: str
     table: str
     noun: str
     index: tuple[str, ...] = ()
+    missing: str = "No {noun} found with id '{id}'."
 
 
 _ALL = (
@@ -31,7 +38,7 @@ _ALL = (
     Kind(RunStep, "step_", "run_steps", "run step", index=("run_id",)),
     Kind(RunLease, "run_", "run_leases", "run lease", index=("holder",)),
     Kind(Generation, "gen_", "generations", "generation", index=("run_id",)),
-    Kind(File, "file-", "files", "file", index=("purpose",)),
+    Kind(File, "file-", "files", "file", index=("purpose",), missing="No such File object: {id}"),
     Kind(Project, "proj_", "projects", "project", index=("name",)),
     Kind(KeyHash, "", "key_hashes", "key", index=("scope", "project_id")),
 )

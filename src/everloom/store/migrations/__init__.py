@@ -1,0 +1,50 @@
+"""The schema's history (Alembic), read as SQL text.
+
+The adapters run that text over their own connection, inside the lock under which they looked at the
+revision: so no second driver is needed, and a migration happens once however many processes start
+together. A migration is therefore plain DDL and SQL; it cannot read rows into Python. A start that
+finds the newest revision imports neither Alembic nor SQLAlchemy.
+"""
+
+from importlib import resources
+from typing import cast
+
+NEWEST = "0001"
+"""The revision this program works with; the files in ``versions`` begin with their number."""
+
+READ = "SELECT version_num FROM alembic_version"
+"""Asks a database for its revision, where ``alembic_version`` exists."""
+
+
+class TooNew(Exception):
+    """The database was brought up to date by a later Everloom than this one: start that one."""
+
+
+def statements(dialect: str, revision: str | None) -> list[str]:
+    """What brings a database from ``revision`` (None: empty) to ``NEWEST``; ``TooNew`` if it is beyond it."""
+    if revision is not None and revision > NEWEST:
+        raise TooNew(f"The database is at schema {revision}, and this Everloom knows {NEWEST} and older.")
+    from alembic import command
+    from alembic.config import Config
+
+    collected = _Statements()
+    config = Config(attributes={"dialect": dialect, "output": collected})
+    # A package installed by pip lies in a folder, which is what Alembic asks for.
+    config.set_main_option("script_location", str(cast("object", resources.files(__name__))).replace("%", "%%"))
+    command.upgrade(config, f"{revision or 'base'}:{NEWEST}", sql=True)
+    return collected.texts
+
+
+class _Statements:
+    """The output that Alembic writes its SQL to, one statement a call."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def write(self, text: str) -> None:
+        text = text.strip()
+        if text and not text.startswith("--"):
+            self.texts.append(text)
+
+    def flush(self) -> None:
+        """Nothing waits."""

@@ -1,0 +1,54 @@
+"""The tables of the first release: the Assistants family, files, projects and keys."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+_NAME = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
+
+def upgrade() -> None:
+    _table("assistants")
+    _table("assistant_files", "assistant_id", "file_id")
+    _table("threads")
+    _table("messages", "thread_id", "run_id")
+    _table("runs", "thread_id", true="active")
+    _table("run_steps", "run_id")
+    _table("run_leases", "holder")
+    _table("generations", "run_id")
+    _table("files", "purpose")
+    _table("projects", "name")
+    _table("key_hashes", "scope", "project_id")
+    op.create_table(
+        "events",
+        sa.Column("project", _NAME, primary_key=True),
+        sa.Column("log", _NAME, primary_key=True),
+        sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("data", sa.LargeBinary, nullable=False),
+        sqlite_with_rowid=False,
+    )
+
+
+def _table(name: str, *columns: str, true: str | None = None) -> None:
+    """A kind's table as ``schema.py`` drew it at this revision: text columns, and one boolean at most."""
+    op.create_table(
+        name,
+        sa.Column("project", _NAME, primary_key=True),
+        sa.Column("id", _NAME, primary_key=True),
+        sa.Column("rank", sa.BigInteger, nullable=False),
+        sa.Column("body", sa.LargeBinary, nullable=False),
+        *(sa.Column(column, _NAME) for column in columns),
+        *([sa.Column(true, sa.SmallInteger)] if true else []),
+    )
+    op.create_index(f"ix_{name}_rank", name, ["project", "rank", "id"])
+    for column in columns:
+        op.create_index(f"ix_{name}_{column}", name, ["project", column, "rank", "id"])
+    if true:
+        where = sa.text(f"{true} = 1")
+        indexes = {f"ix_{name}_{true}": ["rank", "id"]}
+        indexes |= {f"ix_{name}_{column}_{true}": ["project", column, "rank", "id"] for column in columns}
+        for index, keys in indexes.items():
+            op.create_index(index, name, keys, sqlite_where=where, postgresql_where=where)

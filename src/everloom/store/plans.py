@@ -1,0 +1,318 @@
+"""The store's verbs as plans: generators that ask for SQL and are sent its rows.
+
+All that a verb means stands here once. An adapter runs a plan over its own connection, in whatever
+way its driver waits; what a plan raises is the verb's answer, and rolls a transaction back.
+"""
+
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from everloom.kit.errors import BadRequest, NotFound
+from everloom.kit.ids import new_rank, rank_at, rank_of
+from everloom.objects.base import Object, Page, PageQuery, encode
+from everloom.store import sql
+from everloom.store.base import Absent, Add, Change, Conflict, Event, Forget, Operation, Remove, Tell, Void
+from everloom.store.kinds import KINDS, Kind
+from everloom.store.sql import Dialect
+
+T = TypeVar("T", bound=Object)
+R = TypeVar("R")
+
+
+class Ask(NamedTuple):
+    """SQL to be run. The plan is sent its rows or, with ``counts``, the number of rows it touched."""
+
+    text: str
+    parameters: Sequence[Any]
+    counts: bool = False
+
+
+Plan = Generator[Ask, Any, R]
+
+_SCAN = 500
+"""Rows read at a time where objects are chosen by their metadata."""
+
+_FIRST_RANK = rank_at(1_735_689_600)
+"""2025-01-01: no id of our make is older."""
+
+_ID_DIGITS = 24
+_LAST_SEQ = 2**63 - 1
+_DAY = 86_400
+
+
+class _Tagged(Struct):
+    metadata: dict[str, str] | None = None
+
+
+_tags = msgspec.json.Decoder(_Tagged)
+
+
+_decoders: "dict[type[Any], msgspec.json.Decoder[Any]]" = {cls: msgspec.json.Decoder(cls) for cls in KINDS}
+
+
+def decoder(cls: type[T]) -> "msgspec.json.Decoder[T]":
+    """Reads the stored bodies of a kind."""
+    return _decoders[cls]
+
+
+def get(dialect: Dialect, project: str, cls: type[T], id: str, where: Mapping[str, Any]) -> Plan[T]:
+    """``Store.get``."""
+    kind = KINDS[cls]
+    fits, parameters = sql.conditions(dialect, kind, where)
+    rows = yield Ask(sql.get(dialect, kind, fits), [project, id, *parameters])
+    if not rows:
+        raise NotFound(_missing(kind, id))
+    return decoder(cls).decode(rows[0][0])
+
+
+def everything(dialect: Dialect, project: str, cls: type[T], where: Mapping[str, Any]) -> Plan[list[T]]:
+    """``Store.all``."""
+    kind = KINDS[cls]
+    fits, parameters = sql.conditions(dialect, kind, where)
+    rows = yield Ask(sql.everything(dialect, kind, fits), [project, *parameters])
+    decode = decoder(cls).decode
+    return [decode(body) for (body,) in rows]
+
+
+def across(dialect: Dialect, cls: type[T], limit: int, where: Mapping[str, Any]) -> Plan[list[tuple[str, T]]]:
+    """``Database.across``."""
+    kind = KINDS[cls]
+    fits, parameters = sql.conditions(dialect, kind, where)
+    rows = yield Ask(sql.across(dialect, kind, fits), [*parameters, limit])
+    decode = decoder(cls).decode
+    return [(project, decode(body)) for project, body in rows]
+
+
+def events(dialect: Dialect, project: str, log: str, after: int, limit: int) -> Plan[list[Event]]:
+    """``Store.events``."""
+    rows = yield Ask(sql.events(dialect), [project, log, min(after, _LAST_SEQ), limit])
+    return [Event(seq, name, data) for seq, name, data in rows]
+
+
+def find(
+    dialect: Dialect,
+    project: str,
+    cls: type[T],
+    page: PageQuery,
+    metadata: Mapping[str, str] | None,
+    where: Mapping[str, Any],
+) -> Plan[Page[T]]:
+    """``Store.find``: one query for the page and one object more, which says whether there are others."""
+    kind = KINDS[cls]
+    backward = page.before is not None and page.after is None
+    order = page.order
+    after, before = page.after, page.before
+    if backward:  # walk away from the cursor, turn the page round at the end
+        order = "asc" if order == "desc" else "desc"
+        after, before = before, None
+    if metadata:
+        rows = yield from _tagged(dialect, project, kind, where, order, (after, before), page.limit + 1, metadata)
+    else:
+        text, parameters = _page(dialect, project, kind, where, order, after, before)
+        rows = yield Ask(text, [*parameters, page.limit + 1])
+    if not rows and (after or before):
+        yield from _check_cursors(dialect, project, kind, page)
+    has_more = len(rows) > page.limit
+    if has_more:
+        rows = rows[: page.limit]
+    if backward:
+        rows = rows[::-1]
+    return Page(
+        [row[1] for row in rows],
+        decoder(cls),
+        first_id=rows[0][0] if rows else None,
+        last_id=rows[-1][0] if rows else None,
+        has_more=has_more,
+    )
+
+
+def _page(
+    dialect: Dialect,
+    project: str,
+    kind: Kind,
+    where: Mapping[str, Any],
+    order: str,
+    after: str | None,
+    before: str | None,
+    rank: int | None = None,
+) -> tuple[str, list[Any]]:
+    """The page's text and all its parameters but the limit; ``rank`` is that of ``after`` where known."""
+    fits, parameters = sql.conditions(dialect, kind, where)
+    parameters.insert(0, project)
+    if after is not None:
+        parameters += (project, after, own_rank(kind, after) if rank is None else rank, after)
+    if before is not None:
+        parameters += (project, before, own_rank(kind, before), before)
+    return sql.page(dialect, kind, fits, order, after is not None, before is not None), parameters
+
+
+def _tagged(
+    dialect: Dialect,
+    project: str,
+    kind: Kind,
+    where: Mapping[str, Any],
+    order: str,
+    cursors: tuple[str | None, str | None],
+    wanted: int,
+    metadata: Mapping[str, str],
+) -> Plan[list[Any]]:
+    """The first ``wanted`` rows that carry all the pairs of ``metadata``, read in pieces.
+
+    Chosen here, not in SQL: the databases' own JSON refuses texts (a NUL) that are lawful in a body.
+    """
+    after, before = cursors
+    rank: int | None = None
+    found: list[Any] = []
+    while True:
+        text, parameters = _page(dialect, project, kind, where, order, after, before, rank)
+        rows = yield Ask(text, [*parameters, _SCAN])
+        for row in rows:
+            pairs = _tags.decode(row[1]).metadata or {}
+            if all(pairs.get(key) == value for key, value in metadata.items()):
+                found.append(row)
+        if len(rows) < _SCAN or len(found) >= wanted:
+            return found[:wanted]
+        after, rank = rows[-1][0], rows[-1][2]
+
+
+def _check_cursors(dialect: Dialect, project: str, kind: Kind, page: PageQuery) -> Plan[None]:
+    """An empty page may come of a cursor that means nothing: neither a row here nor an id of our make."""
+    for name in ("after", "before"):
+        id = getattr(page, name)
+        if id is not None and own_rank(kind, id) is None:
+            rows = yield Ask(sql.get(dialect, kind, ()), [project, id])
+            if not rows:
+                raise BadRequest(f"Invalid '{name}': {_missing(kind, id)}", param=name)
+
+
+def own_rank(kind: Kind, id: str) -> int | None:
+    """The rank inside an id that a server of ours made, None for one that came from elsewhere."""
+    if len(id) != len(kind.prefix) + _ID_DIGITS or not id.startswith(kind.prefix):
+        return None
+    rank = rank_of(id)
+    if rank is None or not _FIRST_RANK <= rank <= rank_at(int(time.time()) + _DAY):
+        return None
+    return rank
+
+
+def write(dialect: Dialect, project: str, operations: Sequence[Operation], log: str | None) -> Plan[list[Any]]:
+    """``Store.write``, to be run inside a transaction."""
+    told = any(isinstance(operation, Tell | Void) or getattr(operation, "tell", ()) for operation in operations)
+    if told:
+        if log is None:
+            raise ValueError("these operations tell something: name the log")
+        if dialect == "postgresql":
+            yield Ask(sql.LOCK_LOG, [f"{project}/{log}"])
+    if dialect == "postgresql":
+        yield from _lock_in_order(project, operations)
+    results = []
+    for operation in operations:
+        apply = _APPLY[type(operation)]
+        results.append((yield from apply(dialect, project, operation, log)))
+    return results
+
+
+def _lock_in_order(project: str, operations: Sequence[Operation]) -> Plan[None]:
+    """Lock rows that would be changed out of order in order, so that two writes cannot wait for each other."""
+    rows = [(KINDS[change.cls].table, change.id, change.cls) for change in operations if isinstance(change, Change)]
+    ordered = sorted(rows, key=lambda row: row[:2])
+    if rows != ordered:
+        for _, id, cls in ordered:
+            yield Ask(sql.get("postgresql", KINDS[cls], (), lock=True), [project, id])
+
+
+def _add(dialect: Dialect, project: str, add: Add[Any], log: str | None) -> Plan[Any]:
+    thing = add.object
+    kind = KINDS[type(thing)]
+    body = encode(thing)
+    rank = add.rank
+    if rank is None:
+        rank = own_rank(kind, thing.id)
+    row = [project, thing.id, new_rank() if rank is None else rank, body, *_columns(kind, thing)]
+    if not (yield Ask(sql.add(dialect, kind), row, True)):
+        raise Conflict(f"{kind.noun} {thing.id} stands already")
+    yield from _tell(dialect, project, log, add.tell, body)
+    return thing
+
+
+def _change(dialect: Dialect, project: str, change: Change[Any], log: str | None) -> Plan[Any]:
+    kind = KINDS[change.cls]
+    fits, parameters = sql.conditions(dialect, kind, change.where)
+    rows = yield Ask(sql.get(dialect, kind, fits, lock=True), [project, change.id, *parameters])
+    if not rows:
+        raise NotFound(_missing(kind, change.id))
+    body = rows[0][0]
+    thing = decoder(change.cls).decode(body)
+    if change.edit is not None:
+        before = _columns(kind, thing)
+        change.edit(thing)
+        if thing.id != change.id:
+            raise ValueError(f"an edit made {change.id} into {thing.id}")
+        old, body = body, encode(thing)
+        after = _columns(kind, thing)
+        if before != after:
+            text = sql.change(dialect, kind, kind.index)
+            yield Ask(text, [body, *after, project, change.id], True)
+        elif body != old:
+            yield Ask(sql.change(dialect, kind, ()), [body, project, change.id], True)
+    yield from _tell(dialect, project, log, change.tell, body)
+    return thing
+
+
+def _remove(dialect: Dialect, project: str, remove: Remove[Any], log: str | None) -> Plan[int]:
+    kind = KINDS[remove.cls]
+    where = remove.where if remove.id is None else {"id": remove.id, **remove.where}
+    fits, parameters = sql.conditions(dialect, kind, where)
+    count: int = yield Ask(sql.remove(dialect, kind, fits), [project, *parameters], True)
+    if remove.id is not None and not count:
+        raise NotFound(_missing(kind, remove.id))
+    return count
+
+
+def _absent(dialect: Dialect, project: str, absent: Absent[Any], log: str | None) -> Plan[None]:
+    kind = KINDS[absent.cls]
+    fits, parameters = sql.conditions(dialect, kind, absent.where)
+    rows = yield Ask(sql.first(dialect, kind, fits), [project, *parameters])
+    if rows:
+        raise absent.error(decoder(absent.cls).decode(rows[0][0]))
+
+
+def _say(dialect: Dialect, project: str, tell: Tell, log: str | None) -> Plan[None]:
+    yield from _tell(dialect, project, log, (tell.name,), tell.data)
+
+
+def _void(dialect: Dialect, project: str, void: Void, log: str | None) -> Plan[None]:
+    yield Ask(sql.void(dialect), [project, log, void.seq], True)
+
+
+def _forget(dialect: Dialect, project: str, forget: Forget, log: str | None) -> Plan[None]:
+    yield Ask(sql.forget(dialect), [project, forget.log], True)
+
+
+def _tell(dialect: Dialect, project: str, log: str | None, names: Sequence[str], data: bytes) -> Plan[None]:
+    for name in names:
+        yield Ask(sql.tell(dialect), [project, log, project, log, name, data], True)
+
+
+_APPLY: dict[type[Any], Callable[[Dialect, str, Any, str | None], Plan[Any]]] = {
+    Add: _add,
+    Change: _change,
+    Remove: _remove,
+    Absent: _absent,
+    Tell: _say,
+    Void: _void,
+    Forget: _forget,
+}
+
+
+def _columns(kind: Kind, thing: Object) -> list[Any]:
+    values = [getattr(thing, name) for name in kind.index]
+    return [int(value) if isinstance(value, bool) else value for value in values]
+
+
+def _missing(kind: Kind, id: str) -> str:
+    return kind.missing.format(noun=kind.noun, id=id)

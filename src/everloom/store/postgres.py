@@ -1,0 +1,182 @@
+"""The store in a PostgreSQL database, for several processes at once.
+
+A write is one READ COMMITTED transaction: ``Change`` locks its row, and whoever tells takes the log's
+lock first, so events are numbered in the order in which they can be seen. Where PostgreSQL ends a
+transaction because others were in its way, it is begun again, so edits may be called more than once.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import asyncpg  # type: ignore[import-untyped]  # it ships no annotations
+
+from everloom.objects.base import Object, Page, PageQuery
+from everloom.store import migrations, plans
+from everloom.store.base import Event, Operation
+from everloom.store.plans import Plan
+
+T = TypeVar("T", bound=Object)
+R = TypeVar("R")
+
+_TRIES = 8
+_MIGRATION_LOCK = 0x65766572_6C6F6F6D
+"""``everloom`` in ASCII: the advisory lock under which one process brings the schema up to date."""
+
+_IN_THE_WAY = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+_LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError)
+"""The server went away, or had closed a connection that was waiting in the pool."""
+
+
+class PostgresDatabase:
+    """A ``Database`` at ``url`` (``postgresql://user:password@host:port/name``), over ``connections`` at most."""
+
+    def __init__(self, url: str, *, connections: int = 16) -> None:
+        self._url = url
+        self._connections = connections
+        self._pool: Any = None
+
+    async def open(self) -> None:
+        """Connect and migrate. ``migrations.TooNew`` if a later program made the schema."""
+        pool = await asyncpg.create_pool(
+            self._url,
+            min_size=1,
+            max_size=self._connections,
+            statement_cache_size=512,
+            reset=_reset,
+            server_settings={"application_name": "everloom", "jit": "off"},
+        )
+        try:
+            async with pool.acquire() as connection:
+                await _migrate(connection)
+        except BaseException:
+            await pool.close()
+            raise
+        self._pool = pool
+
+    async def close(self) -> None:
+        """Finish what is in hand and disconnect."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
+
+    def store(self, project: str) -> "PostgresStore":
+        """One project's view; costs nothing."""
+        return PostgresStore(self, project)
+
+    async def across(self, cls: type[T], limit: int = 1000, **where: Any) -> list[tuple[str, T]]:
+        """See ``Database.across``."""
+        return await self.read(lambda: plans.across("postgresql", cls, limit, where))
+
+    async def read(self, plan: Callable[[], Plan[R]]) -> R:
+        """Run what ``plan`` makes; once more if the connection turned out to be dead."""
+        try:
+            async with self._connection() as connection:
+                return await _run(connection, plan())
+        except _LOST:
+            async with self._connection() as connection:
+                return await _run(connection, plan())
+
+    async def write(self, plan: Callable[[], Plan[R]]) -> R:
+        """Run what ``plan`` makes in a transaction; again if others were in its way or it could not begin."""
+        for last in (False,) * (_TRIES - 1) + (True,):
+            begun = False
+            try:
+                async with self._connection() as connection, connection.transaction():
+                    begun = True
+                    return await _run(connection, plan())
+            except _IN_THE_WAY:
+                if last:
+                    raise
+            except _LOST:
+                if last or begun:  # begun, it may have been committed
+                    raise
+            await asyncio.sleep(random.uniform(0.001, 0.05))
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        if self._pool is None:
+            raise RuntimeError("the database is not open")
+        async with self._pool.acquire() as connection:
+            yield connection
+
+
+class PostgresStore:
+    """A ``Store``: one project's objects in a ``PostgresDatabase``."""
+
+    __slots__ = ("_database", "project")
+
+    def __init__(self, database: PostgresDatabase, project: str) -> None:
+        self._database = database
+        self.project = project
+
+    async def get(self, cls: type[T], id: str, **where: Any) -> T:
+        """See ``Store.get``."""
+        return await self._database.read(lambda: plans.get("postgresql", self.project, cls, id, where))
+
+    async def find(
+        self, cls: type[T], page: PageQuery, *, metadata: dict[str, str] | None = None, **where: Any
+    ) -> Page[T]:
+        """See ``Store.find``."""
+        return await self._database.read(lambda: plans.find("postgresql", self.project, cls, page, metadata, where))
+
+    async def all(self, cls: type[T], **where: Any) -> list[T]:
+        """See ``Store.all``."""
+        return await self._database.read(lambda: plans.everything("postgresql", self.project, cls, where))
+
+    async def write(self, *operations: Operation, log: str | None = None) -> list[Any]:
+        """See ``Store.write``. Edits may be called more than once, each time on a fresh object."""
+        return await self._database.write(lambda: plans.write("postgresql", self.project, operations, log))
+
+    async def events(self, log: str, after: int = 0, limit: int = 1000) -> list[Event]:
+        """See ``Store.events``."""
+        return await self._database.read(lambda: plans.events("postgresql", self.project, log, after, limit))
+
+
+async def _run(connection: Any, plan: Plan[R]) -> R:
+    try:
+        ask = next(plan)
+        while True:
+            parameters = [_storable(value) for value in ask.parameters]
+            if ask.counts:
+                status = await connection.execute(ask.text, *parameters)
+                ask = plan.send(int(status.rpartition(" ")[2]))
+            else:
+                ask = plan.send(await connection.fetch(ask.text, *parameters))
+    except StopIteration as end:
+        result: R = end.value
+        return result
+
+
+def _storable(value: Any) -> Any:
+    """PostgreSQL's text holds no NUL; it is written and sought as U+FFFD (bodies keep theirs, escaped)."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    return [_storable(one) for one in value] if isinstance(value, list) else value
+
+
+async def _reset(connection: Any) -> None:
+    """What a connection needs between two users: nothing, unless the last one was cut off in a transaction."""
+    if connection.is_in_transaction():
+        await connection.execute("ROLLBACK")
+
+
+async def _migrate(connection: Any) -> None:
+    if await _revision(connection) == migrations.NEWEST:
+        return
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+        revision = await _revision(connection)
+        if revision != migrations.NEWEST:
+            for statement in await asyncio.to_thread(migrations.statements, "postgresql", revision):
+                await connection.execute(statement)
+
+
+async def _revision(connection: Any) -> str | None:
+    if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
+        return None
+    revision: str | None = await connection.fetchval(migrations.READ)
+    return revision

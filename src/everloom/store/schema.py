@@ -1,0 +1,74 @@
+"""The tables, as the kinds ask for them, in SQLAlchemy Core. Imported to make or compare a schema, never to serve.
+
+A kind's table is ``project, id, rank, body`` and one column per name of its ``index``. What is listed
+is listed by ``(rank, id)``, so each such column has an index that ends in them. A boolean column is
+for finding the few rows where it is true (a thread's active run): it gets partial indexes of those
+rows, one beside each other column and one over all projects, and none of its own.
+"""
+
+from collections.abc import Iterator
+from typing import Any, get_type_hints
+
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, SmallInteger, Table, Text, text
+from sqlalchemy.types import TypeEngine
+
+from everloom.store.kinds import KINDS, Kind
+
+NAME: TypeEngine[str] = Text().with_variant(Text(collation="C"), "postgresql")
+"""Compared byte by byte on both databases: lists end in the id, and no locale may order that otherwise."""
+
+
+def metadata() -> MetaData:
+    """Every table of the store."""
+    tables = MetaData()
+    for kind in KINDS.values():
+        _kind_table(kind, tables)
+    Table(
+        "events",
+        tables,
+        Column("project", NAME, primary_key=True),
+        Column("log", NAME, primary_key=True),
+        Column("seq", BigInteger, primary_key=True, autoincrement=False),
+        Column("name", Text, nullable=False),
+        Column("data", LargeBinary, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    return tables
+
+
+def column_type(cls: type[Any], name: str) -> type[bool] | type[int] | type[str]:
+    """What an index column holds, read from the annotation of the field or property."""
+    attribute = getattr(cls, name, None)
+    hints = get_type_hints(attribute.fget) if isinstance(attribute, property) else get_type_hints(cls)
+    hint = hints["return" if isinstance(attribute, property) else name]
+    if hint is bool:
+        return bool
+    return int if hint in (int, int | None) else str
+
+
+def _kind_table(kind: Kind, tables: MetaData) -> None:
+    types = {name: column_type(kind.cls, name) for name in kind.index}
+    sql_types: dict[type[Any], TypeEngine[Any]] = {bool: SmallInteger(), int: BigInteger(), str: NAME}
+    Table(
+        kind.table,
+        tables,
+        Column("project", NAME, primary_key=True),
+        Column("id", NAME, primary_key=True),
+        Column("rank", BigInteger, nullable=False),
+        Column("body", LargeBinary, nullable=False),
+        *(Column(name, sql_types[type]) for name, type in types.items()),
+        *_indexes(kind.table, types),
+    )
+
+
+def _indexes(table: str, types: dict[str, type[Any]]) -> Iterator[Index]:
+    names = [name for name, type in types.items() if type is not bool]
+    yield Index(f"ix_{table}_rank", "project", "rank", "id")
+    for name in names:
+        yield Index(f"ix_{table}_{name}", "project", name, "rank", "id")
+    for true in (name for name, type in types.items() if type is bool):
+        where = text(f"{true} = 1")
+        yield Index(f"ix_{table}_{true}", "rank", "id", sqlite_where=where, postgresql_where=where)
+        for name in names:
+            columns = ("project", name, "rank", "id")
+            yield Index(f"ix_{table}_{name}_{true}", *columns, sqlite_where=where, postgresql_where=where)

@@ -1,0 +1,299 @@
+"""The store in one SQLite file.
+
+Writes go through one thread that puts all that wait into one commit, each in a savepoint of its own:
+a commit to disk is dear, and a connection per writer would spend its time on 'database is locked'.
+Reads by key take tens of microseconds, less than a change of threads, so they run where they are
+asked; those without a bound run in threads. WAL keeps readers and the writer out of each other's way,
+and lets another process (``everloom keys create``) work on the same file.
+"""
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from everloom.objects.base import Object, Page, PageQuery
+from everloom.store import migrations, plans
+from everloom.store.base import Event, Operation
+from everloom.store.plans import Plan
+
+T = TypeVar("T", bound=Object)
+R = TypeVar("R")
+
+_BUSY_SECONDS = 30.0
+"""How long a process waits for another one's transaction on the same file."""
+
+_GROUP = 256
+"""Writes put into one commit at most, so that the first does not wait for ever for its answer."""
+
+_SLOW_READERS = 2
+
+
+class _Write(NamedTuple):
+    plan: Plan[Any]
+    future: "asyncio.Future[Any]"
+    loop: asyncio.AbstractEventLoop
+
+
+class _Outcome(NamedTuple):
+    write: _Write
+    result: Any
+    error: BaseException | None
+
+
+class SqliteDatabase:
+    """A ``Database`` in the file ``path``, made with its folder where it is not there.
+
+    With ``synchronous="FULL"`` what was acknowledged survives a power cut; with ``"NORMAL"`` it
+    survives the end of the process, and commits cost a hundredth.
+    """
+
+    def __init__(self, path: Path, *, synchronous: Literal["FULL", "NORMAL"] = "FULL") -> None:
+        self._path = path
+        self._synchronous = synchronous
+        self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._writer: threading.Thread | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._threads: ThreadPoolExecutor | None = None
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+
+    async def open(self) -> None:
+        """Make or migrate the file and start the writer. ``migrations.TooNew`` if a later program made it."""
+        writing = await asyncio.to_thread(self._open)
+        self._reader = self._connect(query_only=True)
+        self._threads = ThreadPoolExecutor(_SLOW_READERS, "everloom-read")
+        self._writer = threading.Thread(target=self._write_all, args=(writing,), name="everloom-write", daemon=True)
+        self._writer.start()
+
+    async def close(self) -> None:
+        """Finish the writes and reads in hand and let go of the file."""
+        writer, threads = self._writer, self._threads
+        self._writer = self._threads = None
+        if writer is None or threads is None:
+            return
+        self._waiting.put(None)
+        await asyncio.to_thread(writer.join)
+        await asyncio.to_thread(threads.shutdown)
+        self._reader = None
+        while self._opened:
+            self._opened.pop().close()
+
+    def store(self, project: str) -> "SqliteStore":
+        """One project's view; costs nothing."""
+        return SqliteStore(self, project)
+
+    async def across(self, cls: type[T], limit: int = 1000, **where: Any) -> list[tuple[str, T]]:
+        """See ``Database.across``."""
+        return await self.aside(plans.across("sqlite", cls, limit, where))
+
+    def here(self, plan: Plan[R]) -> R:
+        """Run a short read in this thread."""
+        if self._reader is None:
+            raise RuntimeError("the database is not open")
+        return _run(self._reader, plan)
+
+    async def aside(self, plan: Plan[R]) -> R:
+        """Run a read of any length in a thread of its own."""
+        if self._threads is None:
+            raise RuntimeError("the database is not open")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run_aside, plan)
+
+    async def write(self, plan: Plan[R]) -> R:
+        """Run a plan in the writer's thread, in a transaction; durable when it returns."""
+        if self._writer is None:
+            raise RuntimeError("the database is not open")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
+        self._waiting.put(_Write(plan, future, loop))
+        return await future
+
+    def _connect(self, *, query_only: bool) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,  # transactions begin and end where this file says so
+            check_same_thread=False,
+            cached_statements=512,
+        )
+        self._opened.append(connection)
+        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        connection.execute("PRAGMA cache_size = -16000")
+        if query_only:
+            connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = self._connect(query_only=False)
+        try:
+            _use_wal(connection)
+            connection.execute("PRAGMA journal_size_limit = 67108864")
+            _migrate(connection)
+        except BaseException:
+            self._opened.remove(connection)
+            connection.close()
+            raise
+        return connection
+
+    def _run_aside(self, plan: Plan[R]) -> R:
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._connect(query_only=True)
+        return _run(connection, plan)
+
+    def _write_all(self, connection: sqlite3.Connection) -> None:
+        """The writer's thread: until it is told to end, commit what waits."""
+        ending = False
+        while not ending:
+            group: list[_Write] = []
+            write = self._waiting.get()
+            while write is not None:
+                group.append(write)
+                if len(group) == _GROUP or self._waiting.empty():
+                    break
+                write = self._waiting.get()
+            ending = write is None
+            if group:
+                _answer(_commit(connection, group))
+
+
+class SqliteStore:
+    """A ``Store``: one project's objects in a ``SqliteDatabase``."""
+
+    __slots__ = ("_database", "project")
+
+    def __init__(self, database: SqliteDatabase, project: str) -> None:
+        self._database = database
+        self.project = project
+
+    async def get(self, cls: type[T], id: str, **where: Any) -> T:
+        """See ``Store.get``."""
+        return self._database.here(plans.get("sqlite", self.project, cls, id, where))
+
+    async def find(
+        self, cls: type[T], page: PageQuery, *, metadata: dict[str, str] | None = None, **where: Any
+    ) -> Page[T]:
+        """See ``Store.find``."""
+        plan = plans.find("sqlite", self.project, cls, page, metadata, where)
+        return await self._database.aside(plan) if metadata else self._database.here(plan)
+
+    async def all(self, cls: type[T], **where: Any) -> list[T]:
+        """See ``Store.all``."""
+        return await self._database.aside(plans.everything("sqlite", self.project, cls, where))
+
+    async def write(self, *operations: Operation, log: str | None = None) -> list[Any]:
+        """See ``Store.write``. Edits and errors are called in the writer's thread."""
+        return await self._database.write(plans.write("sqlite", self.project, operations, log))
+
+    async def events(self, log: str, after: int = 0, limit: int = 1000) -> list[Event]:
+        """See ``Store.events``."""
+        return self._database.here(plans.events("sqlite", self.project, log, after, limit))
+
+
+def _run(connection: sqlite3.Connection, plan: Plan[R]) -> R:
+    execute = connection.execute
+    try:
+        ask = next(plan)
+        while True:
+            cursor = execute(ask.text, ask.parameters)
+            ask = plan.send(cursor.rowcount if ask.counts else cursor.fetchall())
+    except StopIteration as end:
+        result: R = end.value
+        return result
+
+
+def _commit(connection: sqlite3.Connection, group: list[_Write]) -> list[_Outcome]:
+    """All of the group in one transaction; if that itself fails, nobody in it has written anything."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        outcomes = [_save(connection, write) for write in group]
+        connection.execute("COMMIT")
+    except BaseException as error:
+        _roll_back(connection)
+        return [_Outcome(write, None, error) for write in group]
+    return outcomes
+
+
+def _save(connection: sqlite3.Connection, write: _Write) -> _Outcome:
+    connection.execute("SAVEPOINT one")
+    try:
+        outcome = _Outcome(write, _run(connection, write.plan), None)
+    except BaseException as error:
+        if not connection.in_transaction:  # a full disk, for one, ends the whole transaction
+            raise
+        connection.execute("ROLLBACK TO one")
+        outcome = _Outcome(write, None, error)
+    connection.execute("RELEASE one")
+    return outcome
+
+
+def _answer(outcomes: list[_Outcome]) -> None:
+    """Tell the writers' loops, each once; a loop that has ended has nobody waiting."""
+    loops: dict[asyncio.AbstractEventLoop, list[_Outcome]] = {}
+    for outcome in outcomes:
+        loops.setdefault(outcome.write.loop, []).append(outcome)
+    for loop, mine in loops.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_settle, mine)
+
+
+def _settle(outcomes: list[_Outcome]) -> None:
+    for write, result, error in outcomes:
+        if write.future.done():  # cancelled meanwhile
+            continue
+        if error is None:
+            write.future.set_result(result)
+        else:
+            write.future.set_exception(error)
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """SQLite does not wait for others when it changes the journal's mode, so this does."""
+    _patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
+
+
+def _patiently(do: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            do()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    if _revision(connection) == migrations.NEWEST:
+        return
+    connection.execute("BEGIN EXCLUSIVE")  # one process migrates; the others find it done
+    try:
+        revision = _revision(connection)
+        if revision != migrations.NEWEST:
+            for statement in migrations.statements("sqlite", revision):
+                connection.execute(statement)
+        connection.execute("COMMIT")
+    except BaseException:
+        _roll_back(connection)
+        raise
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    """End a failed transaction, which SQLite may have done already."""
+    with contextlib.suppress(sqlite3.OperationalError):
+        connection.execute("ROLLBACK")
+
+
+def _revision(connection: sqlite3.Connection) -> str | None:
+    known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
+    row = connection.execute(migrations.READ).fetchone() if known else None
+    return str(row[0]) if row else None
