@@ -127,15 +127,13 @@ class TextDelta(Struct, kw_only=True, omit_defaults=True):
     annotations: list[Annotation] | UnsetType = UNSET
 
 
-class TextContentDelta(Struct, kw_only=True):
+class TextContentDelta(Struct, kw_only=True, tag="text"):
     index: int
-    type: Literal["text"] = "text"
     text: TextDelta
 
 
-class RefusalContentDelta(Struct, kw_only=True):
+class RefusalContentDelta(Struct, kw_only=True, tag="refusal"):
     index: int
-    type: Literal["refusal"] = "refusal"
     refusal: str
 
 

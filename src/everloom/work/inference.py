@@ -6,7 +6,7 @@ chunk; where a server does not say, it is estimated, and the number is an ``Esti
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from functools import lru_cache
 
 import msgspec
@@ -113,7 +113,7 @@ async def ask(models: Models, body: JsonObject, raw: bytes | None = None) -> Met
     return Metered(answer, backend, body)
 
 
-async def stream_chunks(models: Models, body: JsonObject) -> AsyncIterator[ChatChunk]:
+async def stream_chunks(models: Models, body: JsonObject) -> AsyncGenerator[ChatChunk]:
     """The chunks of a streamed answer, decoded; the last one always carries the usage.
 
     Close the iterator early (``contextlib.aclosing``) and the model stops. Errors: as ``ask``; an answer that breaks

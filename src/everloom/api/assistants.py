@@ -1,0 +1,80 @@
+"""The Assistants tag: an assistant is a model, its instructions and its tools."""
+
+from msgspec import UNSET
+
+from everloom.api.http import route
+from everloom.context import Context
+from everloom.kit.clock import now
+from everloom.kit.ids import new_id
+from everloom.objects.assistants import Assistant, AssistantChanges, NewAssistant
+from everloom.objects.base import Deleted, Page, PageQuery
+from everloom.objects.files import AssistantFile
+from everloom.store.base import Add, Change, Remove, change_one
+from everloom.work.resources import settle_resources
+
+
+@route("POST", "/assistants", family="assistants")
+async def create_assistant(ctx: Context, body: NewAssistant) -> Assistant:
+    """createAssistant. Errors: 404 for a model nobody serves or a file that is not there."""
+    ctx.ports.models.resolve(body.model)
+    assistant = Assistant(
+        id=new_id("asst_"),
+        created_at=now(),
+        name=body.name,
+        description=body.description,
+        model=body.model,
+        instructions=body.instructions,
+        tools=body.tools,
+        tool_resources=await settle_resources(ctx, body.tool_resources),
+        metadata=body.metadata or {},
+        top_p=1.0 if body.top_p is None else body.top_p,
+        temperature=1.0 if body.temperature is None else body.temperature,
+        response_format=body.response_format or "auto",
+    )
+    await ctx.store.write(Add(assistant))
+    return assistant
+
+
+@route("GET", "/assistants", family="assistants")
+async def list_assistants(ctx: Context, page: PageQuery) -> Page[Assistant]:
+    """listAssistants."""
+    return await ctx.store.find(Assistant, page)
+
+
+@route("GET", "/assistants/{assistant_id}", family="assistants")
+async def get_assistant(ctx: Context, assistant_id: str) -> Assistant:
+    """getAssistant."""
+    return await ctx.store.get(Assistant, assistant_id)
+
+
+@route("POST", "/assistants/{assistant_id}", family="assistants")
+async def modify_assistant(ctx: Context, assistant_id: str, body: AssistantChanges) -> Assistant:
+    """modifyAssistant. Runs that have begun keep the settings they began with."""
+    if body.model is not UNSET:
+        ctx.ports.models.resolve(body.model)
+    if body.tool_resources is not UNSET:
+        body.tool_resources = await settle_resources(ctx, body.tool_resources)
+
+    def edit(assistant: Assistant) -> None:
+        for name in body.__struct_fields__:
+            value = getattr(body, name)
+            if value is not UNSET:
+                setattr(assistant, name, _DEFAULTS.get(name) if value is None else value)
+        if body.metadata is None:
+            assistant.metadata = {}
+
+    return await change_one(ctx.store, Change(Assistant, assistant_id, edit))
+
+
+_DEFAULTS = {"temperature": 1.0, "top_p": 1.0, "response_format": "auto"}
+"""What null stands for, where it is not null itself."""
+
+
+@route("DELETE", "/assistants/{assistant_id}", family="assistants")
+async def delete_assistant(ctx: Context, assistant_id: str) -> Deleted:
+    """deleteAssistant. Its threads and runs stay: they are the thread's."""
+    await ctx.store.write(
+        Remove(Assistant, assistant_id),
+        Remove(AssistantFile, assistant_id=assistant_id),
+    )
+    return Deleted(id=assistant_id, object="assistant.deleted")

@@ -1,0 +1,142 @@
+"""The Runs and Run steps tags: an assistant at work on a thread, and what it did, step by step."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from msgspec import UNSET, Meta, Struct
+
+from everloom.api.http import Call, EventStream, route
+from everloom.context import Context
+from everloom.kit import sse
+from everloom.kit.errors import BadRequest
+from everloom.objects.base import MetadataChange, Page, PageQuery
+from everloom.objects.runs import TERMINAL, NewRun, NewThreadRun, Run, ToolOutputs
+from everloom.objects.steps import RunStep
+from everloom.objects.threads import Thread
+from everloom.store.base import Change, change_one
+from everloom.work import runs
+from everloom.work.events import follow, last_seq
+
+
+class StepInclude(Struct, frozen=True, kw_only=True):
+    """``include[]`` names what is left out unless asked for: the texts that a file search found."""
+
+    include: list[str] = []
+
+
+@route("POST", "/threads/{thread_id}/runs", family="assistants")
+async def create_run(ctx: Context, call: Call, thread_id: str, body: NewRun, query: StepInclude) -> Run | EventStream:
+    """createRun. With ``stream`` the run's events, from its creation to its end or next pause."""
+    empty_threads = call.dialect is not None and call.dialect.empty_threads_run
+    run = await runs.begin(ctx, thread_id, body, empty_threads=empty_threads)
+    return _stream(ctx, call, run.id) if body.stream else run
+
+
+@route("POST", "/threads/runs", family="assistants")
+async def create_thread_and_run(ctx: Context, call: Call, body: NewThreadRun) -> Run | EventStream:
+    """createThreadAndRun."""
+    run = await runs.begin_with_thread(ctx, body)
+    return _stream(ctx, call, run.id) if body.stream else run
+
+
+@route("GET", "/threads/{thread_id}/runs", family="assistants")
+async def list_runs(ctx: Context, thread_id: str, page: PageQuery) -> Page[Run]:
+    """listRuns."""
+    await ctx.store.get(Thread, thread_id)
+    return await ctx.store.find(Run, page, thread_id=thread_id)
+
+
+@route("GET", "/threads/{thread_id}/runs/{run_id}", family="assistants")
+async def get_run(ctx: Context, thread_id: str, run_id: str) -> Run:
+    """getRun."""
+    return await ctx.store.get(Run, run_id, thread_id=thread_id)
+
+
+@route("POST", "/threads/{thread_id}/runs/{run_id}", family="assistants")
+async def modify_run(ctx: Context, thread_id: str, run_id: str, body: MetadataChange) -> Run:
+    """modifyRun: the metadata, while nobody is at work on the run."""
+
+    def edit(run: Run) -> None:
+        if run.status in ("queued", "in_progress", "cancelling"):
+            raise BadRequest(f"Cannot update run with status '{run.status}'.")
+        if body.metadata is not UNSET:
+            run.metadata = body.metadata or {}
+
+    return await change_one(ctx.store, Change(Run, run_id, edit, thread_id=thread_id))
+
+
+@route("POST", "/threads/{thread_id}/runs/{run_id}/cancel", family="assistants")
+async def cancel_run(ctx: Context, thread_id: str, run_id: str) -> Run:
+    """cancelRun."""
+    return await runs.cancel(ctx, thread_id, run_id)
+
+
+@route("POST", "/threads/{thread_id}/runs/{run_id}/submit_tool_outputs", family="assistants")
+async def submit_tool_outputs(
+    ctx: Context, call: Call, thread_id: str, run_id: str, body: ToolOutputs
+) -> Run | EventStream:
+    """submitToolOuputsToRun. With ``stream`` the events from here on."""
+    after = await last_seq(ctx, run_id) if body.stream else 0
+    run = await runs.submit(ctx, thread_id, run_id, body.tool_outputs)
+    return _stream(ctx, call, run.id, after) if body.stream else run
+
+
+class StepQuery(PageQuery, frozen=True, kw_only=True):
+    """A page of steps, with what ``include[]`` adds to each."""
+
+    include: list[str] = []
+
+
+@route("GET", "/threads/{thread_id}/runs/{run_id}/steps", family="assistants")
+async def list_run_steps(ctx: Context, thread_id: str, run_id: str, page: StepQuery) -> Page[RunStep]:
+    """listRunSteps."""
+    await ctx.store.get(Run, run_id, thread_id=thread_id)
+    return await ctx.store.find(RunStep, page, run_id=run_id)
+
+
+@route("GET", "/threads/{thread_id}/runs/{run_id}/steps/{step_id}", family="assistants")
+async def get_run_step(ctx: Context, thread_id: str, run_id: str, step_id: str, query: StepInclude) -> RunStep:
+    """getRunStep."""
+    await ctx.store.get(Run, run_id, thread_id=thread_id)
+    return await ctx.store.get(RunStep, step_id, run_id=run_id)
+
+
+class EventQuery(Struct, frozen=True, kw_only=True):
+    """``after`` is the number of the last event seen; a ``Last-Event-ID`` header means the same."""
+
+    after: Annotated[int, Meta(ge=0)] = 0
+
+
+@route("GET", "/threads/{thread_id}/runs/{run_id}/events", family="assistants")
+async def list_run_events(ctx: Context, call: Call, thread_id: str, run_id: str, query: EventQuery) -> EventStream:
+    """An extension: the run's events again, from the start or behind ``Last-Event-ID``, then live."""
+    run = await ctx.store.get(Run, run_id, thread_id=thread_id)
+    after = query.after
+    if (last := call.header(b"last-event-id")) is not None:
+        if not last.isdigit() or len(last) > 18:
+            raise BadRequest("Invalid 'Last-Event-ID': expected the id of an event.", code="invalid_value")
+        after = int(last)
+    if run.status in TERMINAL and after >= await last_seq(ctx, run_id):
+        return EventStream(_end())
+    return _stream(ctx, call, run_id, after)
+
+
+def _stream(ctx: Context, call: Call, run_id: str, after: int = 0) -> EventStream:
+    return EventStream(_frames(ctx, call, run_id, after))
+
+
+async def _frames(ctx: Context, call: Call, run_id: str, after: int) -> AsyncIterator[bytes]:
+    async for batch in follow(ctx, run_id, after):
+        if not batch:
+            yield sse.KEEP_ALIVE
+        elif call.dialect is None:
+            yield b"".join([sse.frame(event.data, event=event.name, id=event.seq) for event in batch])
+        else:
+            for event in batch:
+                name, data = await call.dialect.event(ctx, event.name, event.data)
+                yield sse.frame(data, event=name, id=event.seq)
+    yield sse.frame(sse.DONE, event="done")
+
+
+async def _end() -> AsyncIterator[bytes]:
+    yield sse.frame(sse.DONE, event="done")

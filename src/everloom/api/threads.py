@@ -1,0 +1,58 @@
+"""The Threads tag: conversations, and (ours) the list of them that the platform never gave."""
+
+from msgspec import UNSET
+
+from everloom.api.http import route
+from everloom.context import Context
+from everloom.objects.base import Deleted, Page, PageQuery
+from everloom.objects.threads import NewThread, Thread, ThreadChanges
+from everloom.store.base import Add, Change, change_one
+from everloom.work.resources import settle_resources
+from everloom.work.threads import compose_thread, remove_thread
+
+
+class ThreadQuery(PageQuery, frozen=True, kw_only=True):
+    """``metadata[key]=value`` keeps the threads whose metadata has all of these pairs."""
+
+    metadata: dict[str, str] = {}
+
+
+@route("GET", "/threads", family="assistants")
+async def list_threads(ctx: Context, page: ThreadQuery) -> Page[Thread]:
+    """An extension: the project's threads, filtered by metadata."""
+    return await ctx.store.find(Thread, page, metadata=page.metadata or None)
+
+
+@route("POST", "/threads", family="assistants")
+async def create_thread(ctx: Context, body: NewThread) -> Thread:
+    """createThread."""
+    thread, messages = await compose_thread(ctx, body)
+    await ctx.store.write(Add(thread), *map(Add, messages))
+    return thread
+
+
+@route("GET", "/threads/{thread_id}", family="assistants")
+async def get_thread(ctx: Context, thread_id: str) -> Thread:
+    """getThread."""
+    return await ctx.store.get(Thread, thread_id)
+
+
+@route("POST", "/threads/{thread_id}", family="assistants")
+async def modify_thread(ctx: Context, thread_id: str, body: ThreadChanges) -> Thread:
+    """modifyThread."""
+    resources = None if body.tool_resources is UNSET else await settle_resources(ctx, body.tool_resources)
+
+    def edit(thread: Thread) -> None:
+        if body.metadata is not UNSET:
+            thread.metadata = body.metadata or {}
+        if resources is not None:
+            thread.tool_resources = resources
+
+    return await change_one(ctx.store, Change(Thread, thread_id, edit))
+
+
+@route("DELETE", "/threads/{thread_id}", family="assistants")
+async def delete_thread(ctx: Context, thread_id: str) -> Deleted:
+    """deleteThread: the thread, and with it its messages and runs."""
+    await remove_thread(ctx, thread_id)
+    return Deleted(id=thread_id, object="thread.deleted")

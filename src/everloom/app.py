@@ -1,0 +1,155 @@
+"""The composition root: settings in, a server out. The only file that names adapters."""
+
+import asyncio
+import logging
+from functools import partial
+from pathlib import Path
+
+from everloom.api import assistants, chat, files, health, messages, metrics, models, runs, threads
+from everloom.api.auth import Auth
+from everloom.api.http import ROUTES
+from everloom.api.server import Server
+from everloom.api.v1 import DIALECT
+from everloom.blobs.obstore import ObjectBlobs
+from everloom.bus.base import Bus
+from everloom.bus.memory import MemoryBus
+from everloom.config import ModelEntry, Settings
+from everloom.context import Limits, Ports
+from everloom.jobs.base import Jobs
+from everloom.jobs.dbos import DbosJobs
+from everloom.models.base import Backend
+from everloom.models.local import LocalBackend
+from everloom.models.registry import Models
+from everloom.models.upstream import UpstreamBackend
+from everloom.store.base import Database
+from everloom.store.sqlite import SqliteDatabase
+from everloom.work import expiry
+from everloom.work.execution import execute
+from everloom.work.runs import RUN_JOB
+
+log = logging.getLogger(__name__)
+
+TAGS = (assistants, chat, files, health, messages, metrics, models, runs, threads)
+"""The modules whose import fills ``ROUTES``."""
+
+DEFAULT_MODEL = "smollm2-135m"
+"""The model that comes with the install."""
+
+JOBS = {RUN_JOB: execute}
+"""What a worker serves."""
+
+
+class App:
+    """A server of these settings, as an ASGI application and as a worker."""
+
+    def __init__(self, settings: Settings, ports: Ports) -> None:
+        self.settings = settings
+        self.ports = ports
+        self.asgi = Server(ports, Auth(ports.database), ROUTES, [DIALECT])
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, *, worker: bool | None = None) -> None:
+        """Open every port. ``worker`` says whether this process executes runs; by default as the settings say.
+
+        The job engine takes a second to load, so it starts beside the first requests: a job that is
+        started meanwhile waits for it.
+        """
+        ports = self.ports
+        work = self.settings.worker if worker is None else worker
+        await ports.database.open()
+        await ports.bus.open()
+        await ports.models.open()
+        self._tasks.append(asyncio.create_task(self._launch(work)))
+
+    async def _launch(self, work: bool) -> None:
+        await self.ports.jobs.launch({name: partial(job, self.ports) for name, job in JOBS.items()}, work=work)
+        if work:
+            await expiry.watch(self.ports)
+
+    async def stop(self, grace: float) -> None:
+        """Let work in hand go on for ``grace`` seconds, leave the rest to the next worker, close every port."""
+        for task in self._tasks:
+            task.cancel()
+        for result in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                log.error("the worker had stopped: %r", result)
+        for close in (
+            self.ports.jobs.stop(grace),
+            self.ports.models.close(),
+            self.ports.bus.close(),
+            self.ports.database.close(),
+        ):
+            try:
+                await close
+            except Exception:
+                log.exception("closing failed")
+
+
+def build(settings: Settings) -> App:
+    """The server that the settings describe, not yet started."""
+    file = settings.sqlite_file
+    jobs: Jobs
+    if file is not None:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        database: Database = SqliteDatabase(file)
+        bus: Bus = MemoryBus()
+        jobs = DbosJobs(file.with_name("jobs.db"), executor_id="embedded")
+    else:
+        database, bus = _postgres(settings.database)
+        jobs = DbosJobs(settings.database)
+    ports = Ports(
+        database=database,
+        bus=bus,
+        jobs=jobs,
+        blobs=ObjectBlobs.at(settings.blobs),
+        models=_models(settings),
+        limits=Limits(
+            run_expires=settings.run_expires,
+            body_bytes=settings.max_body_bytes,
+            file_bytes=settings.max_file_bytes,
+        ),
+    )
+    return App(settings, ports)
+
+
+def _postgres(url: str) -> tuple[Database, Bus]:
+    # Imported where it is used: the driver costs a fifth of a second that a server on SQLite need not spend.
+    from everloom.bus.postgres import PostgresBus
+    from everloom.store.postgres import PostgresDatabase
+
+    return PostgresDatabase(url), PostgresBus(url)
+
+
+def _models(settings: Settings) -> Models:
+    local = _local(settings)
+    named: list[tuple[str, Backend, str | None]] = [
+        (entry.id, local, entry.id) if entry.backend == "local" else (entry.id, _upstream(entry, settings), entry.model)
+        for entry in settings.models
+    ]
+    named.append((DEFAULT_MODEL, local, DEFAULT_MODEL))
+    default = None
+    if settings.upstream:
+        default = UpstreamBackend(settings.upstream, settings.upstream_key or None, timeout=settings.upstream_timeout)
+    return Models(named, settings.aliases, default=default)
+
+
+def _upstream(entry: ModelEntry, settings: Settings) -> Backend:
+    return UpstreamBackend(
+        entry.base_url or settings.upstream,
+        entry.api_key or None,
+        context_window=entry.context_window,
+        timeout=settings.upstream_timeout,
+    )
+
+
+def _local(settings: Settings) -> LocalBackend:
+    paths: dict[str, Path | None] = {DEFAULT_MODEL: None}
+    paths |= {entry.id: entry.path for entry in settings.models if entry.backend == "local"}
+    return LocalBackend(
+        paths,
+        weights=settings.weights,
+        slots=settings.local_slots,
+        context=settings.local_context,
+        threads=settings.local_threads,
+        preload=settings.preload,
+    )

@@ -1,0 +1,47 @@
+"""Reading a run's log of events, from any place in it, until the run pauses or ends."""
+
+from collections.abc import AsyncIterator
+
+from everloom.context import Context
+from everloom.store.base import Event
+
+LAST = frozenset(
+    {
+        "thread.run.requires_action",
+        "thread.run.completed",
+        "thread.run.incomplete",
+        "thread.run.failed",
+        "thread.run.cancelled",
+        "thread.run.expired",
+    }
+)
+"""Events behind which a stream ends: the run is over, or waits for its caller."""
+
+KEEP_ALIVE_SECONDS = 15.0
+_BATCH = 1000
+
+
+async def follow(ctx: Context, run_id: str, after: int = 0) -> AsyncIterator[list[Event]]:
+    """The events behind ``after``, in batches as they come; an empty batch every 15 s of silence.
+
+    Ends behind the last event of ``LAST`` that has nothing behind it. What was told before the call
+    and what is told after it are read the same way, from the store, so nothing falls between.
+    """
+    with ctx.ports.bus.watch(run_id) as watch:
+        while True:
+            events = await ctx.store.events(run_id, after, _BATCH)
+            if events:
+                yield events
+                after = events[-1].seq
+                if len(events) < _BATCH and events[-1].name in LAST:
+                    return
+            elif not await watch.wait(KEEP_ALIVE_SECONDS):
+                yield []
+
+
+async def last_seq(ctx: Context, run_id: str) -> int:
+    """The number of the newest event of a log; 0 for an empty one."""
+    after = 0
+    while events := await ctx.store.events(run_id, after, _BATCH):
+        after = events[-1].seq
+    return after

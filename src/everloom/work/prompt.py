@@ -1,0 +1,209 @@
+"""From a thread and a run to the messages a model reads, cut to what fits."""
+
+import base64
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from everloom.context import Context
+from everloom.objects.base import JsonObject
+from everloom.objects.files import File
+from everloom.objects.messages import ImageFileContent, ImageUrlContent, Message, RefusalContent, TextContent
+from everloom.objects.runs import Generation, Run
+from everloom.objects.steps import FunctionStepCall, MessageCreation, RunStep, ToolCalls
+from everloom.objects.tools import ResponseFormat
+from everloom.tools.registry import offers
+
+ANSWER_SHARE = 4
+"""Without a budget for the answer, a quarter of the context window is kept free for it."""
+
+ANSWER_ROOM = 1024
+"""… but no more than this many tokens."""
+
+CHARACTERS_A_TOKEN = 12
+"""More characters than a token has on average in any language: what is past this cannot fit."""
+
+MAX_IMAGE_BYTES = 20 * 1024 * 1024
+
+
+class NoRoom(Exception):
+    """Not even the newest message fits. ``budget``: into the run's own budget, else into the model."""
+
+    def __init__(self, message: str, *, budget: bool) -> None:
+        super().__init__(message)
+        self.budget = budget
+
+
+class Prompt(Struct, frozen=True):
+    """A request for a model. ``dropped`` messages of the thread's beginning did not fit."""
+
+    body: JsonObject
+    dropped: int
+    generations: list[Generation]
+
+
+async def build(ctx: Context, run: Run) -> Prompt:
+    """The next request of a run. Errors: ``NoRoom``; ``UnavailableTool``."""
+    generations = await ctx.store.all(Generation, run_id=run.id)
+    body = _options(run, first=not generations)
+    history, own = await _conversation(ctx, run)
+    strategy = run.truncation_strategy
+    kept = history
+    if strategy.type == "last_messages" and strategy.last_messages is not None:
+        kept = history[-strategy.last_messages :]
+    room = await _room(ctx, run, generations, body)
+    fitting = await _fit(ctx, run, body, kept, own, room)
+    body["messages"] = [*_instructions(run), *fitting, *own]
+    return Prompt(body, len(history) - len(fitting), generations)
+
+
+class _Room(Struct, frozen=True):
+    tokens: int
+    by_budget: bool
+
+
+async def _room(ctx: Context, run: Run, generations: list[Generation], body: JsonObject) -> _Room:
+    """How many tokens the prompt may have; sets the answer's budget in ``body``."""
+    backend, model = ctx.ports.models.resolve(run.model)
+    window = await backend.context_window(model)
+    answer = min(window // ANSWER_SHARE, ANSWER_ROOM)
+    if run.max_completion_tokens is not None:
+        spent = sum(generation.usage.completion_tokens for generation in generations)
+        left = run.max_completion_tokens - spent
+        if left <= 0:
+            raise NoRoom("The run has no completion tokens left.", budget=True)
+        body["max_completion_tokens"] = left
+        answer = min(left, window // 2)
+    room = window - answer
+    if run.max_prompt_tokens is not None:
+        left = run.max_prompt_tokens - sum(generation.usage.prompt_tokens for generation in generations)
+        if left < room:
+            return _Room(left, by_budget=True)
+    return _Room(room, by_budget=False)
+
+
+async def _fit(
+    ctx: Context, run: Run, body: JsonObject, history: list[JsonObject], own: list[JsonObject], room: _Room
+) -> list[JsonObject]:
+    """As many of the newest messages as fit, whole ones; what the run itself said always stays."""
+    backend, model = ctx.ports.models.resolve(run.model)
+    history = _plausible(history, room.tokens)
+
+    async def fits(count: int) -> bool:
+        kept = history[len(history) - count :]
+        messages = [*_instructions(run), *kept, *own]
+        return await backend.count({**body, "model": model, "messages": messages}) <= room.tokens
+
+    if await fits(len(history)):
+        return history
+    low, high = 0, len(history) - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if await fits(middle) else (low, middle - 1)
+    if low == 0 and (history or not await fits(0)):
+        raise NoRoom(
+            f"The thread's newest message does not fit into {room.tokens} tokens of prompt for '{run.model}'.",
+            budget=room.by_budget,
+        )
+    return history[len(history) - low :]
+
+
+def _plausible(history: list[JsonObject], tokens: int) -> list[JsonObject]:
+    """Leave out what cannot fit by its sheer length, so that a long thread is not counted in full."""
+    left = tokens * CHARACTERS_A_TOKEN
+    for position in range(len(history) - 1, -1, -1):
+        left -= len(str(history[position].get("content")))
+        if left < 0:
+            return history[min(position + 1, len(history) - 1) :]
+    return history
+
+
+def _options(run: Run, *, first: bool) -> JsonObject:
+    """The request without its messages."""
+    body: JsonObject = {"model": run.model, "temperature": run.temperature, "top_p": run.top_p}
+    if tools := offers(run.tools):
+        body["tools"] = tools
+        body["parallel_tool_calls"] = run.parallel_tool_calls
+        # A forced choice holds for the first answer alone: the model has called by then, and may speak.
+        if first or run.tool_choice == "none":
+            body["tool_choice"] = msgspec.to_builtins(run.tool_choice)
+    if (shape := _response_format(run.response_format)) is not None:
+        body["response_format"] = shape
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def _response_format(shape: ResponseFormat) -> Any:
+    return None if shape == "auto" else msgspec.to_builtins(shape)
+
+
+def _instructions(run: Run) -> list[JsonObject]:
+    return [{"role": "system", "content": run.instructions}] if run.instructions else []
+
+
+async def _conversation(ctx: Context, run: Run) -> tuple[list[JsonObject], list[JsonObject]]:
+    """What stood in the thread before the run, and what the run itself has said and done."""
+    said: dict[str, JsonObject] = {}
+    history: list[JsonObject] = []
+    for message in await ctx.store.all(Message, thread_id=run.thread_id):
+        turn: JsonObject = {"role": message.role, "content": await _content(ctx, message)}
+        if message.run_id == run.id:
+            said[message.id] = turn
+        elif turn["content"]:
+            history.append(turn)
+    own: list[JsonObject] = []
+    for step in await ctx.store.all(RunStep, run_id=run.id):
+        if step.status == "completed":
+            own += _turns(step, said)
+    return history, own
+
+
+def _turns(step: RunStep, said: dict[str, JsonObject]) -> list[JsonObject]:
+    """A finished step as a model's conversation knows it."""
+    details = step.step_details
+    if isinstance(details, MessageCreation):
+        turn = said.get(details.message_creation.message_id)
+        return [turn] if turn and turn["content"] else []
+    return _call_turns(details)
+
+
+def _call_turns(details: ToolCalls) -> list[JsonObject]:
+    calls = [call for call in details.tool_calls if isinstance(call, FunctionStepCall)]
+    asked = [
+        {
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.function.name, "arguments": call.function.arguments},
+        }
+        for call in calls
+    ]
+    outputs = [{"role": "tool", "tool_call_id": call.id, "content": call.function.output or ""} for call in calls]
+    return [{"role": "assistant", "content": None, "tool_calls": asked}, *outputs]
+
+
+async def _content(ctx: Context, message: Message) -> Any:
+    """A message's content for a model: a plain string where it is only text, else parts."""
+    parts: list[JsonObject] = []
+    for part in message.content:
+        if isinstance(part, TextContent):
+            parts.append({"type": "text", "text": part.text.value})
+        elif isinstance(part, RefusalContent):
+            parts.append({"type": "text", "text": part.refusal})
+        elif isinstance(part, ImageUrlContent):
+            parts.append(msgspec.to_builtins(part))
+        elif isinstance(part, ImageFileContent):
+            parts.append(await _image(ctx, part))
+    if all(part["type"] == "text" for part in parts):
+        return "\n".join(part["text"] for part in parts)
+    return parts
+
+
+async def _image(ctx: Context, part: ImageFileContent) -> JsonObject:
+    """An uploaded image, carried inside the request since an upstream cannot fetch it from here."""
+    file = await ctx.store.get(File, part.image_file.file_id)
+    if file.bytes > MAX_IMAGE_BYTES:
+        return {"type": "text", "text": f"[image {file.filename} left out: larger than 20 MB]"}
+    data = b"".join([block async for block in ctx.ports.blobs.read(file.id)])
+    kind = "image/png" if data[:4] == b"\x89PNG" else "image/jpeg"
+    url = f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    return {"type": "image_url", "image_url": {"url": url}}

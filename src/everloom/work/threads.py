@@ -1,0 +1,41 @@
+"""Threads with their first messages, and the end of a thread with all that hangs on it."""
+
+from everloom.context import Context
+from everloom.kit.clock import now
+from everloom.kit.ids import new_id
+from everloom.objects.messages import Message
+from everloom.objects.runs import Generation, Run, RunLease
+from everloom.objects.steps import RunStep
+from everloom.objects.threads import NewThread, Thread
+from everloom.store.base import Forget, Remove
+from everloom.work.messages import compose
+from everloom.work.resources import settle_resources
+
+
+async def compose_thread(ctx: Context, new: NewThread) -> tuple[Thread, list[Message]]:
+    """The thread and the messages to keep, in order. Errors: 404 for a file that is not there."""
+    thread = Thread(
+        id=new_id("thread_"),
+        created_at=now(),
+        metadata=new.metadata or {},
+        tool_resources=await settle_resources(ctx, new.tool_resources),
+    )
+    return thread, [await compose(ctx, thread.id, message) for message in new.messages]
+
+
+async def remove_thread(ctx: Context, thread_id: str) -> None:
+    """Take away a thread, its messages, runs, steps and events. A run in hand finds nothing left and ends."""
+    runs = await ctx.store.all(Run, thread_id=thread_id)
+    ids = [run.id for run in runs]
+    await ctx.store.write(
+        Remove(Thread, thread_id),
+        Remove(Message, thread_id=thread_id),
+        Remove(RunStep, run_id=ids),
+        Remove(Generation, run_id=ids),
+        Remove(Run, thread_id=thread_id),
+        *[Remove(RunLease, id) for id in ids],
+        *[Forget(id) for id in ids],
+    )
+    for id in ids:
+        ctx.ports.bus.wake(f"cancel:{id}")
+        ctx.ports.bus.wake(id)
