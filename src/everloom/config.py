@@ -61,6 +61,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     database: str = ""
     blobs: str = ""
     weights: Path = Path()
+    fetch_weights: bool = True
     api_key: str = ""
     admin_key: str = ""
     upstream: str = ""

@@ -65,7 +65,24 @@ async def _answer(app: Any, settings: Settings, listener: socket.socket, stop: S
         if keys.admin_key:
             _say(f"Admin key: {keys.admin_key}")
         _say("Keys are shown this once; 'everloom keys create' makes more.")
-    await serve(app.asgi, listener, stop, lambda: _say(f"everloom: ready on {url}"))
+    fetching: list[asyncio.Task[None]] = []
+
+    def ready() -> None:
+        _say(f"everloom: ready on {url}")
+        fetching.append(asyncio.create_task(_fetch_weights(settings)))
+
+    try:
+        await serve(app.asgi, listener, stop, ready)
+    finally:
+        for task in fetching:
+            task.cancel()
+        await asyncio.gather(*fetching, return_exceptions=True)
+
+
+async def _fetch_weights(settings: Settings) -> None:
+    from everloom.cli.weights import fetch_beside
+
+    await fetch_beside(settings)
 
 
 async def _work(settings: Settings) -> int:

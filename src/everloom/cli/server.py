@@ -65,7 +65,7 @@ class Stop:
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.insisted = False
-        self.then: Callable[[], None] = lambda: None
+        self.then: Callable[[], object] = lambda: None
         """Called at every signal."""
 
     def watch(self) -> None:

@@ -62,7 +62,7 @@ async def first_start(database: Database, *, api_key: str = "", admin_key: str =
     first = FirstKeys(
         api_key=None if api_key else secrets["project"], admin_key=None if admin_key else secrets["admin"]
     )
-    made = [Add(Project(id=DEFAULT_PROJECT, created_at=now(), name="Default project"))]
+    made = [Add(_default_project())]
     hashes = []
     if first.api_key:
         hashes.append(Add(key_hash(first.api_key, scope="project", project_id=DEFAULT_PROJECT, name="first key")))
@@ -80,6 +80,10 @@ async def first_start(database: Database, *, api_key: str = "", admin_key: str =
     return first if fresh and (first.api_key or first.admin_key) else None
 
 
+def _default_project() -> Project:
+    return Project(id=DEFAULT_PROJECT, created_at=now(), name="Default project")
+
+
 async def _keep_setting(database: Database, secret: str, scope: Scope) -> None:
     """Have the key of the settings stand, and the one that earlier settings gave no longer."""
     store = database.store(SYSTEM)
@@ -94,7 +98,12 @@ async def _keep_setting(database: Database, secret: str, scope: Scope) -> None:
 
 async def create_key(database: Database, *, project: str | None = None, name: str = "") -> tuple[str, KeyHash]:
     """A new key of the project called ``project`` (made when there is none), by default the default project's."""
-    project_id = DEFAULT_PROJECT if project is None else (await _project(database, project)).id
+    if project is None:
+        with suppress(Conflict):  # It stands, as it does after any start.
+            await database.store(SYSTEM).write(Add(_default_project()))
+        project_id = DEFAULT_PROJECT
+    else:
+        project_id = (await _project(database, project)).id
     return await _create(database, "project", project_id, name or "everloom keys create")
 
 

