@@ -82,6 +82,13 @@ class ScriptedUpstream:
         """Answer from the request's body when the script is used up; None leaves it to the default."""
         self._rule = rule
 
+    def reset(self) -> None:
+        """Forget script, rule and what was recorded: the next test begins here."""
+        self._script.clear()
+        self._rule = None
+        self.requests.clear()
+        self.disconnects.clear()
+
     def wait(self, true: Callable[[], bool], timeout: float = 5.0) -> bool:
         """Whether ``true()`` came about within ``timeout`` seconds."""
         end = time.monotonic() + timeout

@@ -1,0 +1,74 @@
+"""What most tests work with: a scripted upstream, a server before it, clients of that server.
+
+One server of each kind serves the whole session, since it is a process of its own; tests keep apart
+by making their own objects, and the upstream forgets its script between them.
+"""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.postgres import fresh_database
+from tests.scripted import ScriptedUpstream
+from tests.servers import Everloom
+from tests.servers import http as client_of
+
+
+@pytest.fixture(scope="session")
+def _upstream() -> Iterator[ScriptedUpstream]:
+    with ScriptedUpstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def upstream(_upstream: ScriptedUpstream) -> ScriptedUpstream:
+    """The inference server behind the servers of the session, its script empty."""
+    _upstream.reset()
+    return _upstream
+
+
+@pytest.fixture(scope="session")
+def sqlite_server(_upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everloom]:
+    """A server on SQLite."""
+    with Everloom(tmp_path_factory.mktemp("sqlite"), upstream=_upstream.url) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server(_upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everloom]:
+    """A server on PostgreSQL that only answers, and a worker beside it that only works."""
+    settings = {"upstream": _upstream.url, "database": fresh_database()}
+    folder = tmp_path_factory.mktemp("postgres")
+    with (
+        Everloom(folder, arguments=("--no-worker",), **settings) as server,
+        Everloom(folder, command="worker", **settings),
+    ):
+        yield server
+
+
+@pytest.fixture
+def server(sqlite_server: Everloom, upstream: ScriptedUpstream) -> Everloom:
+    """The server for tests that do not care about the database."""
+    return sqlite_server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def each_server(request: pytest.FixtureRequest, upstream: ScriptedUpstream) -> Everloom:
+    """A server on either database, in turn."""
+    found: Everloom = request.getfixturevalue(f"{request.param}_server")
+    return found
+
+
+@pytest.fixture
+def http(server: Everloom) -> Iterator[httpx.Client]:
+    """A plain HTTP client that speaks the current form of the API."""
+    with client_of(server) as client:
+        yield client
+
+
+@pytest.fixture
+def old_http(server: Everloom) -> Iterator[httpx.Client]:
+    """A plain HTTP client that speaks the first form of the Assistants API."""
+    with client_of(server, beta="assistants=v1") as client:
+        yield client
