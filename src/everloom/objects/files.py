@@ -8,6 +8,9 @@ Purpose = Literal[
     "assistants", "assistants_output", "batch", "batch_output", "fine-tune", "fine-tune-results", "vision"
 ]
 
+UploadPurpose = Literal["assistants", "batch", "fine-tune", "vision"]
+"""What a caller may upload a file for; the other purposes are of files the server makes."""
+
 
 class File(Object, kw_only=True):
     """An uploaded or produced file; its bytes are the blob named by its id."""
