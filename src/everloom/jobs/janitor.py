@@ -1,0 +1,187 @@
+"""Who of the workers on one database is alive, and what becomes of the jobs of those that are not."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from everloom.jobs.engine import Engine
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+_log = logging.getLogger(__name__)
+
+_BEAT = 1.0
+"""Seconds between two signs of life, and between two looks for dead workers."""
+_PURGE = 60.0
+"""Seconds between two rounds of forgetting ended jobs."""
+_LOCK = 0x657665726C6F6F6D
+"""PostgreSQL advisory lock: one janitor at a time."""
+_TABLE = "dbos.everloom_workers"
+
+
+class Presence:
+    """The table in which every worker says, once a second, that it is alive (PostgreSQL)."""
+
+    def __init__(self, database: "sa.Engine", executor: str, stale: float) -> None:
+        """``stale``: seconds without a sign of life after which a worker counts as dead."""
+        self._database = database
+        self._executor = executor
+        self._stale = stale
+
+    def begin(self) -> None:
+        """Make the table where it is missing, and give the first sign of life."""
+        from sqlalchemy import text
+
+        with self._database.begin() as connection:
+            # Two that make a table at once collide even with IF NOT EXISTS.
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK + 1})
+            connection.execute(
+                text(f"CREATE TABLE IF NOT EXISTS {_TABLE} (executor text PRIMARY KEY, seen timestamptz NOT NULL)")
+            )
+        self._join()
+
+    def beat(self) -> bool:
+        """Give a sign of life; False if this worker had been declared dead meanwhile."""
+        from sqlalchemy import text
+
+        statement = text(f"UPDATE {_TABLE} SET seen = clock_timestamp() WHERE executor = :executor")
+        with self._database.begin() as connection:
+            alive = connection.execute(statement, {"executor": self._executor}).rowcount > 0
+        if not alive:
+            self._join()
+        return alive
+
+    def end(self) -> None:
+        """Leave the table."""
+        from sqlalchemy import text
+
+        with self._database.begin() as connection:
+            connection.execute(text(f"DELETE FROM {_TABLE} WHERE executor = :executor"), {"executor": self._executor})
+
+    def bury(self, connection: "sa.Connection") -> list[str]:
+        """Strike the dead off the table; who they were."""
+        from sqlalchemy import text
+
+        statement = text(
+            f"DELETE FROM {_TABLE} WHERE executor <> :executor"
+            " AND seen < clock_timestamp() - make_interval(secs => :stale) RETURNING executor"
+        )
+        rows = connection.execute(statement, {"executor": self._executor, "stale": self._stale})
+        return [row.executor for row in rows]
+
+    def known(self, connection: "sa.Connection") -> set[str]:
+        """All that stand in the table."""
+        from sqlalchemy import text
+
+        return {row.executor for row in connection.execute(text(f"SELECT executor FROM {_TABLE}"))}
+
+    def _join(self) -> None:
+        from sqlalchemy import text
+
+        statement = text(
+            f"INSERT INTO {_TABLE} (executor, seen) VALUES (:executor, clock_timestamp())"
+            " ON CONFLICT (executor) DO UPDATE SET seen = excluded.seen"
+        )
+        with self._database.begin() as connection:
+            connection.execute(statement, {"executor": self._executor})
+
+
+class Janitor:
+    """A worker's two threads: one gives signs of life, one takes over from the dead and forgets what has ended.
+
+    They are two because taking over waits for the database as long as it must, and no sign of life may.
+    """
+
+    def __init__(
+        self, engine: Engine, presence: Presence | None, *, stale: float, keep: float, lost: Callable[[], None]
+    ) -> None:
+        """``keep``: seconds for which ended jobs are remembered; ``lost``: called when others took our jobs over.
+
+        Without ``presence`` this is the only worker there is: every job begun elsewhere is a dead one's.
+        """
+        self._engine = engine
+        self._presence = presence
+        self._stale = stale
+        self._keep = keep
+        self._lost = lost
+        self._stop = threading.Event()
+        self._sound_since = float("-inf")
+        self._suspects: set[str] = set()
+        self._threads = [threading.Thread(target=self._clean, name="everloom-janitor", daemon=True)]
+        if presence:
+            self._threads.append(threading.Thread(target=self._beat, name="everloom-presence", daemon=True))
+
+    def start(self, executor: str) -> None:
+        """Take over what ``executor``'s predecessors left, then go on in the background. Blocks on the database."""
+        if self._presence:
+            self._presence.begin()
+        else:
+            self._engine.requeue([job for job, owner in self._engine.pending() if owner != executor])
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End both threads; blocks until they have ended."""
+        self._stop.set()
+        for thread in self._threads:
+            if thread.ident:
+                thread.join()
+
+    def _beat(self) -> None:
+        assert self._presence
+        last = time.monotonic()
+        while not self._stop.wait(_BEAT):
+            try:
+                alive = self._presence.beat()
+            except Exception as problem:
+                _log.warning("no sign of life could be given: %s", problem)
+                continue
+            if time.monotonic() - last > self._stale:
+                # After a pause or an outage the others get their time to say that they are alive, too.
+                self._sound_since = time.monotonic()
+            last = time.monotonic()
+            if not alive:
+                _log.warning("this worker was taken for dead; its jobs have gone to others")
+                self._lost()
+
+    def _clean(self) -> None:
+        purged = time.monotonic()
+        while not self._stop.wait(_BEAT):
+            try:
+                if self._presence and time.monotonic() - self._sound_since > self._stale:
+                    self._take_over(self._presence)
+                if time.monotonic() - purged > _PURGE:
+                    purged = time.monotonic()
+                    self._purge()
+            except Exception as problem:
+                _log.warning("the janitor could not do its round: %s", problem)
+
+    def _take_over(self, presence: Presence) -> None:
+        from sqlalchemy import text
+
+        with self._engine.database.begin() as connection:
+            if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK}).scalar():
+                return
+            dead = presence.bury(connection)
+            jobs = [job for job, _ in self._engine.pending(dead)] if dead else self._strays(presence, connection)
+            if jobs:
+                _log.info("taking over %d jobs", len(jobs))
+                self._engine.requeue(jobs)
+
+    def _strays(self, presence: Presence, connection: "sa.Connection") -> list[str]:
+        """Jobs of workers that never got into the table, or died while they were thought dead.
+
+        Only what is found in two rounds running: a worker begins its first jobs as it joins.
+        """
+        known = presence.known(connection)
+        strays = {job for job, owner in self._engine.pending() if owner not in known}
+        found, self._suspects = strays & self._suspects, strays
+        return sorted(found)
+
+    def _purge(self) -> None:
+        batch = 500
+        while self._engine.purge(self._keep, batch) == batch and not self._stop.is_set():
+            pass
