@@ -39,7 +39,7 @@ class Engine:
         self._perform = perform
         self._concurrency = concurrency
         self._work = work
-        # Each look costs some 4 ms of CPU. With SQLite nobody else fills the queue: it serves a relaunch only.
+        # A look costs 3 ms of CPU. With SQLite nobody else fills the queue: it serves a relaunch only.
         self._polling = 0.2 if url.startswith("sqlite") else 0.05
         self._loop = asyncio.new_event_loop()
         self._closing = asyncio.Event()
