@@ -1,0 +1,5 @@
+"""The dialect itself; the modules beside it fill it with routes, bodies and views."""
+
+from everloom.api.http import Dialect
+
+DIALECT = Dialect("assistants=v1", empty_threads_run=True)
