@@ -9,11 +9,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 from msgspec import Struct
-from yarl import URL
 
 from everloom.kit.errors import ApiError, ModelFailure
 from everloom.models.tokens import estimate, known_window
@@ -55,9 +55,9 @@ class UpstreamBackend:
         retries: int = 2,
     ) -> None:
         self._base = base_url.rstrip("/")
-        self._chat_url = URL(self._base + "/chat/completions")
-        self._models_url = URL(self._base + "/models")
-        self._host = URL(self._base).host or self._base
+        self._chat_url = self._base + "/chat/completions"
+        self._models_url = self._base + "/models"
+        self._host = urlsplit(self._base).hostname or self._base
         self._api_key = api_key
         self._model = model
         self._window = context_window
