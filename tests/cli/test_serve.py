@@ -1,0 +1,128 @@
+"""``everloom serve`` and ``everloom worker``, from the start to the last line."""
+
+import http.client
+import json
+import re
+import signal
+import socket
+import time
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from everloom.work.keys import DEFAULT_PROJECT
+from tests.cli.programs import Program, everloom, running
+from tests.postgres import fresh_database
+from tests.scripted import ScriptedUpstream
+
+READY = "everloom: ready on "
+
+
+def get(url: str, path: str, key: str = "", **headers: str) -> tuple[int, dict[str, object]]:
+    """Status and body of a GET below the base URL."""
+    address = urlsplit(url)
+    with closing(http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)) as connection:
+        connection.request("GET", address.path + path, headers={"authorization": f"Bearer {key}", **headers})
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+
+
+def end(program: Program, number: signal.Signals = signal.SIGTERM) -> int:
+    program.process.send_signal(number)
+    return program.process.wait(30)
+
+
+def test_first_start_prints_keys_once_and_then_the_ready_line(tmp_path: Path) -> None:
+    with running(tmp_path, "serve", "--port", "0") as program:
+        url = program.until(READY)
+        assert re.fullmatch(r"http://127\.0\.0\.1:[1-9]\d*/v1", url)
+        told = [line.split() for line in program.lines]
+        assert told[0] == ["Base", "URL:", url]
+        key, admin = told[1][-1], told[2][-1]
+        assert re.fullmatch(r"sk-proj-\w{48}", key)
+        assert re.fullmatch(r"sk-admin-\w{48}", admin)
+        assert get(url, "/models", key)[0] == 200
+        assert get(url, "/models", admin)[0] == 403
+        assert get(url, "/models", "sk-wrong")[0] == 401
+        assert end(program) == 0
+        assert "sk-" not in program.errors
+    with running(tmp_path, "serve", "--port", "0") as program:
+        url = program.until(READY)
+        assert len(program.lines) == 1
+        assert get(url, "/models", key)[0] == 200
+
+
+def test_keys_of_the_settings_are_not_printed(tmp_path: Path) -> None:
+    with running(tmp_path, "serve", "--port", "0", api_key="sk-mine", admin_key="sk-boss") as program:
+        url = program.until(READY)
+        assert len(program.lines) == 1
+        assert get(url, "/models", "sk-mine")[0] == 200
+        assert end(program, signal.SIGINT) == 0
+
+
+def test_keys_create_beside_a_running_server(tmp_path: Path) -> None:
+    with running(tmp_path, "serve", "--port", "0", api_key="sk-mine") as program:
+        url = program.until(READY)
+        same = everloom(tmp_path, "keys", "create").stdout.strip()
+        other = everloom(tmp_path, "keys", "create", "--project", "Second").stdout.strip()
+        assert get(url, "/models", same, **{"openai-project": DEFAULT_PROJECT})[0] == 200
+        assert get(url, "/models", other)[0] == 200
+        status, body = get(url, "/models", other, **{"openai-project": DEFAULT_PROJECT})
+        assert (status, body["error"]["code"]) == (401, "mismatched_project")  # type: ignore[index]  # JSON
+
+
+def test_a_taken_port(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        done = everloom(tmp_path, "serve", "--port", port)
+    assert done.returncode == 1
+    assert (
+        done.stderr == f"everloom: port {port} on 127.0.0.1 is taken; name another with --port (0 takes a free one)\n"
+    )
+    assert done.stdout == ""
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("in the way")
+    done = everloom(tmp_path, "serve", "--port", "0")
+    assert done.returncode == 1
+    assert done.stderr.startswith("everloom: cannot start: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_database_that_is_not_there(tmp_path: Path) -> None:
+    done = everloom(tmp_path, "serve", "--port", "0", database="postgresql://me:hush@127.0.0.1:1/none")
+    assert done.returncode == 1
+    assert done.stderr.startswith("everloom: cannot start: ")
+    assert "hush" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_server_without_weights_starts_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null", "PIP_FIND_LINKS": ""}.items():
+        monkeypatch.setenv(name, text)
+    with running(tmp_path, "serve", "--port", "0", api_key="sk-mine", fetch_weights="true") as program:
+        url = program.until(READY)
+        deadline = time.monotonic() + 60
+        while "could not be fetched" not in program.errors and time.monotonic() < deadline:
+            assert get(url, "/models", "sk-mine")[0] == 200
+            time.sleep(0.1)
+        assert end(program) == 0
+        assert "could not be fetched with pip" in program.errors
+
+
+def test_server_and_worker_apart_on_postgresql(tmp_path: Path) -> None:
+    url = fresh_database()
+    (tmp_path / "worker").mkdir()
+    with ScriptedUpstream() as upstream:
+        settings = {"database": url, "upstream": upstream.url, "api_key": "sk-mine"}
+        with running(tmp_path, "serve", "--port", "0", "--no-worker", **settings) as server:
+            base = server.until(READY)
+            with running(tmp_path / "worker", "worker", **settings) as worker:
+                worker.until("everloom: worker ready")
+                assert get(base, "/models", "sk-mine")[0] == 200
+                assert end(worker) == 0
+            assert end(server) == 0
