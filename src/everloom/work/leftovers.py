@@ -22,10 +22,14 @@ _delta = msgspec.json.Decoder(MessageDelta)
 
 
 class Leftovers:
-    """The steps of a run behind its last whole generation, the log from where the first of them was told."""
+    """``steps`` stand behind the run's last whole generation, ``events`` is the log from where they begin.
 
-    def __init__(self, steps: list[RunStep], events: list[Event]) -> None:
+    ``open`` are all steps that have not ended: those of ``steps``, and calls that wait for their outputs.
+    """
+
+    def __init__(self, steps: list[RunStep], open: list[RunStep], events: list[Event]) -> None:
         self.steps = steps
+        self._open = open
         self._events = events
 
     def sweep(self) -> list[Operation]:
@@ -39,11 +43,9 @@ class Leftovers:
         return operations
 
     def break_off(self, status: StepStatus, reason: IncompleteReason, error: StepError | None) -> list[Operation]:
-        """Close them with their run: messages keep what was told of them."""
+        """Close what is open with its run: messages keep what was told of them."""
         operations: list[Operation] = []
-        for step in self.steps:
-            if step.status != "in_progress":
-                continue
+        for step in self._open:
             if (message_id := _message_id(step)) is not None:
                 operations.append(self._end_message(message_id, reason))
             operations.append(break_step(step.id, status, error))
@@ -79,10 +81,11 @@ async def leftovers(ctx: Context, run: Run) -> Leftovers:
     """What stands of a run behind its last whole generation."""
     whole = {generation.step_id for generation in await ctx.store.all(Generation, run_id=run.id)}
     steps = await ctx.store.all(RunStep, run_id=run.id)
-    while steps and any(step.id in whole for step in steps):
+    open = [step for step in steps if step.status == "in_progress"]
+    while any(step.id in whole for step in steps):
         steps.pop(0)
     if not steps:
-        return Leftovers([], [])
+        return Leftovers([], open, [])
     mark = steps[0].id.encode()
     after, events = 0, []
     while batch := await ctx.store.events(run.id, after):
@@ -90,5 +93,5 @@ async def leftovers(ctx: Context, run: Run) -> Leftovers:
         events += batch
     for position, event in enumerate(events):
         if event.name == "thread.run.step.created" and mark in event.data:
-            return Leftovers(steps, events[position:])
-    return Leftovers(steps, [])
+            return Leftovers(steps, open, events[position:])
+    return Leftovers(steps, open, [])
