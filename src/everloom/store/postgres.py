@@ -7,8 +7,7 @@ transaction because others were in its way, it is begun again, so edits may be c
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]  # it ships no annotations
@@ -22,12 +21,15 @@ T = TypeVar("T", bound=Object)
 R = TypeVar("R")
 
 _TRIES = 8
+_PAUSES = (0.0, 0.01, 0.1)
+"""Seconds before a read is tried again: at once, and then more patiently."""
+
 _MIGRATION_LOCK = 0x65766572_6C6F6F6D
 """``everloom`` in ASCII: the advisory lock under which one process brings the schema up to date."""
 
 _IN_THE_WAY = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
-_LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError)
-"""The server went away, or had closed a connection that was waiting in the pool."""
+_LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError)
+"""The server went away, or closed a connection that was waiting in the pool (which asyncpg may notice too late)."""
 
 
 class PostgresDatabase:
@@ -71,13 +73,13 @@ class PostgresDatabase:
         return await self.read(lambda: plans.across("postgresql", cls, limit, where))
 
     async def read(self, plan: Callable[[], Plan[R]]) -> R:
-        """Run what ``plan`` makes; once more if the connection turned out to be dead."""
-        try:
-            async with self._connection() as connection:
-                return await _run(connection, plan())
-        except _LOST:
-            async with self._connection() as connection:
-                return await _run(connection, plan())
+        """Run what ``plan`` makes; again, a few times, if the connection turns out to be dead."""
+        for pause in _PAUSES:
+            try:
+                return await self._read(plan())
+            except _LOST:
+                await asyncio.sleep(pause)
+        return await self._read(plan())
 
     async def write(self, plan: Callable[[], Plan[R]]) -> R:
         """Run what ``plan`` makes in a transaction; again if others were in its way or it could not begin."""
@@ -96,12 +98,14 @@ class PostgresDatabase:
             await asyncio.sleep(random.uniform(0.001, 0.05))
         raise AssertionError("unreachable: the last try returns or raises")
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
+    async def _read(self, plan: Plan[R]) -> R:
+        async with self._connection() as connection:
+            return await _run(connection, plan)
+
+    def _connection(self) -> Any:
         if self._pool is None:
             raise RuntimeError("the database is not open")
-        async with self._pool.acquire() as connection:
-            yield connection
+        return self._pool.acquire()
 
 
 class PostgresStore:
@@ -167,12 +171,16 @@ async def _reset(connection: Any) -> None:
 async def _migrate(connection: Any) -> None:
     if await _revision(connection) == migrations.NEWEST:
         return
-    async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
-        revision = await _revision(connection)
-        if revision != migrations.NEWEST:
-            for statement in await asyncio.to_thread(migrations.statements, "postgresql", revision):
-                await connection.execute(statement)
+    # The lock is taken before the transaction, which sees at its start what the last holder has made.
+    await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK)
+    try:
+        async with connection.transaction():
+            revision = await _revision(connection)
+            if revision != migrations.NEWEST:
+                for statement in await asyncio.to_thread(migrations.statements, "postgresql", revision):
+                    await connection.execute(statement)
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock($1)", _MIGRATION_LOCK)
 
 
 async def _revision(connection: Any) -> str | None:
