@@ -153,6 +153,7 @@ class Conversation:
         self._client = client
         self._model = model
         self._run: Json = {}
+        self._step = ""
         self._speaking = False
 
     async def hold(self) -> bool:
@@ -195,13 +196,17 @@ class Conversation:
                 if event["last_error"]:
                     self._say("error", event["last_error"]["message"])
             case "thread.run.step":
-                self._say("run step", f"{event['id']} {event['type']} {event['status']}")
-                for call in event["step_details"].get("tool_calls", []):
-                    if call["function"]["arguments"]:
-                        self._say("", f"{call['function']['name']}({call['function']['arguments']})")
+                line = f"{event['id']} {event['type']} {event['status']}"
+                if line != self._step:  # A step is told twice at its start: created, in progress.
+                    self._say("run step", line)
+                self._step = line
+            case "thread.run.step.delta":
+                for call in event["delta"]["step_details"]["tool_calls"]:
+                    name, arguments = (call["function"].get(key) or "" for key in ("name", "arguments"))
+                    self._piece("call", f"{name} {arguments}" if name else arguments)
             case "thread.message.delta":
                 for part in event["delta"].get("content", []):
-                    self._piece(part["text"]["value"])
+                    self._piece("message", part["text"]["value"])
 
     async def _list_steps(self, runs: str) -> None:
         steps = await self._client.get(f"{runs}/{self._run['id']}/steps?order=asc")
@@ -216,9 +221,9 @@ class Conversation:
         self._end_line()
         print(f"{who:10} {what}".rstrip(), flush=True)
 
-    def _piece(self, text: str) -> None:
+    def _piece(self, who: str, text: str) -> None:
         if not self._speaking:
-            print(f"{'message':10} ", end="")
+            print(f"{who:10} ", end="")
             self._speaking = True
         print(text, end="", flush=True)
 
