@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import pytest
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from everloom.api.binding import MAX_NESTING, decode_body
+from everloom.api.binding import MAX_CONTAINERS, MAX_NESTING, decode_body
 from everloom.kit.errors import BadRequest
 from everloom.objects.base import JsonObject, Metadata
 from everloom.objects.messages import NewMessage
@@ -357,6 +357,13 @@ def test_depth_is_bounded_where_any_json_may_stand() -> None:
     assert "nested too deeply" in refused(nested(MAX_NESTING - 1), Anything).message
     assert "nested too deeply" in refused(nested(900), Anything).message
     assert "nested too deeply" in refused(nested(100_000), Anything).message
+
+
+def test_the_number_of_arrays_and_objects_is_bounded_where_any_json_may_stand() -> None:
+    body = b'{"schema": {"a": [' + b"[]," * MAX_CONTAINERS + b"[]]}}"
+    assert "too many arrays and objects" in refused(body, Anything).message
+    text = json.dumps({"schema": {"a": "[" * MAX_CONTAINERS + '"{' * 200 + "\\" * 201}}).encode()
+    assert decode_body(text, Anything).schema
 
 
 def test_width_is_no_depth() -> None:

@@ -6,10 +6,8 @@ The good case is one call of a cached msgspec decoder. What it refuses is looked
 
 import math
 import re
-from array import array
 from collections.abc import Sequence
 from functools import cache
-from itertools import accumulate
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -27,6 +25,9 @@ MAX_NESTING = 128
 Far above any schema a model understands, far below what would exhaust the stack of whoever walks it later.
 """
 
+MAX_CONTAINERS = 250_000
+"""How many arrays and objects such a body may hold: two bytes each on the wire, a hundred in memory."""
+
 _UNREADABLE = (
     "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library "
     "correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON. If you have trouble "
@@ -43,16 +44,20 @@ class _Bound(Struct, frozen=True):
     """Somewhere in it any JSON may stand."""
     takes_nothing: bool
     """It is an object without required members, so that no body at all will do."""
+    fields: dict[str, mi.Type]
+    """The types of its members, None left aside."""
 
 
 @cache
 def _bind(type: Any) -> _Bound:
     info = mi.type_info(type)
+    fields = info.fields if isinstance(info, mi.StructType) else ()
     return _Bound(
         decoder=msgspec.json.Decoder(type),
         info=info,
         takes_any=_takes_any(info),
-        takes_nothing=isinstance(info, mi.StructType) and not any(field.required for field in info.fields),
+        takes_nothing=isinstance(info, mi.StructType) and not any(field.required for field in fields),
+        fields={field.encode_name: _without_none(field.type) for field in fields},
     )
 
 
@@ -62,8 +67,8 @@ def decode_body(body: bytes, type: type[T]) -> T:
     An empty body stands for ``{}`` where nothing is required, as in the reference's own ``-d ''``.
     """
     bound = _bind(cast(Any, type))
-    if bound.takes_any and _may_nest(body) and _nesting(body) > MAX_NESTING:
-        raise BadRequest(f"Invalid body: nested too deeply. Expected at most {MAX_NESTING} levels of JSON.")
+    if bound.takes_any:
+        _refuse_thickets(body)
     try:
         value = bound.decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -79,15 +84,14 @@ def decode_query(pairs: Sequence[tuple[str, str]], type: type[T]) -> T:
     ``name=a,b``, ``name=a&name=b`` and ``name[]=a&name[]=b`` are the same list; ``name[key]=value`` is
     a member of an object. Where a single value is asked for and several are given, the last one counts.
     """
-    info = _bind(cast(Any, type)).info
-    if not isinstance(info, mi.StructType):
-        raise TypeError(f"query strings bind to structs, not to {type}")
-    if nul := next((name for name, value in pairs if "\0" in value), None):
-        raise _nul_in(nul)
-    raw = _gather(pairs, info)
-    if fault := explain(raw, info):
-        raise fault
-    return _convert(raw, type)
+    bound = _bind(cast(Any, type))
+    raw = _gather(pairs, bound.fields) if pairs else {}
+    try:
+        return msgspec.convert(raw, type)
+    except msgspec.ValidationError:
+        if fault := explain(raw, bound.info):
+            raise fault from None
+        return _convert(raw, type)
 
 
 # --- the second look -----------------------------------------------------------------------------------------------
@@ -148,21 +152,28 @@ def _nul_in(path: str) -> BadRequest:
 
 # --- depth ---------------------------------------------------------------------------------------------------------
 
-_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
-_BRACKETS = b"[]{}"
-_OTHERS = bytes(set(range(256)) - set(_BRACKETS))
-_STEPS = bytes.maketrans(_BRACKETS, b"\x01\xff\x01\xff")
+_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_OTHERS = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def _may_nest(body: bytes) -> bool:
-    """A cheap bound, so that ordinary bodies are never scanned."""
-    return body.count(b"[") + body.count(b"{") > MAX_NESTING
+def _refuse_thickets(body: bytes) -> None:
+    """Refuse JSON that nests too deeply or holds too many arrays and objects, before anything is built of it.
 
-
-def _nesting(body: bytes) -> int:
-    """How deep the brackets outside of strings go: each is a step of +1 or -1 as a signed byte."""
-    steps = array("b", _STRINGS.sub(b"", body).translate(_STEPS, _OTHERS))
-    return max(accumulate(steps), default=0)
+    All of it is done by a few calls on bytes: ordinary bodies cost two counts, hostile ones no more than decoding.
+    """
+    if body.count(b"[") + body.count(b"{") <= MAX_NESTING:
+        return
+    unescaped = body.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in body else body
+    outside = b"".join(unescaped.split(b'"')[::2]).translate(_BRACKETS, _OTHERS)
+    if outside.count(b"[") > MAX_CONTAINERS:
+        raise BadRequest(f"Invalid body: too many arrays and objects. Expected at most {MAX_CONTAINERS}.")
+    for _ in range(MAX_NESTING):
+        shallower = outside.replace(b"[]", b"")  # One level less.
+        if len(shallower) == len(outside):
+            return  # Nothing left, or brackets that do not match, which the decoder will tell.
+        outside = shallower
+    if outside:
+        raise BadRequest(f"Invalid body: nested too deeply. Expected at most {MAX_NESTING} levels of JSON.")
 
 
 def _takes_any(info: Any) -> bool:
@@ -178,17 +189,19 @@ def _takes_any(info: Any) -> bool:
 
 # --- query strings -------------------------------------------------------------------------------------------------
 
-_QUERY_NAME = re.compile(r"([^\[\]]+)(?:\[([^\[\]]*)\])?")
+_QUERY_NAME = re.compile(r"([^\[\]]+)\[([^\[\]]*)\]")
 
 
-def _gather(pairs: Sequence[tuple[str, str]], info: mi.StructType) -> dict[str, Any]:
+def _gather(pairs: Sequence[tuple[str, str]], fields: dict[str, mi.Type]) -> dict[str, Any]:
     """The pairs as the JSON object they stand for."""
-    fields = {field.encode_name: _without_none(field.type) for field in info.fields}
     raw: dict[str, Any] = {}
     for full_name, text in pairs:
-        found = _QUERY_NAME.fullmatch(full_name)
-        name, key = found.groups() if found else (full_name, None)
+        name, key = full_name, None
+        if "[" in full_name and (found := _QUERY_NAME.fullmatch(full_name)):
+            name, key = found.groups()
         shape = fields.get(name)
+        if shape is not None and "\0" in text:
+            raise _nul_in(full_name)
         if isinstance(shape, mi.ListType):
             texts = text.split(",") if key is None else [text]
             raw.setdefault(name, []).extend(_scalar(item, shape.item_type) for item in texts)
