@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from everloom.api.explain import invalid
 from everloom.api.v1.dialect import DIALECT
 from everloom.objects.assistants import Description, Instructions, Name, Temperature, TopP
 from everloom.objects.base import MAX_METADATA_PAIRS, MetadataChange
@@ -31,10 +32,11 @@ ASSISTANT_FILES = 20
 MESSAGE_FILES = 10
 """How many files an assistant and a message may hold (semantics section 9)."""
 
-_Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+_VALUE = 512
+"""How many characters a value of the metadata may have."""
 
 LooseMetadata = Annotated[
-    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)] | bool | _Integer | float | None],
+    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=_VALUE)] | bool | int | float | None],
     Meta(max_length=MAX_METADATA_PAIRS),
 ]
 """Metadata whose values may be any scalar: v1 kept what Python's ``str()`` makes of them (recorded)."""
@@ -158,8 +160,13 @@ def translated(body: Struct) -> dict[str, Any]:
 
 
 def texts(metadata: dict[str, Any]) -> dict[str, str]:
-    """Metadata as it was kept: ``true`` is "True", as recorded."""
-    return {key: value if isinstance(value, str) else str(value) for key, value in metadata.items()}
+    """Metadata as it was kept: ``true`` is "True", as recorded. Errors: 400 for a number of too many digits."""
+    kept = {key: value if isinstance(value, str) else str(value) for key, value in metadata.items()}
+    for key, value in kept.items():
+        if len(value) > _VALUE:
+            fault = f"string too long. Expected a string with maximum length {_VALUE}."
+            raise invalid(f"metadata.{key}", fault, "string_above_max_length")
+    return kept
 
 
 def common_tools(tools: Iterable[OlderTool]) -> list[Tool]:
