@@ -66,8 +66,13 @@ class SqliteDatabase:
 
     async def open(self) -> None:
         """Make or migrate the file and start the writer. ``migrations.TooNew`` if a later program made it."""
-        writing = await asyncio.to_thread(self._open)
-        self._reader = self._connect(query_only=True)
+        try:
+            writing = await asyncio.to_thread(self._open)
+            self._reader = self._connect(query_only=True)
+        except BaseException:
+            self._close_all()
+            raise
+        self._local = threading.local()
         self._threads = ThreadPoolExecutor(_SLOW_READERS, "everloom-read")
         self._writer = threading.Thread(target=self._write_all, args=(writing,), name="everloom-write", daemon=True)
         self._writer.start()
@@ -81,9 +86,7 @@ class SqliteDatabase:
         self._waiting.put(None)
         await asyncio.to_thread(writer.join)
         await asyncio.to_thread(threads.shutdown)
-        self._reader = None
-        while self._opened:
-            self._opened.pop().close()
+        self._close_all()
 
     def store(self, project: str) -> "SqliteStore":
         """One project's view; costs nothing."""
@@ -132,15 +135,15 @@ class SqliteDatabase:
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = self._connect(query_only=False)
-        try:
-            _use_wal(connection)
-            connection.execute("PRAGMA journal_size_limit = 67108864")
-            _migrate(connection)
-        except BaseException:
-            self._opened.remove(connection)
-            connection.close()
-            raise
+        _use_wal(connection)
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+        _migrate(connection)
         return connection
+
+    def _close_all(self) -> None:
+        self._reader = None
+        while self._opened:
+            self._opened.pop().close()
 
     def _run_aside(self, plan: Plan[R]) -> R:
         connection = getattr(self._local, "connection", None)
