@@ -16,6 +16,8 @@ import httpx
 API_KEY = "sk-test-project-0123456789"
 ADMIN_KEY = "sk-test-admin-0123456789"
 
+ROOT = Path(__file__).parent.parent
+
 START_SECONDS = 60.0
 """Far more than a start takes; two busy cores have been seen to need ten."""
 
@@ -23,19 +25,29 @@ START_SECONDS = 60.0
 class Everloom:
     """``everloom serve`` (or ``worker``) on a data folder. Kill it, start it again: the folder stays.
 
-    ``settings`` are environment variables without their prefix, in lower case.
+    ``settings`` are environment variables without their prefix, in lower case. ``module`` is what Python
+    runs in place of ``everloom``.
     """
 
-    def __init__(self, data: Path, *, command: str = "serve", arguments: tuple[str, ...] = (), **settings: Any) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        command: str = "serve",
+        arguments: tuple[str, ...] = (),
+        module: str = "everloom",
+        **settings: Any,
+    ) -> None:
         self.data = data
         self.output: list[str] = []
         self.url = ""
-        self._command = [sys.executable, "-m", "everloom", command, "--data", str(data), *arguments]
+        self._command = [sys.executable, "-m", module, command, "--data", str(data), *arguments]
         if command == "serve":
             self._command += ["--port", "0"]
         self._ready = re.compile(r"everloom: (?:ready on (\S+)|worker ready)")
         known = {"api_key": API_KEY, "admin_key": ADMIN_KEY, "log_level": "warning"}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("EVERLOOM_")}
+        environment["PYTHONPATH"] = str(ROOT)
         environment |= {"EVERLOOM_" + name.upper(): str(value) for name, value in (known | settings).items()}
         self._environment: Mapping[str, str] = environment
         self._process: subprocess.Popen[str] | None = None

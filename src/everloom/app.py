@@ -21,6 +21,7 @@ from everloom.models.base import Backend
 from everloom.models.local import LocalBackend
 from everloom.models.registry import Models
 from everloom.models.upstream import UpstreamBackend
+from everloom.models.weights import SMOLLM2, Weight, Weights
 from everloom.store.base import Database
 from everloom.store.sqlite import SqliteDatabase
 from everloom.work import expiry
@@ -42,9 +43,10 @@ JOBS = {RUN_JOB: execute}
 class App:
     """A server of these settings, as an ASGI application and as a worker."""
 
-    def __init__(self, settings: Settings, ports: Ports) -> None:
+    def __init__(self, settings: Settings, ports: Ports, local: LocalBackend | None = None) -> None:
         self.settings = settings
         self.ports = ports
+        self._local = local
         self.asgi = Server(ports, Auth(ports.database), ROUTES, [DIALECT])
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -60,6 +62,8 @@ class App:
         await ports.bus.open()
         await ports.models.open()
         self._tasks.append(asyncio.create_task(self._launch(work)))
+        if self.settings.preload and self._local is not None:
+            await self._local.preload()
 
     async def _launch(self, work: bool) -> None:
         await self.ports.jobs.launch({name: partial(job, self.ports) for name, job in JOBS.items()}, work=work)
@@ -97,19 +101,20 @@ def build(settings: Settings) -> App:
     else:
         database, bus = _postgres(settings.database)
         jobs = DbosJobs(settings.database)
+    local = _local(settings)
     ports = Ports(
         database=database,
         bus=bus,
         jobs=jobs,
         blobs=ObjectBlobs.at(settings.blobs),
-        models=_models(settings),
+        models=_models(settings, local),
         limits=Limits(
             run_expires=settings.run_expires,
             body_bytes=settings.max_body_bytes,
             file_bytes=settings.max_file_bytes,
         ),
     )
-    return App(settings, ports)
+    return App(settings, ports, local)
 
 
 def _postgres(url: str) -> tuple[Database, Bus]:
@@ -120,8 +125,7 @@ def _postgres(url: str) -> tuple[Database, Bus]:
     return PostgresDatabase(url), PostgresBus(url)
 
 
-def _models(settings: Settings) -> Models:
-    local = _local(settings)
+def _models(settings: Settings, local: LocalBackend) -> Models:
     named: list[tuple[str, Backend, str | None]] = [
         (entry.id, local, entry.id) if entry.backend == "local" else (entry.id, _upstream(entry, settings), entry.model)
         for entry in settings.models
@@ -143,13 +147,12 @@ def _upstream(entry: ModelEntry, settings: Settings) -> Backend:
 
 
 def _local(settings: Settings) -> LocalBackend:
-    paths: dict[str, Path | None] = {DEFAULT_MODEL: None}
-    paths |= {entry.id: entry.path for entry in settings.models if entry.backend == "local"}
+    models: dict[str, Path | Weight] = {DEFAULT_MODEL: SMOLLM2}
+    models |= {entry.id: entry.path for entry in settings.models if entry.backend == "local" and entry.path}
     return LocalBackend(
-        paths,
-        weights=settings.weights,
+        models,
+        Weights(settings.weights),
         slots=settings.local_slots,
         context=settings.local_context,
-        threads=settings.local_threads,
-        preload=settings.preload,
+        threads=settings.local_threads or None,
     )
