@@ -1,0 +1,54 @@
+"""The few facts of a GGUF file that are wanted before its model is loaded.
+
+Format: the GGUF specification of ggml (little-endian; header, then key-value pairs, then tensors).
+"""
+
+import struct
+from pathlib import Path
+from typing import IO
+
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_STRING, _ARRAY = 8, 9
+_LONGEST_STRING = 1 << 24
+
+
+def trained_context(path: Path) -> int:
+    """How many tokens the model was trained to read at once. ``ValueError`` for what is no GGUF model."""
+    with path.open("rb") as file:
+        magic, version, _, pairs = struct.unpack("<4sIQQ", _exactly(file, 24))
+        if magic != b"GGUF" or version < 2:
+            raise ValueError(f"{path} is not a GGUF model file")
+        for _ in range(pairs):
+            key = _string(file)
+            value = _value(file, struct.unpack("<I", _exactly(file, 4))[0])
+            if key.endswith(b".context_length") and isinstance(value, int):
+                return value
+    raise ValueError(f"{path} does not name a context length")
+
+
+def _exactly(file: IO[bytes], count: int) -> bytes:
+    data = file.read(count)
+    if len(data) != count:
+        raise ValueError("the GGUF file ends too early")
+    return data
+
+
+def _string(file: IO[bytes]) -> bytes:
+    (length,) = struct.unpack("<Q", _exactly(file, 8))
+    if length > _LONGEST_STRING:
+        raise ValueError("the GGUF file is damaged: a string without end")
+    return _exactly(file, length)
+
+
+def _value(file: IO[bytes], kind: int) -> object:
+    if kind == _STRING:
+        return _string(file)
+    if kind == _ARRAY:
+        item, count = struct.unpack("<IQ", _exactly(file, 12))
+        for _ in range(count):
+            _value(file, item)
+        return None
+    if kind not in _SCALARS:
+        raise ValueError(f"the GGUF file is damaged: no value type {kind}")
+    code = "<" + _SCALARS[kind]
+    return struct.unpack(code, _exactly(file, struct.calcsize(code)))[0]

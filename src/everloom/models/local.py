@@ -1,0 +1,176 @@
+"""Models on this machine: GGUF files served by llama.cpp, each in a child process that starts at first use.
+
+Nothing heavy is imported here: only the child loads the engine. Limits and formats: ``docs/local-models.md``.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from everloom.kit.clock import now
+from everloom.kit.errors import ModelFailure, NotFound
+from everloom.models import local_request
+from everloom.models.gguf import trained_context
+from everloom.models.grammar import PROBE, Grammar
+from everloom.models.local_answer import LocalAnswer
+from everloom.models.local_engine import Engine
+from everloom.models.weights import Weight, Weights
+from everloom.objects.base import JsonObject
+from everloom.objects.models import Model
+
+DEFAULT_SLOTS = 4
+DEFAULT_CONTEXT = 4096
+_REMEMBERED_GRAMMARS = 512
+
+
+class LocalBackend:
+    """GGUF models by name: a path, or weights that are fetched at first use.
+
+    ``slots``: requests that run at once on each model. ``context``: tokens that prompt and answer of one request
+    have together, never more than the model was trained for. ``threads`` as in ``Engine``.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Path | Weight],
+        weights: Weights,
+        *,
+        slots: int = DEFAULT_SLOTS,
+        context: int = DEFAULT_CONTEXT,
+        threads: int | None = None,
+    ) -> None:
+        self._models = {
+            name: _LocalModel(source, weights, slots=slots, context=context, threads=threads)
+            for name, source in models.items()
+        }
+        self._since = now()
+
+    async def open(self) -> None:
+        """Nothing is loaded before it is asked for."""
+
+    async def close(self) -> None:
+        """End the children."""
+        for model in self._models.values():
+            await model.close()
+
+    async def preload(self) -> None:
+        """Fetch and load every model now. ``ModelFailure`` when one cannot be."""
+        for model in self._models.values():
+            await (await model.engine()).ready()
+
+    async def models(self) -> Sequence[Model]:
+        """All of them, loaded or not."""
+        return [Model(id=name, created=self._since, owned_by="everloom") for name in self._models]
+
+    async def chat(self, body: JsonObject, raw: bytes | None = None) -> LocalAnswer:
+        """createChatCompletion; returns with the model's first word. ``raw`` is not needed."""
+        return await self._model(body["model"]).chat(body)
+
+    async def count(self, body: JsonObject) -> int:
+        """The prompt's tokens by the model's own template and tokenizer: exactly ``usage.prompt_tokens``."""
+        return await self._model(body["model"]).count(body)
+
+    async def context_window(self, model: str) -> int:
+        """Tokens of prompt and answer of one request. Reads the file's head; loads nothing."""
+        return (await self._model(model).engine()).context
+
+    def children(self) -> list[int]:
+        """The process ids of the loaded models, for whoever looks after the machine."""
+        return [pid for model in self._models.values() if (pid := model.pid) is not None]
+
+    def _model(self, name: str) -> "_LocalModel":
+        if name not in self._models:
+            message = f"The model `{name}` does not exist or you do not have access to it."
+            raise NotFound(message, param="model", code="model_not_found")
+        return self._models[name]
+
+
+class _LocalModel:
+    """One model of the backend: its file, its engine once there is one, and what is known about grammars."""
+
+    def __init__(
+        self, source: Path | Weight, weights: Weights, *, slots: int, context: int, threads: int | None
+    ) -> None:
+        self._source = source
+        self._weights = weights
+        self._slots = slots
+        self._context = context
+        self._threads = threads
+        self._engine: Engine | None = None
+        self._fingerprint = ""
+        self._finding = asyncio.Lock()
+        self._compiled: dict[bytes, bool] = {}
+
+    @property
+    def pid(self) -> int | None:
+        return self._engine.pid if self._engine is not None else None
+
+    async def close(self) -> None:
+        if self._engine is not None:
+            await self._engine.close()
+
+    async def engine(self) -> Engine:
+        """The engine, not necessarily started; the weights are fetched first where they are to be."""
+        async with self._finding:
+            if self._engine is None:
+                path = await self._path()
+                self._engine = await asyncio.to_thread(self._make_engine, path)
+                self._fingerprint = _fingerprint(path)
+            return self._engine
+
+    async def chat(self, body: JsonObject) -> LocalAnswer:
+        engine = await self.engine()
+        facts = await engine.ready()
+        ask = await local_request.translate(
+            body, knows_tools=facts.knows_tools, end_token=facts.end_token, compiles=partial(self._compiles, engine)
+        )
+
+        def generate(asked: JsonObject) -> AsyncIterator[bytes]:
+            return engine.generate("/chat/completions", asked)
+
+        answer = LocalAnswer(generate, ask, body, self._fingerprint)
+        await answer.begin()
+        return answer
+
+    async def count(self, body: JsonObject) -> int:
+        engine = await self.engine()
+        facts = await engine.ready()
+        rendered = await engine.ask("/apply-template", local_request.prompt(body, knows_tools=facts.knows_tools))
+        asked = {"content": rendered["prompt"], "add_special": True, "parse_special": True}
+        return len((await engine.ask("/tokenize", asked))["tokens"])
+
+    async def _path(self) -> Path:
+        if isinstance(self._source, Weight):
+            return (await asyncio.to_thread(self._weights.fetch, self._source))[0]
+        return self._source
+
+    def _make_engine(self, path: Path) -> Engine:
+        try:
+            trained = trained_context(path)
+        except (OSError, ValueError) as error:
+            raise ModelFailure(f"The model file cannot be used: {error}", status=503) from error
+        return Engine(path, slots=self._slots, context=min(self._context, trained), threads=self._threads)
+
+    async def _compiles(self, engine: Engine, grammar: Grammar) -> bool:
+        """Whether the engine can decode by a grammar: it says nothing when it cannot, so it is tried, once."""
+        key = hashlib.sha256(grammar.rules.encode()).digest()
+        if key not in self._compiled:
+            asked = {"prompt": "a", "n_predict": 1, "temperature": 0, "cache_prompt": False, "grammar": grammar.probe()}
+            said = await engine.ask("/completion", asked)
+            while len(self._compiled) >= _REMEMBERED_GRAMMARS:
+                self._compiled.pop(next(iter(self._compiled)))
+            self._compiled[key] = said["content"].startswith(PROBE)
+        return self._compiled[key]
+
+
+def _fingerprint(path: Path) -> str:
+    """``system_fingerprint``: another file or another engine may answer the same seed differently."""
+    try:
+        engine = version("xllamacpp")
+    except PackageNotFoundError:
+        engine = ""
+    stat = path.stat()
+    return "fp_" + hashlib.sha256(f"{engine} {path.name} {stat.st_size}".encode()).hexdigest()[:10]

@@ -1,0 +1,215 @@
+"""One local model in its child process: started at need, asked over loopback HTTP, started again when it died.
+
+Why a child and why HTTP: ``docs/decisions/local-engine.md``.
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+
+from everloom.kit.errors import ApiError, BadRequest, ModelFailure
+from everloom.kit.sse import DONE, DataLines
+from everloom.objects.base import JsonObject, encode
+
+_LOAD_S = 300.0
+_LINE_BYTES = 1 << 20
+_EXIT_S = 5.0
+
+
+class Facts(Struct, frozen=True):
+    """What a loaded model says of itself."""
+
+    url: str
+    knows_tools: bool
+    """Its chat template has a place for tools."""
+    end_token: int
+    """The id of the token that ends an answer."""
+
+
+class Engine:
+    """``slots`` requests run at once, each with ``context`` tokens for prompt and answer; more wait their turn.
+
+    ``threads`` generate (default: half the processors, at least one; all of them read prompts).
+    """
+
+    def __init__(self, path: Path, *, slots: int, context: int, threads: int | None = None) -> None:
+        self.context = context
+        self._path = path
+        self._slots = slots
+        self._threads = threads or max(1, (os.cpu_count() or 1) // 2)
+        self._free = asyncio.Semaphore(slots)
+        self._starting = asyncio.Lock()
+        self._process: Process | None = None
+        self._facts: Facts | None = None
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id while there is one."""
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
+
+    async def ready(self) -> Facts:
+        """The model's facts, loading it first if it is not loaded. ``ModelFailure`` when it cannot be."""
+        async with self._starting:
+            if self._facts is None or self.pid is None:
+                await self.close()
+                try:
+                    self._facts = await self._load()
+                except BaseException:
+                    await self.close()
+                    raise
+            return self._facts
+
+    async def close(self) -> None:
+        """End the child, and with it every answer under way."""
+        process, self._process, self._facts = self._process, None, None
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+        if process is None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), _EXIT_S)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+    async def ask(self, path: str, body: JsonObject) -> Any:
+        """One request with a short answer (tokenize, apply-template); needs no slot."""
+        response = await self._post(path, body)
+        async with response:
+            return msgspec.json.decode(await self._read(response))
+
+    async def generate(self, path: str, body: JsonObject) -> AsyncIterator[bytes]:
+        """A streamed answer's events. Waits for a free slot; leaving the iteration stops the model.
+
+        Errors: ``BadRequest`` for what the engine refuses, ``ModelFailure`` for an engine that fails or dies.
+        """
+        async with self._free:
+            response = await self._post(path, body)
+            try:
+                async for payload in self._events(response):
+                    yield payload
+            finally:
+                response.close()  # closing the connection is how llama.cpp is told to stop
+
+    async def _events(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        lines = DataLines()
+        try:
+            async for block in response.content.iter_any():
+                for payload in lines.feed(block):
+                    if payload == DONE:
+                        return
+                    if payload.startswith(b'{"error"'):
+                        raise self._refusal(response.status, payload)
+                    yield payload
+        except aiohttp.ClientError as error:
+            raise self._died() from error
+        raise self._died()
+
+    async def _post(self, path: str, body: JsonObject) -> aiohttp.ClientResponse:
+        """The engine's answer begun; once more when the child turned out to be dead before it took the request."""
+        for last in (False, True):
+            facts = await self.ready()
+            assert self._session is not None
+            try:
+                response = await self._session.post(facts.url + path, data=encode(body))
+            except aiohttp.ClientConnectorError as error:
+                await self._gone()
+                if last:
+                    raise self._died() from error
+            except aiohttp.ClientError as error:
+                raise self._died() from error
+            else:
+                if response.status != 200:
+                    async with response:
+                        raise self._refusal(response.status, await self._read(response))
+                return response
+        raise AssertionError("unreachable")
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        try:
+            return await response.read()
+        except aiohttp.ClientError as error:
+            raise self._died() from error
+
+    async def _gone(self) -> None:
+        """Wait a moment for the child's death to be known; kill one that lives and does not listen."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            try:
+                await asyncio.wait_for(process.wait(), 1.0)
+            except TimeoutError:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+
+    async def _load(self) -> Facts:
+        key = secrets.token_urlsafe(32)
+        process = self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "everloom.models.local_child", stdin=PIPE, stdout=PIPE, limit=_LINE_BYTES
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        config = {"path": str(self._path), "key": key, "slots": self._slots}
+        config |= {"context": self.context, "threads": self._threads}
+        process.stdin.write(encode(config) + b"\n")
+        try:
+            said = await asyncio.wait_for(process.stdout.readline(), _LOAD_S)
+        except TimeoutError:
+            raise ModelFailure(f"The model {self._path.name} did not load in {_LOAD_S:.0f} s.", status=503) from None
+        answer = msgspec.json.decode(said) if said else {"error": "the process that loads it ended"}
+        if "error" in answer:
+            raise ModelFailure(f"The model {self._path.name} cannot be loaded: {answer['error']}", status=503)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None),
+            headers={"authorization": f"Bearer {key}", "content-type": "application/json"},
+        )
+        return await self._learn(answer["url"])
+
+    async def _learn(self, url: str) -> Facts:
+        assert self._session is not None
+        async with self._session.get(url + "/props") as response:
+            props = await response.json()
+        end = encode({"content": props["eos_token"], "parse_special": True, "add_special": False})
+        async with self._session.post(url + "/tokenize", data=end) as response:
+            tokens = (await response.json())["tokens"]
+        knows = props.get("chat_template_caps", {}).get("supports_tools", False)
+        return Facts(url=url, knows_tools=knows, end_token=tokens[-1])
+
+    def _died(self) -> ModelFailure:
+        return ModelFailure("The local model's process ended in the middle of this request. It is being started again.")
+
+    def _refusal(self, status: int, body: bytes) -> ApiError:
+        try:
+            error = msgspec.json.decode(body)["error"]
+        except (msgspec.MsgspecError, KeyError, TypeError):
+            return ModelFailure(f"The local model's process answered {status}.")
+        if error.get("type") == "exceed_context_size_error":
+            return context_exceeded(error["n_ctx"], error["n_prompt_tokens"])
+        if error.get("code") == 400:
+            return BadRequest(f"The local model refused the request: {error.get('message')}")
+        return ModelFailure(f"The local model failed: {error.get('message')}", status=500)
+
+
+def context_exceeded(window: int, tokens: int) -> BadRequest:
+    """The platform's refusal of a prompt that is too long."""
+    return BadRequest(
+        f"This model's maximum context length is {window} tokens. However, your messages resulted in {tokens} tokens. "
+        "Please reduce the length of the messages.",
+        param="messages",
+        code="context_length_exceeded",
+    )
