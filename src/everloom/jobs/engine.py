@@ -8,7 +8,9 @@ jobs' own coroutines run on the server's loop, where their resources live (see `
 import asyncio
 import concurrent.futures
 import logging
+import sqlite3
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -229,6 +231,10 @@ def connect(url: str) -> "sa.Engine":
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:
         connection.isolation_level = "IMMEDIATE"
+        if sqlite3.sqlite_version_info < (3, 42):
+            # From Python 3.12 on DBOS reads the clock with unixepoch('subsec'), which older SQLites (that of
+            # Debian 12 among them) answer with NULL.
+            connection.create_function("unixepoch", 1, lambda _subsec: round(time.time(), 3))
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}").close()
 
