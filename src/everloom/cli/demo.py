@@ -33,7 +33,7 @@ FUNCTION = {
     },
 }
 QUESTION = "When does the library in Bergen open?"
-OUTPUT = '{"opens": "09:00", "closes": "20:00"}'
+OUTPUT = "The library in Bergen opens at 09:00 and closes at 20:00."
 
 Json = dict[str, Any]
 
