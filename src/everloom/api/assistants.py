@@ -52,16 +52,16 @@ async def modify_assistant(ctx: Context, assistant_id: str, body: AssistantChang
     """modifyAssistant. Runs that have begun keep the settings they began with."""
     if body.model is not UNSET:
         ctx.ports.models.resolve(body.model)
+    given = {name: getattr(body, name) for name in body.__struct_fields__}
     if body.tool_resources is not UNSET:
-        body.tool_resources = await settle_resources(ctx, body.tool_resources)
+        given["tool_resources"] = await settle_resources(ctx, body.tool_resources)
+    if body.metadata is None:
+        given["metadata"] = {}
 
     def edit(assistant: Assistant) -> None:
-        for name in body.__struct_fields__:
-            value = getattr(body, name)
+        for name, value in given.items():
             if value is not UNSET:
                 setattr(assistant, name, _DEFAULTS.get(name) if value is None else value)
-        if body.metadata is None:
-            assistant.metadata = {}
 
     return await change_one(ctx.store, Change(Assistant, assistant_id, edit))
 

@@ -181,7 +181,7 @@ class Exchange:
         if isinstance(result, EventStream):
             await self._events(result, call)
         elif isinstance(result, Download):
-            await self._download(result)
+            await self._download(result, call)
         elif isinstance(result, Page):
             await self.whole(200, result.encode(), [_JSON])
         elif isinstance(result, bytes):
@@ -253,11 +253,9 @@ class Exchange:
             with contextlib.suppress(asyncio.CancelledError):
                 await watcher
 
-    async def _download(self, download: Download) -> None:
+    async def _download(self, download: Download, call: Call) -> None:
         await self._start(download.status, _pairs(download.headers))
-        async for block in download.blocks:
-            await self._send({"type": "http.response.body", "body": block, "more_body": True})
-        await self._send({"type": "http.response.body", "body": b""})
+        await self._until_gone(download.blocks, call)
 
 
 def _decode(route: Route, call: Call) -> Any:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from everloom.objects.base import Metadata, Object
-from everloom.objects.tools import NewToolResources, ResponseFormat, Tool, ToolResources
+from everloom.objects.tools import GivenToolResources, NewToolResources, ResponseFormat, Tool, ToolResources
 
 Name = Annotated[str, Meta(max_length=256)]
 Description = Annotated[str, Meta(max_length=512)]
@@ -52,7 +52,7 @@ class AssistantChanges(Struct, kw_only=True, forbid_unknown_fields=True):
     description: Description | None | UnsetType = UNSET
     instructions: Instructions | None | UnsetType = UNSET
     tools: Tools | UnsetType = UNSET
-    tool_resources: ToolResources | None | UnsetType = UNSET
+    tool_resources: GivenToolResources | None | UnsetType = UNSET
     metadata: Metadata | None | UnsetType = UNSET
     temperature: Temperature | None | UnsetType = UNSET
     top_p: TopP | None | UnsetType = UNSET

@@ -8,7 +8,15 @@ from everloom.objects.assistants import Instructions, Temperature, TopP
 from everloom.objects.base import Metadata, Object
 from everloom.objects.messages import NewMessage
 from everloom.objects.threads import NewThread
-from everloom.objects.tools import ResponseFormat, Tool, ToolChoice, ToolResources, TruncationStrategy, Usage
+from everloom.objects.tools import (
+    GivenToolResources,
+    ResponseFormat,
+    Tool,
+    ToolChoice,
+    ToolResources,
+    TruncationStrategy,
+    Usage,
+)
 
 RunStatus = Literal[
     "queued",
@@ -159,7 +167,7 @@ class NewThreadRun(RunOptions, kw_only=True, forbid_unknown_fields=True):
     """A run to be on a thread made for it (CreateThreadAndRunRequest)."""
 
     thread: NewThread | None = None
-    tool_resources: ToolResources | None = None
+    tool_resources: GivenToolResources | None = None
 
 
 class ToolOutput(Struct, kw_only=True, forbid_unknown_fields=True):

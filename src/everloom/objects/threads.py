@@ -6,7 +6,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 
 from everloom.objects.base import Metadata, Object
 from everloom.objects.messages import NewMessage
-from everloom.objects.tools import NewToolResources, ToolResources
+from everloom.objects.tools import GivenToolResources, NewToolResources, ToolResources
 
 
 class Thread(Object, kw_only=True):
@@ -26,5 +26,5 @@ class NewThread(Struct, kw_only=True, forbid_unknown_fields=True):
 class ThreadChanges(Struct, kw_only=True, forbid_unknown_fields=True):
     """What to change about a thread (ModifyThreadRequest)."""
 
-    tool_resources: ToolResources | None | UnsetType = UNSET
+    tool_resources: GivenToolResources | None | UnsetType = UNSET
     metadata: Metadata | None | UnsetType = UNSET

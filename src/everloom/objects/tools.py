@@ -10,7 +10,7 @@ from everloom.objects.base import JsonObject, Metadata
 class FunctionDefinition(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """A function the model may ask the caller to run; ``parameters`` is a JSON schema."""
 
-    name: Annotated[str, Meta(pattern="^[a-zA-Z0-9_-]{1,64}$")]
+    name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}\Z")]
     description: str | None = None
     parameters: JsonObject | UnsetType = UNSET
     strict: bool | None | UnsetType = UNSET
@@ -41,19 +41,34 @@ class FileSearchTool(Struct, kw_only=True, omit_defaults=True, tag="file_search"
 Tool = CodeInterpreterTool | FileSearchTool | FunctionTool
 
 
-class CodeInterpreterResources(Struct, kw_only=True, forbid_unknown_fields=True):
-    file_ids: Annotated[list[str], Meta(max_length=20)] = []
+class CodeInterpreterResources(Struct, kw_only=True):
+    file_ids: list[str] = []
 
 
-class FileSearchResources(Struct, kw_only=True, forbid_unknown_fields=True):
-    vector_store_ids: Annotated[list[str], Meta(max_length=1)] = []
+class FileSearchResources(Struct, kw_only=True):
+    vector_store_ids: list[str] = []
 
 
-class ToolResources(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class ToolResources(Struct, kw_only=True, omit_defaults=True):
     """What the tools may reach: files for the code interpreter, vector stores for file search."""
 
     code_interpreter: CodeInterpreterResources | UnsetType = UNSET
     file_search: FileSearchResources | UnsetType = UNSET
+
+
+class GivenCodeInterpreterResources(Struct, kw_only=True, forbid_unknown_fields=True):
+    file_ids: Annotated[list[str], Meta(max_length=20)] = []
+
+
+class GivenFileSearchResources(Struct, kw_only=True, forbid_unknown_fields=True):
+    vector_store_ids: Annotated[list[str], Meta(max_length=1)] = []
+
+
+class GivenToolResources(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Tool resources as a request names them, within its limits; a thread may gather more over time."""
+
+    code_interpreter: GivenCodeInterpreterResources | None = None
+    file_search: GivenFileSearchResources | None = None
 
 
 class NewVectorStore(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -72,7 +87,7 @@ class NewFileSearchResources(Struct, kw_only=True, forbid_unknown_fields=True):
 class NewToolResources(Struct, kw_only=True, forbid_unknown_fields=True):
     """Tool resources as a creation writes them: vector stores may be named or described."""
 
-    code_interpreter: CodeInterpreterResources | None = None
+    code_interpreter: GivenCodeInterpreterResources | None = None
     file_search: NewFileSearchResources | None = None
 
 
@@ -85,7 +100,7 @@ class ResponseFormatJsonObject(Struct, kw_only=True, tag="json_object", forbid_u
 
 
 class JsonSchemaFormat(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    name: Annotated[str, Meta(pattern="^[a-zA-Z0-9_-]{1,64}$")]
+    name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}\Z")]
     description: str | UnsetType = UNSET
     schema: JsonObject | UnsetType = UNSET
     strict: bool | None | UnsetType = UNSET

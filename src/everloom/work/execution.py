@@ -211,7 +211,9 @@ class Execution:
 
     def _ending(self, status: RunStatus, usage: Usage, **fields: Any) -> Change[Run]:
         """The change that ends the run: its time, its usage, no deadline and no question any more."""
-        ended = {f"{status}_at": now()} if f"{status}_at" in Run.__struct_fields__ else {}
+        # The reference has no time for ``incomplete``; the platform was recorded to fill this one (older form).
+        name = "completed_at" if status == "incomplete" else f"{status}_at"
+        ended = {name: now()} if name in Run.__struct_fields__ else {}
         return self._moving(status, usage=usage, expires_at=None, required_action=None, **ended, **fields)
 
     def _moving(self, status: RunStatus, **fields: Any) -> Change[Run]:

@@ -18,7 +18,7 @@ from everloom.objects.messages import (
 from everloom.objects.runs import Run
 from everloom.objects.threads import Thread
 from everloom.store.base import Absent, Add, Change
-from everloom.work.resources import check_attachments
+from everloom.work.resources import check_attachments, gather
 
 
 async def compose(ctx: Context, thread_id: str, new: NewMessage) -> Message:
@@ -52,11 +52,19 @@ async def compose(ctx: Context, thread_id: str, new: NewMessage) -> Message:
     )
 
 
+def claim(thread_id: str, *messages: Message) -> Change[Thread]:
+    """Lock a thread for messages to come, and let its tools reach what is attached to them."""
+    attachments = [attachment for message in messages for attachment in message.attachments]
+    if not attachments:
+        return Change(Thread, thread_id)
+    return Change(Thread, thread_id, lambda thread: gather(thread.tool_resources, attachments))
+
+
 async def append(ctx: Context, thread_id: str, new: NewMessage) -> Message:
     """Add a message to a thread that no run holds. Errors: 400 while a run is active."""
     message = await compose(ctx, thread_id, new)
     await ctx.store.write(
-        Change(Thread, thread_id),
+        claim(thread_id, message),
         Absent(
             Run,
             lambda run: BadRequest(f"Can't add messages to {thread_id} while a run {run.id} is active."),

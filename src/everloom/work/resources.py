@@ -8,14 +8,16 @@ from everloom.objects.files import File
 from everloom.objects.messages import Attachment
 from everloom.objects.tools import (
     CodeInterpreterResources,
+    CodeInterpreterTool,
     FileSearchResources,
+    GivenToolResources,
     NewToolResources,
     ToolResources,
 )
 
 
 async def settle_resources(
-    ctx: Context, wanted: NewToolResources | ToolResources | None, *, param: str = "tool_resources"
+    ctx: Context, wanted: NewToolResources | GivenToolResources | None, *, param: str = "tool_resources"
 ) -> ToolResources:
     """The tool resources to keep for what a request asks. Errors: 404 for files and stores that are not there."""
     kept = ToolResources()
@@ -48,3 +50,15 @@ async def check_attachments(ctx: Context, attachments: Iterable[Attachment] | No
     kept = list(attachments or ())
     await check_files(ctx, (attachment.file_id for attachment in kept))
     return kept
+
+
+def gather(resources: ToolResources, attachments: Iterable[Attachment]) -> None:
+    """Give a thread's code interpreter the files that were attached for it."""
+    named = [
+        attachment.file_id
+        for attachment in attachments
+        if any(isinstance(tool, CodeInterpreterTool) for tool in attachment.tools)
+    ]
+    if named:
+        known = resources.code_interpreter.file_ids if resources.code_interpreter else []
+        resources.code_interpreter = CodeInterpreterResources(file_ids=list(dict.fromkeys([*known, *named])))

@@ -9,7 +9,7 @@ from everloom.objects.steps import RunStep
 from everloom.objects.threads import NewThread, Thread
 from everloom.store.base import Forget, Remove
 from everloom.work.messages import compose
-from everloom.work.resources import settle_resources
+from everloom.work.resources import gather, settle_resources
 
 
 async def compose_thread(ctx: Context, new: NewThread) -> tuple[Thread, list[Message]]:
@@ -20,7 +20,9 @@ async def compose_thread(ctx: Context, new: NewThread) -> tuple[Thread, list[Mes
         metadata=new.metadata or {},
         tool_resources=await settle_resources(ctx, new.tool_resources),
     )
-    return thread, [await compose(ctx, thread.id, message) for message in new.messages]
+    messages = [await compose(ctx, thread.id, message) for message in new.messages]
+    gather(thread.tool_resources, [attachment for message in messages for attachment in message.attachments])
+    return thread, messages
 
 
 async def remove_thread(ctx: Context, thread_id: str) -> None:
