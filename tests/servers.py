@@ -13,6 +13,8 @@ from typing import Any
 
 import httpx
 
+from tests.spec.oracle import CheckedTransport
+
 API_KEY = "sk-test-project-0123456789"
 ADMIN_KEY = "sk-test-admin-0123456789"
 
@@ -121,9 +123,9 @@ class Everloom:
 
 @contextlib.contextmanager
 def http(server: Everloom, key: str = API_KEY, beta: str | None = "assistants=v2") -> Iterator[httpx.Client]:
-    """A plain HTTP client of a server, its key and beta header set."""
+    """A plain HTTP client of a server, its key and beta header set; every answer is held against the specification."""
     headers = {"authorization": f"Bearer {key}"}
     if beta is not None:
         headers["openai-beta"] = beta
-    with httpx.Client(base_url=server.url, headers=headers, timeout=30) as client:
+    with httpx.Client(base_url=server.url, headers=headers, timeout=30, transport=CheckedTransport()) as client:
         yield client

@@ -1,0 +1,276 @@
+"""The platform's OpenAPI documents as they should have been written.
+
+The published documents contradict the platform they describe (and sometimes themselves), so they cannot
+judge a server as they stand. ``V1`` and ``CURRENT`` list what is changed in each before it is used, one
+patch a fault, each with its reason; a patch that no longer finds its place is an error. The documents
+themselves are read where they lie and are never copied.
+"""
+
+import copy
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Literal, NamedTuple
+
+import yaml
+
+from tests.spec.spec import SPEC
+
+Json = dict[str, Any]
+Dialect = Literal["assistants=v1", "assistants=v2"]
+
+FILES: dict[Dialect, str] = {
+    "assistants=v1": "openapi-assistants-v1.yaml",
+    "assistants=v2": "openapi-2024-12.yaml",
+}
+
+
+class Patch(NamedTuple):
+    """One change, as in JSON Patch: ``path`` is a JSON pointer below ``/components/schemas``.
+
+    ``drop`` takes ``value`` out of an array, ``set`` puts ``value`` at ``path``, ``remove`` takes the
+    member away, ``nullable`` lets null stand there too, ``rename`` gives the member another name.
+    """
+
+    op: Literal["drop", "set", "remove", "nullable", "rename"]
+    path: str
+    value: Any
+    why: str
+
+
+def _pages(*lists: str) -> list[Patch]:
+    return [
+        Patch("nullable", f"{name}/properties/{end}", None, "recorded: an empty list has neither first nor last id")
+        for name in lists
+        for end in ("first_id", "last_id")
+    ]
+
+
+def _budgets(*schemas: str) -> list[Patch]:
+    return [
+        Patch("set", f"{name}/properties/{budget}/minimum", 1, "recorded: the platform took 16; ours, from 1 on")
+        for name in schemas
+        for budget in ("max_prompt_tokens", "max_completion_tokens")
+    ]
+
+
+def _moderation() -> list[Patch]:
+    result = "CreateModerationResponse/properties/results/items"
+    why = "the text-moderation models did not return it"
+    return [
+        Patch("drop", f"{result}/required", "category_applied_input_types", why),
+        *(
+            Patch("drop", f"{result}/properties/{part}/required", category, why)
+            for part in ("categories", "category_scores")
+            for category in ("illicit", "illicit/violent")
+        ),
+    ]
+
+
+_ENTRIES = ("CreateRunRequest", "CreateThreadAndRunRequest")
+
+_COMMON = [
+    *_pages("ListAssistantsResponse", "ListMessagesResponse", "ListRunsResponse", "ListRunStepsResponse"),
+    *_budgets("RunObject", *_ENTRIES),
+    Patch("nullable", "RunObject/properties/instructions", None, "recorded: null when the assistant has none"),
+    Patch(
+        "set",
+        "RunStepObject/properties/expires_at",
+        {"type": "integer", "nullable": True},
+        "recorded on every step; the document forgot it",
+    ),
+    Patch("nullable", "FunctionObject/properties/description", None, "ours: null is 'none', which clients send"),
+    Patch("nullable", "CreateThreadAndRunRequest/properties/thread", None, "ours: null is 'none', which clients send"),
+    Patch(
+        "set",
+        "ErrorEvent/properties/data",
+        {"$ref": "#/components/schemas/ErrorResponse"},
+        "the official clients look for 'error' inside the data of an event",
+    ),
+]
+
+V1 = [
+    *_COMMON,
+    *_pages("ListAssistantFilesResponse", "ListMessageFilesResponse"),
+    *(
+        Patch("drop", f"{name}/required", "thread_id", "required, and forbidden as unknown, at once")
+        for name in _ENTRIES
+    ),
+    Patch("drop", "ListAssistantFilesResponse/required", "items", "required, and described nowhere"),
+    Patch("drop", "ListMessageFilesResponse/required", "items", "required, and described nowhere"),
+    Patch("remove", "CreateMessageRequest/properties/file_ids/default", None, "the default [] is below minItems"),
+    Patch("set", "CreateMessageRequest/properties/file_ids/minItems", 0, "the default was [], so it can be sent"),
+]
+
+CURRENT = [
+    *_COMMON,
+    *_pages("ListFilesResponse", "ListVectorStoresResponse", "ListVectorStoreFilesResponse"),
+    Patch("rename", "UsageTimeBucket/properties/result", "results", "everything real says results"),
+    Patch("drop", "UsageTimeBucket/required", "result", "everything real says results"),
+    Patch("set", "CostsResult/required", ["object"], "requires 'sessions', which it does not have"),
+    Patch("nullable", "UsageResponse/properties/next_page", None, "recorded: null on the last page"),
+    Patch("nullable", "VectorStoreObject/properties/name", None, "recorded: null without a name"),
+    Patch(
+        "set",
+        "VectorStoreFileBatchObject/properties/object/enum",
+        ["vector_store.files_batch", "vector_store.file_batch"],
+        "the document says the one, the platform the other",
+    ),
+    Patch("remove", "ThreadStreamEvent/oneOf/0/properties/enabled", None, "a stray line"),
+    Patch(
+        "set",
+        "CreateTranscriptionResponseVerboseJson/properties/duration",
+        {"anyOf": [{"type": "number"}, {"type": "string"}]},
+        "a number, whatever the document says",
+    ),
+    Patch(
+        "set",
+        "ResponseFormatJsonSchema/properties/json_schema/required",
+        ["name"],
+        "'type' stands one level above",
+    ),
+    Patch("nullable", "OpenAIFile/properties/status_details", None, "recorded: null"),
+    *_moderation(),
+    Patch("nullable", "CreateChatCompletionResponse/properties/usage", None, "an upstream may not count"),
+    Patch(
+        "nullable",
+        "CreateThreadAndRunRequest/properties/tool_resources/properties/code_interpreter",
+        None,
+        "ours: null is 'none', which clients send",
+    ),
+]
+
+OVERLAYS: dict[Dialect, list[Patch]] = {"assistants=v1": V1, "assistants=v2": CURRENT}
+
+
+def _answer(media: str, schema: Json) -> Json:
+    return {"description": "OK", "content": {media: {"schema": schema}}}
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _parameter(name: str, place: str, type: str = "string") -> Json:
+    return {"name": name, "in": place, "required": place == "path", "schema": {"type": type}}
+
+
+_THREADS_PAGE = {
+    "type": "object",
+    "properties": {
+        "object": {"type": "string", "enum": ["list"]},
+        "data": {"type": "array", "items": _ref("ThreadObject")},
+        "first_id": {"type": "string", "nullable": True},
+        "last_id": {"type": "string", "nullable": True},
+        "has_more": {"type": "boolean"},
+    },
+    "required": ["object", "data", "first_id", "last_id", "has_more"],
+}
+
+EXTENSIONS: dict[tuple[str, str], Json] = {
+    ("GET", "/threads"): {
+        "operationId": "listThreads",
+        "parameters": [_parameter("after", "query"), _parameter("before", "query")],
+        "responses": {"200": _answer("application/json", _THREADS_PAGE)},
+    },
+    ("GET", "/threads/{thread_id}/runs/{run_id}/events"): {
+        "operationId": "listRunEvents",
+        "parameters": [
+            _parameter("thread_id", "path"),
+            _parameter("run_id", "path"),
+            _parameter("after", "query", "integer"),
+        ],
+        "responses": {"200": _answer("text/event-stream", {"type": "string"})},
+    },
+}
+"""Operations that only this server has."""
+
+_LATER: dict[Dialect, tuple[tuple[str, str], ...]] = {
+    "assistants=v1": (("DELETE", "/threads/{thread_id}/messages/{message_id}"),),
+    "assistants=v2": (),
+}
+"""What the reference has under the current form alone, and this server does not keep from the older one."""
+
+STREAMS = {
+    "createChatCompletion": "CreateChatCompletionStreamResponse",
+    "createThreadAndRun": "AssistantStreamEvent",
+    "createRun": "AssistantStreamEvent",
+    "submitToolOuputsToRun": "AssistantStreamEvent",
+    "listRunEvents": "AssistantStreamEvent",
+}
+"""What the events of a stream are, by operation; the documents tell it in prose alone."""
+
+
+@cache
+def document(dialect: Dialect) -> Json:
+    """The document of this form of the API, patched. Not to be changed by its callers."""
+    found = _read(dialect)
+    schemas: Json = found["components"]["schemas"]
+    schemas.setdefault(
+        "ErrorResponse", {"type": "object", "properties": {"error": _ref("Error")}, "required": ["error"]}
+    )
+    for patch in OVERLAYS[dialect]:
+        _apply(schemas, patch)
+    for (method, path), operation in EXTENSIONS.items():
+        found["paths"].setdefault(path, {})[method.lower()] = copy.deepcopy(operation)
+    for method, path in _LATER[dialect]:
+        later = copy.deepcopy(document("assistants=v2")["paths"][path][method.lower()])
+        schemas["DeleteMessageResponse"] = document("assistants=v2")["components"]["schemas"]["DeleteMessageResponse"]
+        found["paths"][path][method.lower()] = later
+    for operation in _operations(found):
+        _complete(operation)
+    _free_siblings(found)
+    return found
+
+
+def _read(dialect: Dialect) -> Json:
+    with (SPEC / FILES[dialect]).open(encoding="utf-8") as file:
+        found: Json = yaml.load(file, yaml.CSafeLoader)
+    return found
+
+
+def _operations(found: Json) -> Iterator[Json]:
+    for item in found["paths"].values():
+        for operation in item.values():
+            if isinstance(operation, dict):
+                yield operation
+
+
+def _complete(operation: Json) -> None:
+    """Say what the documents leave out of every operation: errors, streams, and the bytes of files."""
+    error = _answer("application/json", _ref("ErrorResponse"))
+    responses = operation["responses"]
+    responses["4XX"] = responses["5XX"] = error
+    if operation["operationId"] in STREAMS:
+        responses["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    if operation["operationId"] == "downloadFile":
+        responses["200"]["content"] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+
+
+def _apply(schemas: Json, patch: Patch) -> None:
+    *parents, name = patch.path.split("/")
+    place: Any = schemas
+    for part in parents:
+        place = place[int(part) if isinstance(place, list) else part]
+    if patch.op == "set":
+        if place.get(name) == patch.value:
+            raise LookupError(f"{patch.path} is so already: the patch is not needed")
+        place[name] = patch.value
+    elif patch.op == "drop":
+        place[name].remove(patch.value)
+    elif patch.op == "remove":
+        del place[name]
+    elif patch.op == "rename":
+        place[patch.value] = place.pop(name)
+    else:
+        if place[name].get("nullable"):
+            raise LookupError(f"{patch.path} is nullable already: the patch is not needed")
+        place[name] = {**place[name], "nullable": True}
+
+
+def _free_siblings(node: Any) -> None:
+    """Make ``nullable`` beside ``$ref`` count, which OpenAPI 3.0 passes over."""
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for child in children:
+        _free_siblings(child)
+    if isinstance(node, dict) and "$ref" in node and node.get("nullable"):
+        node["anyOf"] = [{"$ref": node.pop("$ref")}]
