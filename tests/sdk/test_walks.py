@@ -1,0 +1,98 @@
+"""Programs as users wrote them, run against the real server by the SDKs of then and of now, as strict as they go."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from platformdirs import user_cache_path
+
+from everloom.models.weights import SMOLLM2, Weights
+from tests.replies import text_of
+from tests.scripted import Request, ScriptedUpstream
+from tests.sdk import rules
+from tests.sdk.environments import FIRST, NEWEST, SDKS, Sdk, python_of
+from tests.servers import API_KEY, Everloom
+
+WALKS = Path(__file__).parent / "walks"
+SECONDS = 240.0
+"""Far more than a walk takes on two busy cores; a walk that hangs must end some time."""
+
+DEFAULT_MODEL = "smollm2-135m"
+
+
+@pytest.fixture(autouse=True)
+def _model(upstream: ScriptedUpstream) -> None:
+    upstream.rule(rules.answer)
+
+
+def walk(name: str, sdk: Sdk, server: Everloom, model: str = "gpt-4o") -> list[str]:
+    """Run a walk to its end; the lines it printed."""
+    kept = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "TMPDIR")
+    environment = {variable: os.environ[variable] for variable in kept if variable in os.environ}
+    environment |= {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": API_KEY, "WALK_MODEL": model}
+    ended = subprocess.run(
+        [str(python_of(sdk)), "-B", str(WALKS / f"{name}.py")],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert ended.returncode == 0, f"{name} with {sdk}:\n{ended.stdout}\n{ended.stderr}\nserver:\n{server.output[-20:]}"
+    return ended.stdout.splitlines()
+
+
+@pytest.mark.parametrize("sdk", SDKS, ids=str)
+@pytest.mark.parametrize("name", ["basics", "streaming", "functions", "pages", "errors", "files", "chat"])
+def test_walk(name: str, sdk: Sdk, each_server: Everloom, upstream: ScriptedUpstream) -> None:
+    said = walk(name, sdk, each_server)
+    assert said
+    assert all(line.startswith("ok ") for line in said), said
+
+
+@pytest.mark.parametrize("sdk", SDKS, ids=str)
+def test_cancelling_stops_the_model(sdk: Sdk, each_server: Everloom, upstream: ScriptedUpstream) -> None:
+    said = walk("cancelling", sdk, each_server)
+    assert {"ok cancelled in its stream", "ok cancelled by polling"} <= set(said)
+    # A cancel that only marks the run would leave the model talking, and somebody paying for it.
+    assert upstream.wait(lambda: len(upstream.disconnects) == 2 and upstream.active == 0), _last_words(upstream)
+    assert sorted(_last_word(request) for request in upstream.disconnects) == ["a slow poem", "begin and hang"]
+
+
+def _last_word(request: Request) -> str:
+    return text_of(request.body["messages"][-1])
+
+
+def _last_words(upstream: ScriptedUpstream) -> str:
+    return f"still {upstream.active} answers, left: {[_last_word(request) for request in upstream.disconnects]}"
+
+
+def test_one_object_in_both_versions(each_server: Everloom) -> None:
+    assert "ok the documented default header" in walk("views", NEWEST, each_server)
+
+
+@pytest.fixture(scope="module")
+def local_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everloom]:
+    """A server alone in the world, with the weights that come with the install; they are fetched once and kept."""
+    weights = Weights(user_cache_path("everloom-tests", appauthor=False) / "weights")
+    weights.fetch(SMOLLM2)
+    with Everloom(tmp_path_factory.mktemp("local"), weights=weights.folder) as server:
+        yield server
+
+
+@pytest.mark.parametrize("sdk", SDKS, ids=str)
+def test_the_local_model(sdk: Sdk, local_server: Everloom) -> None:
+    assert walk("local", sdk, local_server, DEFAULT_MODEL) == ["ok a run", "ok a stream", "ok chat"]
+
+
+def test_the_sdks_are_the_ones_meant() -> None:
+    shown = {}
+    for sdk in (FIRST, NEWEST):
+        script = "import openai; from openai.resources.beta.threads.threads import Threads; print(openai.__version__)"
+        asked = subprocess.run([str(python_of(sdk)), "-c", script], capture_output=True, text=True, check=True)
+        shown[sdk.name] = asked.stdout.strip()
+    assert shown[FIRST.name] == "1.20.0"
+    assert int(shown[NEWEST.name].split(".")[0]) >= 2

@@ -1,0 +1,214 @@
+"""For each recorded request: the objects that it speaks of, made through the API and in the recorded state."""
+
+import contextlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from tests.builders import WEATHER, Json, a_thread, an_assistant, fetched, posted, run_path, settled
+from tests.replies import Calls, Hangs, Reply, Says
+from tests.scripted import ScriptedUpstream
+from tests.spec.comparison import events
+from tests.spec.traffic import Exchange
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+
+
+@dataclass
+class World:
+    """The server under test and the model behind it."""
+
+    http: httpx.Client
+    upstream: ScriptedUpstream
+    held: list[Json] = field(default_factory=list)
+
+    def release(self) -> None:
+        """Let the runs go that were held for the sake of their state."""
+        for run in self.held:
+            self.http.post(run_path(run) + "/cancel")
+            settled(self.http, run)
+
+
+@dataclass(frozen=True)
+class Request:
+    """The recorded request as it is sent here: its ids are those of objects that are here."""
+
+    path: str
+    content: bytes | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def world(http: httpx.Client, upstream: ScriptedUpstream) -> Iterator[World]:
+    """A world for one exchange; nothing it held stays held."""
+    made = World(http, upstream)
+    try:
+        yield made
+    finally:
+        made.release()
+
+
+def request(world: World, exchange: Exchange) -> Request:
+    """Make what the recorded request needs, and the request. ``KeyError`` for an operation nobody prepared."""
+    return PREPARED[exchange.template](world, exchange)
+
+
+def _as_it_was(world: World, exchange: Exchange) -> Request:
+    return _json(exchange, exchange.path)
+
+
+def _json(exchange: Exchange, path: str, **ids: str) -> Request:
+    path += f"?{exchange.query}" if exchange.query else ""
+    if not exchange.request:
+        return Request(path)
+    body = json.dumps(json.loads(exchange.request) | ids) if ids else exchange.request
+    return Request(path, body.encode(), {"content-type": "application/json"})
+
+
+# --- assistants, threads, messages -----------------------------------------------------------------------------------
+
+
+def _modify_assistant(world: World, exchange: Exchange) -> Request:
+    return _json(exchange, f"/assistants/{an_assistant(world.http, instructions=None)['id']}")
+
+
+def _on_thread(world: World, exchange: Exchange) -> Request:
+    thread = a_thread(world.http)
+    return _json(exchange, re.sub(r"thread_\w+", thread["id"], exchange.path))
+
+
+def _modify_message(world: World, exchange: Exchange) -> Request:
+    text = "Can you help me write an API library to interact with the OpenAI API please?"
+    thread = a_thread(world.http, text)
+    (message,) = fetched(world.http, f"/threads/{thread['id']}/messages")["data"]
+    return _json(exchange, f"/threads/{thread['id']}/messages/{message['id']}")
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
+def _recorded_run(exchange: Exchange) -> Json:
+    """The run that the answer shows, or an empty one where it shows none."""
+    if exchange.headers["content-type"].startswith("text/event-stream"):
+        run: Json = events(exchange.body)[0][1]
+        return run
+    answer = exchange.json()
+    if answer.get("object") == "list":
+        answer = answer["data"][0] if answer["data"] else {}
+    return answer if answer.get("object") == "thread.run" else {}
+
+
+def _assistant_of(world: World, exchange: Exchange) -> str:
+    """The id of an assistant like the recorded run's."""
+    run = _recorded_run(exchange)
+    fields = {name: run[name] for name in ("model", "tool_resources") if name in run}
+    made: str = an_assistant(world.http, instructions=run.get("instructions"), **fields)["id"]
+    return made
+
+
+def _create_run(world: World, exchange: Exchange) -> Request:
+    world.upstream.rule(lambda body: Says(" ".join(["word"] * 20)))
+    path = exchange.path
+    if "thread_" in path:
+        path = re.sub(r"thread_\w+", a_thread(world.http)["id"], path)
+    return _json(exchange, path, assistant_id=_assistant_of(world, exchange))
+
+
+def _held_run(world: World, exchange: Exchange, reply: Reply, **fields: Any) -> Json:
+    """A run in progress, which stays so: its model has gone silent."""
+    world.upstream.rule(lambda body: reply)
+    recorded = _recorded_run(exchange)
+    limits = {name: recorded[name] for name in ("max_prompt_tokens", "max_completion_tokens") if name in recorded}
+    thread = a_thread(world.http, "Hi")
+    body = {"assistant_id": _assistant_of(world, exchange), **limits, **fields}
+    run = posted(world.http, f"/threads/{thread['id']}/runs", body)
+    world.held.append(run)
+    assert world.upstream.wait(lambda: world.upstream.active > 0)
+    return settled(world.http, run, "in_progress")
+
+
+def _with_run(world: World, exchange: Exchange) -> Request:
+    run = _held_run(world, exchange, Hangs())
+    return _json(exchange, _at(run, exchange.path))
+
+
+def _at(run: Json, path: str) -> str:
+    return re.sub(r"run_\w+", run["id"], re.sub(r"thread_\w+", run["thread_id"], path))
+
+
+def _list_steps(world: World, exchange: Exchange) -> Request:
+    steps = exchange.json()["data"]
+    if not steps:
+        return _with_run(world, exchange)
+    reply = Hangs(3) if steps[0]["type"] == "message_creation" else Hangs(1, Calls(("weather", {"city": "Oslo"})))
+    run = _held_run(world, exchange, reply, tools=[WEATHER])
+    path = run_path(run) + "/steps"
+    assert world.upstream.wait(lambda: bool(fetched(world.http, path)["data"])), "no step came about"
+    return _json(exchange, _at(run, exchange.path))
+
+
+# --- files, models, chat ---------------------------------------------------------------------------------------------
+
+
+def _upload(world: World, exchange: Exchange) -> Request:
+    boundary = exchange.request.partition("\r\n")[0].removeprefix("--")
+    headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
+    return Request(exchange.path, exchange.request.encode(), headers)
+
+
+def _uploaded(world: World, name: str, purpose: str, data: bytes) -> str:
+    answer = world.http.post("/files", files={"file": (name, data)}, data={"purpose": purpose})
+    assert answer.status_code == 200, answer.text
+    made: str = answer.json()["id"]
+    return made
+
+
+def _on_file(world: World, exchange: Exchange) -> Request:
+    file = exchange.json()
+    file = file["data"][0] if file["object"] == "list" else file
+    id = _uploaded(world, file["filename"], file["purpose"], b"\n" * file["bytes"])
+    return _json(exchange, re.sub(r"file-\w+", id, exchange.path))
+
+
+def _file_content(world: World, exchange: Exchange) -> Request:
+    return Request(f"/files/{_uploaded(world, 'image.png', 'vision', PNG)}/content")
+
+
+def _model(world: World, exchange: Exchange) -> Request:
+    return Request("/models/gpt-4o")
+
+
+def _chat(world: World, exchange: Exchange) -> Request:
+    if "tools" in json.loads(exchange.request):
+        world.upstream.script(Calls(("get_current_weather", {"location": "Peak District"})))
+    return _json(exchange, exchange.path)
+
+
+PREPARED: dict[str, Callable[[World, Exchange], Request]] = {
+    "POST /assistants": _as_it_was,
+    "POST /assistants/{}": _modify_assistant,
+    "POST /threads": _as_it_was,
+    "DELETE /threads/{}": _on_thread,
+    "POST /threads/{}/messages": _on_thread,
+    "POST /threads/{}/messages/{}": _modify_message,
+    "POST /threads/{}/runs": _create_run,
+    "POST /threads/runs": _create_run,
+    "GET /threads/{}/runs": _with_run,
+    "GET /threads/{}/runs/{}": _with_run,
+    "POST /threads/{}/runs/{}": _with_run,
+    "POST /threads/{}/runs/{}/cancel": _with_run,
+    "POST /threads/{}/runs/{}/submit_tool_outputs": _with_run,
+    "GET /threads/{}/runs/{}/steps": _list_steps,
+    "POST /files": _upload,
+    "GET /files": _on_file,
+    "GET /files/{}": _on_file,
+    "GET /files/{}/content": _file_content,
+    "POST /chat/completions": _chat,
+    "GET /models": _as_it_was,
+    "GET /models/{}": _model,
+}
+"""Operation -> how its request is prepared."""
