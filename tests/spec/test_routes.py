@@ -1,0 +1,77 @@
+"""The server has the reference's operations, and beside them only what is listed here."""
+
+import json
+import re
+from collections.abc import Iterable
+
+import pytest
+
+import everloom.app  # noqa: F401  (its import fills ROUTES, as at a server's start)
+from everloom.api.http import ROUTES, Route
+from everloom.api.v1 import DIALECT
+from tests.spec.overlay import EXTENSIONS
+from tests.spec.spec import SPEC, needs_spec
+
+pytestmark = needs_spec
+
+Place = tuple[str, str]
+
+SHARED = {"Files", "Chat", "Models"}
+OLDER = {"Assistants (v1)", "Threads (v1)", "Messages (v1)", "Runs (v1)"}
+CURRENT = {"Assistants (v2)", "Threads (v2)", "Messages (v2)", "Runs (v2)", "Run steps (v2)"}
+"""The groups of the reference that are built."""
+
+LATER = {("DELETE", "/models/{model}")}
+"""Operations of these groups that belong to work to come: only fine-tuned models can be deleted."""
+
+OPEN = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
+"""For operators: no key, and no ``/v1`` before them."""
+
+NAMES = {"submitToolOuputsToRun": "submit_tool_outputs"}
+"""Where a handler is not called as its operation is: that one is misspelt."""
+
+
+def reference(groups: set[str]) -> dict[Place, str]:
+    """The operations of these groups: where they are, and their ids."""
+    rows = json.loads((SPEC / "endpoints.json").read_text(encoding="utf-8"))
+    return {
+        (row["method"], row["path"]): row["operationId"]
+        for row in rows
+        if row["group"] in groups and (row["method"], row["path"]) not in LATER
+    }
+
+
+def places(routes: Iterable[Route]) -> set[Place]:
+    return {(route.method, route.path) for route in routes}
+
+
+def test_the_current_form_has_every_operation_and_no_other() -> None:
+    assert places(ROUTES) == set(reference(SHARED | CURRENT)) | set(EXTENSIONS) | OPEN
+
+
+def test_the_older_form_has_every_operation_and_brings_no_other() -> None:
+    older = reference(OLDER)
+    assert set(older) <= places(ROUTES) | places(DIALECT.routes)
+    assert places(DIALECT.routes) <= set(older)
+
+
+@pytest.mark.parametrize("groups", [SHARED | CURRENT, OLDER], ids=["current", "older"])
+def test_handlers_are_called_as_their_operations(groups: set[str]) -> None:
+    ids = reference(groups)
+    common = {(route.method, route.path): route.name for route in ROUTES}
+    own = {(route.method, route.path): route.name for route in DIALECT.routes} if groups == OLDER else {}
+    handlers = common | own
+    assert {place: handlers[place] for place in ids} == {
+        place: NAMES.get(id) or re.sub(r"[A-Z]", lambda letter: "_" + letter[0].lower(), id)
+        for place, id in ids.items()
+    }
+
+
+def test_only_the_operators_pages_are_open() -> None:
+    assert {(route.method, route.path) for route in ROUTES if route.access == "open"} == OPEN
+    assert not [route for route in DIALECT.routes if route.access == "open"]
+
+
+def test_the_assistants_family_asks_for_its_header() -> None:
+    family = {(route.method, route.path) for route in ROUTES if route.family == "assistants"}
+    assert family == {place for place in places(ROUTES) if place[1].startswith(("/assistants", "/threads"))}
