@@ -124,8 +124,8 @@ def of_streams(recorded: str, ours: str) -> Iterator[Difference]:
         my_name = my_names[place] if place < len(my_names) else ABSENT
         if name != my_name:
             yield Difference(f"event.{place}", name, my_name)
-    for (name, data), (_, my_data) in zip(theirs, mine, strict=False):
-        if name.endswith(".delta"):
+    for (name, data), (my_name, my_data) in zip(theirs, mine, strict=False):
+        if name == my_name and name.endswith(".delta"):
             data, my_data = [*data[:2], data[-1]], [*my_data[:2], my_data[-1]]
         yield from of_values(data, my_data, f"event.{name}")
 

@@ -104,6 +104,36 @@ assert answer_of(run) == "system: Sing. | user: recite"
 assert run.instructions == "Sing."
 ok("additional messages and instructions")
 
+run = client.beta.threads.runs.create_and_poll(
+    thread_id=a_thread("one", "two", "recite").id,
+    assistant_id=assistant.id,
+    temperature=0.25,
+    **({} if OLD else {"top_p": 0.5}),
+    truncation_strategy={"type": "last_messages", "last_messages": 2},
+    response_format={"type": "json_object"},
+    max_prompt_tokens=500,
+    poll_interval_ms=20,
+)
+assert answer_of(run) == "system: Be brief. | user: two | user: recite"
+assert (run.temperature, run.truncation_strategy.last_messages, run.max_prompt_tokens) == (0.25, 2, 500)
+assert run.response_format.type == "json_object"
+ok("options of a run")
+
+if not OLD:
+    parts = [
+        {"type": "text", "text": "recite"},
+        {"type": "image_url", "image_url": {"url": "https://example.com/a.png", "detail": "low"}},
+    ]
+    thread_of_parts = client.beta.threads.create(messages=[{"role": "user", "content": parts}])
+    (message_of_parts,) = client.beta.threads.messages.list(thread_of_parts.id).data
+    assert [part.type for part in message_of_parts.content] == ["text", "image_url"]
+    assert message_of_parts.content[1].image_url.detail == "low"
+    run = client.beta.threads.runs.create_and_poll(
+        thread_id=thread_of_parts.id, assistant_id=assistant.id, poll_interval_ms=20
+    )
+    assert answer_of(run).startswith("system: Be brief. | user: recite")
+    ok("a message of parts")
+
 run = client.beta.threads.create_and_run(
     assistant_id=assistant.id, thread={"messages": [{"role": "user", "content": "Hi"}], "metadata": {"x": "y"}}
 )
