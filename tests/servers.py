@@ -83,6 +83,15 @@ class Everloom:
                 ready.set()
         ready.set()
 
+    def command(self, *arguments: str) -> str:
+        """What another command of the program (``keys create``, say) prints, run beside this one with its settings."""
+        command = [sys.executable, "-m", "everloom", *arguments, "--data", str(self.data)]
+        done = subprocess.run(
+            command, env=self._environment, cwd=self.data, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     @property
     def pid(self) -> int:
         assert self._process is not None

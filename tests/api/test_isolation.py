@@ -1,0 +1,371 @@
+"""One project's objects do not exist for another: every operation, tried with another project's key.
+
+The operations are taken from the server's own routes, so a new one is walked, or fails here by name.
+"""
+
+import re
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from tests.builders import WEATHER, Json, a_run, a_thread, fetched, posted, run_path, settled
+from tests.replies import Calls, Says
+from tests.scripted import ScriptedUpstream
+from tests.servers import Everloom
+from tests.servers import http as client_of
+
+import everloom.app  # noqa: F401  (its import fills ROUTES, as at a server's start)
+from everloom.api.http import ROUTES, Route
+from everloom.api.v1 import DIALECT
+from everloom.kit.ids import new_id
+
+PREFIXES = {
+    "assistant_id": "asst_",
+    "thread_id": "thread_",
+    "message_id": "msg_",
+    "run_id": "run_",
+    "step_id": "step_",
+    "file_id": "file-",
+}
+"""What stands in paths, and what an id of it that nobody ever gave looks like."""
+
+SERVERS_OWN = {"list_models", "retrieve_model", "create_chat_completion"}
+"""Models belong to the server: every project sees them."""
+
+NAMES_NOTHING = {"create_file"}
+"""Creations whose request cannot name another object."""
+
+Place = tuple[str, str]
+
+
+def routes_of(beta: str) -> list[Route]:
+    """The operations that a client with this beta header reaches, but the operators' own."""
+    own = DIALECT.routes if beta == DIALECT.name else []
+    taken = {(route.method, route.path) for route in own}
+    common = [route for route in ROUTES if (route.method, route.path) not in taken]
+    if own:
+        common = [route for route in common if route.family == "assistants"]
+    return [route for route in [*common, *own] if route.access != "open"]
+
+
+FORMS = ("assistants=v2", DIALECT.name)
+
+
+@dataclass
+class Project:
+    """A project's two clients, and the ids of one object of each kind."""
+
+    current: httpx.Client
+    older: httpx.Client
+    ids: dict[str, str]
+
+    def client(self, beta: str) -> httpx.Client:
+        return self.older if beta == DIALECT.name else self.current
+
+
+@pytest.fixture
+def mine(each_server: Everloom, upstream: ScriptedUpstream) -> Iterator[Project]:
+    with client_of(each_server) as current, client_of(each_server, beta=DIALECT.name) as older:
+        yield Project(current, older, furnish(current, older, upstream))
+
+
+@pytest.fixture
+def theirs(each_server: Everloom) -> Iterator[Project]:
+    """Another project, made beside the running server, with nothing in it."""
+    key = each_server.command("keys", "create", "--project", f"other-{uuid.uuid4()}").strip()
+    with client_of(each_server, key) as current, client_of(each_server, key, DIALECT.name) as older:
+        yield Project(current, older, {})
+
+
+def furnish(http: httpx.Client, old_http: httpx.Client, upstream: ScriptedUpstream) -> dict[str, str]:
+    """One object of each kind, hung together as far as they go: the run waits for the output of its second step."""
+    upload = http.post("/files", data={"purpose": "assistants"}, files={"file": ("a.txt", b"a secret")})
+    file: str = upload.json()["id"]
+    tools = [{"type": "code_interpreter"}, WEATHER]
+    assistant = posted(old_http, "/assistants", {"model": "gpt-4o", "tools": tools, "file_ids": [file]})
+    attachments = [{"file_id": file, "tools": [{"type": "code_interpreter"}]}]
+    thread = a_thread(http, metadata={"owner": "known"})
+    message = posted(
+        http, f"/threads/{thread['id']}/messages", {"role": "user", "content": "Hi", "attachments": attachments}
+    )
+    upstream.script(Calls(("weather", {"city": "Oslo"})), Says("Rain."), Calls(("weather", {"city": "Bergen"})))
+    no_code = {"tools": [WEATHER]}
+    first = settled(http, a_run(http, thread, assistant, **no_code), "requires_action", "failed")
+    calls = first["required_action"]["submit_tool_outputs"]["tool_calls"]
+    outputs = [{"tool_call_id": call["id"], "output": "rain"} for call in calls]
+    posted(http, f"{run_path(first)}/submit_tool_outputs", {"tool_outputs": outputs})
+    settled(http, first, "completed")
+    run = settled(http, a_run(http, thread, assistant, **no_code), "requires_action")
+    (step,) = fetched(http, f"{run_path(run)}/steps")["data"]
+    return {
+        "assistant_id": assistant["id"],
+        "thread_id": thread["id"],
+        "message_id": message["id"],
+        "run_id": run["id"],
+        "step_id": step["id"],
+        "file_id": file,
+    }
+
+
+def made_up() -> dict[str, str]:
+    return {name: new_id(prefix) for name, prefix in PREFIXES.items()}
+
+
+def body_for(route: Route, ids: dict[str, str]) -> Json | None:
+    """A request that would be right if its ids were."""
+    known: dict[str, Json] = {
+        "create_message": {"role": "user", "content": "Hi"},
+        "create_run": {"assistant_id": ids["assistant_id"]},
+        "submit_tool_outputs": {"tool_outputs": [{"tool_call_id": "call_1", "output": "rain"}], "stream": True},
+        "create_assistant_file": {"file_id": ids["file_id"]},
+        "modify_assistant": {"name": "taken over"},
+    }
+    if route.body is None:
+        return None
+    return known.get(route.name, {"metadata": {"owner": "taken over"}})
+
+
+def answer(client: httpx.Client, route: Route, ids: dict[str, str]) -> httpx.Response:
+    path = route.path.format_map(ids)
+    return client.request(route.method, path, json=body_for(route, ids))
+
+
+def masked(answer: httpx.Response, *worlds: dict[str, str]) -> tuple[int, str, dict[str, str]]:
+    """Status, body and headers, the ids in them replaced by what they name."""
+    text = answer.text
+    for ids in worlds:
+        for name, id in ids.items():
+            text = text.replace(id, f"<{name}>")
+    passing = {"x-request-id", "openai-processing-ms", "date", "content-length"}
+    return answer.status_code, text, {name: value for name, value in answer.headers.items() if name not in passing}
+
+
+def names_in(route: Route) -> list[str]:
+    return [name for name in [*PREFIXES, "model"] if f"{{{name}}}" in route.path]
+
+
+def snapshot(project: Project) -> list[Any]:
+    """Everything that can be read of a project's objects, under both forms."""
+    found: list[Any] = []
+    for beta in FORMS:
+        client = project.client(beta)
+        for route in routes_of(beta):
+            if route.method == "GET" and route.name not in SERVERS_OWN:
+                answer = client.get(route.path.format_map(project.ids), params=_whole(route))
+                assert answer.status_code == 200, (route.path, answer.text)
+                found.append((beta, route.path, answer.text))
+    return found
+
+
+def _whole(route: Route) -> Json:
+    return {"limit": 100} if route.query is not None and "limit" in route.query[1].__struct_fields__ else {}
+
+
+def _wild(route: Route) -> Iterable[str]:
+    return (segment.strip("{}") for segment in route.path.split("/") if segment.startswith("{"))
+
+
+LISTS: dict[str, dict[str, str]] = {
+    "assistants=v2": {"list_assistants": "/assistants", "list_threads": "/threads", "list_files": "/files"},
+    DIALECT.name: {"list_assistants": "/assistants", "list_threads": "/threads"},
+}
+"""The lists that hang on nothing but the project."""
+
+
+def _attached(ids: dict[str, str]) -> Json:
+    tools = [{"type": "code_interpreter"}]
+    return {"role": "user", "content": "Hi", "attachments": [{"file_id": ids["file_id"], "tools": tools}]}
+
+
+def _pictured(ids: dict[str, str]) -> Json:
+    return {"role": "user", "content": [{"type": "image_file", "image_file": {"file_id": ids["file_id"]}}]}
+
+
+def _held(ids: dict[str, str]) -> Json:
+    return {"role": "user", "content": "Hi", "file_ids": [ids["file_id"]]}
+
+
+def _resources(ids: dict[str, str]) -> Json:
+    return {"code_interpreter": {"file_ids": [ids["file_id"]]}}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A place in a request's body where ``param``, another object, is named."""
+
+    operation: str
+    path: str
+    param: str
+    body: Callable[[dict[str, str], dict[str, str]], Json]
+    """From the ids that are tried, and those that are good."""
+
+
+_THREAD = "/threads/{thread_id}"
+_ASSISTANT = "/assistants/{assistant_id}"
+
+_CURRENT = [
+    Reference(
+        "create_assistant", "/assistants", "file_id", lambda x, _: {"model": "m", "tool_resources": _resources(x)}
+    ),
+    Reference("modify_assistant", _ASSISTANT, "file_id", lambda x, _: {"tool_resources": _resources(x)}),
+    Reference("create_thread", "/threads", "file_id", lambda x, _: {"tool_resources": _resources(x)}),
+    Reference("create_thread", "/threads", "file_id", lambda x, _: {"messages": [_attached(x)]}),
+    Reference("create_thread", "/threads", "file_id", lambda x, _: {"messages": [_pictured(x)]}),
+    Reference("modify_thread", _THREAD, "file_id", lambda x, _: {"tool_resources": _resources(x)}),
+    Reference("create_message", f"{_THREAD}/messages", "file_id", lambda x, _: _attached(x)),
+    Reference("create_message", f"{_THREAD}/messages", "file_id", lambda x, _: _pictured(x)),
+    Reference(
+        "create_run",
+        f"{_THREAD}/runs",
+        "file_id",
+        lambda x, good: {"assistant_id": good["assistant_id"], "additional_messages": [_attached(x)]},
+    ),
+    Reference(
+        "create_thread_and_run",
+        "/threads/runs",
+        "file_id",
+        lambda x, good: {"assistant_id": good["assistant_id"], "thread": {"messages": [_pictured(x)]}},
+    ),
+    Reference(
+        "create_thread_and_run",
+        "/threads/runs",
+        "file_id",
+        lambda x, good: {"assistant_id": good["assistant_id"], "thread": {"tool_resources": _resources(x)}},
+    ),
+    Reference(
+        "create_thread_and_run",
+        "/threads/runs",
+        "file_id",
+        lambda x, good: {"assistant_id": good["assistant_id"], "tool_resources": _resources(x)},
+    ),
+]
+_BOTH = [
+    Reference("create_run", f"{_THREAD}/runs", "assistant_id", lambda x, _: {"assistant_id": x["assistant_id"]}),
+    Reference("create_run", f"{_THREAD}/runs", "assistant_id", lambda x, _: {**x, "stream": True}),
+    Reference("create_thread_and_run", "/threads/runs", "assistant_id", lambda x, _: {**x, "thread": {}}),
+]
+_OLDER = [
+    Reference("create_assistant", "/assistants", "file_id", lambda x, _: {"model": "m", "file_ids": [x["file_id"]]}),
+    Reference("modify_assistant", _ASSISTANT, "file_id", lambda x, _: {"file_ids": [x["file_id"]]}),
+    Reference("create_assistant_file", f"{_ASSISTANT}/files", "file_id", lambda x, _: x),
+    Reference("create_thread", "/threads", "file_id", lambda x, _: {"messages": [_held(x)]}),
+    Reference("create_message", f"{_THREAD}/messages", "file_id", lambda x, _: _held(x)),
+    Reference(
+        "create_run",
+        f"{_THREAD}/runs",
+        "file_id",
+        lambda x, good: {"assistant_id": good["assistant_id"], "additional_messages": [_held(x)]},
+    ),
+    Reference(
+        "create_thread_and_run",
+        "/threads/runs",
+        "file_id",
+        lambda x, good: {"assistant_id": good["assistant_id"], "thread": {"messages": [_held(x)]}},
+    ),
+]
+REFERENCES: dict[str, list[Reference]] = {"assistants=v2": [*_CURRENT, *_BOTH], DIALECT.name: [*_OLDER, *_BOTH]}
+
+
+@pytest.mark.parametrize("beta", FORMS)
+def test_every_operation_is_walked(beta: str) -> None:
+    """What has an id in its path is walked by itself; everything else has its place in a list here."""
+    routes = [route for route in routes_of(beta) if route.name not in SERVERS_OWN]
+    walked = {route.name for route in routes if names_in(route)}
+    others = {route.name for route in routes} - walked
+    assert {name for route in routes for name in _wild(route)} <= set(PREFIXES)
+    assert {route.name for route in routes if route.method == "GET"} & others == set(LISTS[beta])
+    named = {reference.operation for reference in REFERENCES[beta]}
+    assert others - set(LISTS[beta]) - NAMES_NOTHING <= named
+    assert named <= walked | others
+
+
+def test_another_projects_lists_are_empty(mine: Project, theirs: Project) -> None:
+    for beta, lists in LISTS.items():
+        for name, path in lists.items():
+            more = [{"metadata[owner]": "known"}] if name == "list_threads" else []
+            for query in ({}, {"order": "asc"}, {"limit": "100"}, *more):
+                page = fetched(theirs.client(beta), path, **query)
+                assert page == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
+            for end in ("after", "before"):
+                nothing = made_up()
+                here, nowhere = (
+                    theirs.client(beta).get(path, params={end: ids[_listed(name)]}) for ids in (mine.ids, nothing)
+                )
+                assert masked(here, mine.ids) == masked(nowhere, nothing), (path, end)
+
+
+def _listed(name: str) -> str:
+    return name.removeprefix("list_").removesuffix("s") + "_id"
+
+
+def test_another_projects_ids_are_ids_of_nothing(mine: Project, theirs: Project, upstream: ScriptedUpstream) -> None:
+    theirs.ids = furnish(theirs.current, theirs.older, upstream)
+    before = snapshot(mine), snapshot(theirs)
+    for beta in FORMS:
+        for route in routes_of(beta):
+            if names := [name for name in names_in(route) if name in PREFIXES]:
+                for tried in (names, *([name] for name in names)):
+                    refused(route, beta, tried, mine, theirs)
+    assert (snapshot(mine), snapshot(theirs)) == before
+
+
+def refused(route: Route, beta: str, tried: list[str], mine: Project, theirs: Project) -> None:
+    """Try these names' ids of the first project among the second one's own, and compare with ids of nothing."""
+    client = theirs.client(beta)
+    foreign = {name: mine.ids[name] for name in tried}
+    nothing = {name: id for name, id in made_up().items() if name in tried}
+    here = answer(client, route, theirs.ids | foreign)
+    nowhere = answer(client, route, theirs.ids | nothing)
+    what = f"{beta} {route.method} {route.path} with another project's {' and '.join(tried)}: {here.text}"
+    assert here.status_code == 404, what
+    assert masked(here, foreign, theirs.ids) == masked(nowhere, nothing, theirs.ids), what
+    assert re.search(r"found with id .<|No such File object: <", masked(here, foreign, theirs.ids)[1]), what
+
+
+def test_another_projects_ids_are_refused_inside_bodies(
+    mine: Project, theirs: Project, upstream: ScriptedUpstream
+) -> None:
+    theirs.ids = furnish(theirs.current, theirs.older, upstream)
+    for beta in FORMS:
+        client = theirs.client(beta)
+        # On a thread that no run holds, so that nothing but the id can be at fault.
+        good = theirs.ids | {"thread_id": a_thread(theirs.current, "Hi")["id"]}
+        before = snapshot(mine), snapshot(theirs)
+        for reference in REFERENCES[beta]:
+            foreign, nothing = ({reference.param: ids[reference.param]} for ids in (mine.ids, made_up()))
+            path = reference.path.format_map(good)
+            here = client.post(path, json=reference.body(foreign, good))
+            nowhere = client.post(path, json=reference.body(nothing, good))
+            what = f"{beta} POST {reference.path} with another project's {reference.param}: {here.text}"
+            assert here.status_code == 404, what
+            assert masked(here, foreign) == masked(nowhere, nothing), what
+            assert f"<{reference.param}>" in masked(here, foreign)[1], what
+        assert (snapshot(mine), snapshot(theirs)) == before
+
+
+def test_what_a_project_may_name_it_may_use(theirs: Project, upstream: ScriptedUpstream) -> None:
+    """The other half of the test above: the same requests with ids of the project's own are taken."""
+    theirs.ids = furnish(theirs.current, theirs.older, upstream)
+    for beta in FORMS:
+        client = theirs.client(beta)
+        for reference in REFERENCES[beta]:
+            good = theirs.ids | {"thread_id": a_thread(theirs.current, "Hi")["id"]}
+            body = reference.body({reference.param: good[reference.param]}, good)
+            taken = client.post(reference.path.format_map(good), json=body)
+            assert taken.status_code == 200, f"{beta} POST {reference.path}: {taken.text}"
+
+
+def test_a_query_finds_nothing_of_another_project(mine: Project, theirs: Project) -> None:
+    thread = a_thread(theirs.current, "Hi")
+    path = f"/threads/{thread['id']}/messages"
+    assert [message["thread_id"] for message in fetched(theirs.current, path)["data"]] == [thread["id"]]
+    assert fetched(theirs.current, path, run_id=mine.ids["run_id"])["data"] == []
+    for end in ("after", "before"):
+        nothing = made_up()
+        here, nowhere = (
+            theirs.current.get(path, params={end: ids["message_id"], "order": "asc"}) for ids in (mine.ids, nothing)
+        )
+        assert masked(here, mine.ids)[0] == masked(nowhere, nothing)[0]
