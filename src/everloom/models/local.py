@@ -5,7 +5,7 @@ Nothing heavy is imported here: only the child loads the engine. Limits and form
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -128,7 +128,7 @@ class _LocalModel:
             body, knows_tools=facts.knows_tools, end_token=facts.end_token, compiles=partial(self._compiles, engine)
         )
 
-        def generate(asked: JsonObject) -> AsyncIterator[bytes]:
+        def generate(asked: JsonObject) -> AsyncGenerator[bytes, None]:
             return engine.generate("/chat/completions", asked)
 
         answer = LocalAnswer(generate, ask, body, self._fingerprint)

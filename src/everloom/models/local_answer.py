@@ -1,7 +1,8 @@
 """What the engine says, as the chat completion of the reference: whole or in chunks, never the engine's own extras."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 
 import msgspec
 from msgspec import Struct, field
@@ -15,7 +16,7 @@ from everloom.models.tool_calls import CallBegins, CallGoesOn, CallReader, Event
 from everloom.objects.base import JsonObject, encode
 from everloom.objects.chat import ToolCallChunk
 
-Generate = Callable[[JsonObject], AsyncIterator[bytes]]
+Generate = Callable[[JsonObject], AsyncGenerator[bytes, None]]
 """Asks the engine; the answer's events as they come."""
 
 
@@ -138,13 +139,13 @@ class LocalAnswer:
         self._with_usage = bool((request.get("stream_options") or {}).get("include_usage"))
         self._said: asyncio.Queue[Step | ApiError | None] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
-        self._first: Step | None = None
+        self._first: list[Step | None] = []
 
     async def begin(self) -> None:
         """Ask, and return with the first word of the model. Errors: as the engine's."""
         self._tasks = [asyncio.create_task(self._listen(choice)) for choice in range(self._choices)]
         try:
-            self._first = await self._next()
+            self._first = [await self._next()]
         except BaseException:
             await self.close()
             raise
@@ -154,6 +155,7 @@ class LocalAnswer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._said.put_nowait(ModelFailure("The answer was closed before its end."))  # for a reader that still waits
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """The answer's bytes."""
@@ -170,8 +172,9 @@ class LocalAnswer:
             body = {**body, "seed": body["seed"] + choice}
         voice = Voice(choice, self._ask, self._top)
         try:
-            async for payload in self._generate(body):
-                self._said.put_nowait(voice.read(payload))
+            async with aclosing(self._generate(body)) as payloads:
+                async for payload in payloads:
+                    self._said.put_nowait(voice.read(payload))
             self._said.put_nowait(None)
         except ApiError as error:
             self._said.put_nowait(error)
@@ -184,11 +187,9 @@ class LocalAnswer:
         return said
 
     async def _steps(self) -> AsyncIterator[Step]:
-        if self._first is not None:
-            yield self._first
         open_choices = self._choices
         while open_choices:
-            step = await self._next()
+            step = self._first.pop() if self._first else await self._next()
             if step is None:
                 open_choices -= 1
             else:

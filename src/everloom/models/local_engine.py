@@ -9,7 +9,7 @@ import os
 import secrets
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ class Engine:
         async with response:
             return msgspec.json.decode(await self._read(response))
 
-    async def generate(self, path: str, body: JsonObject) -> AsyncIterator[bytes]:
+    async def generate(self, path: str, body: JsonObject) -> AsyncGenerator[bytes, None]:
         """A streamed answer's events. Waits for a free slot; leaving the iteration stops the model.
 
         Errors: ``BadRequest`` for what the engine refuses, ``ModelFailure`` for an engine that fails or dies.
@@ -105,7 +105,7 @@ class Engine:
             finally:
                 response.close()  # closing the connection is how llama.cpp is told to stop
 
-    async def _events(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    async def _events(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
         lines = DataLines()
         try:
             async for block in response.content.iter_any():
@@ -126,12 +126,10 @@ class Engine:
             assert self._session is not None
             try:
                 response = await self._session.post(facts.url + path, data=encode(body))
-            except aiohttp.ClientConnectorError as error:
-                await self._gone()
-                if last:
-                    raise self._died() from error
             except aiohttp.ClientError as error:
-                raise self._died() from error
+                refused = isinstance(error, aiohttp.ClientConnectorError)
+                if last or not await self._gone(for_sure=refused):
+                    raise self._died() from error
             else:
                 if response.status != 200:
                     async with response:
@@ -145,16 +143,21 @@ class Engine:
         except aiohttp.ClientError as error:
             raise self._died() from error
 
-    async def _gone(self) -> None:
-        """Wait a moment for the child's death to be known; kill one that lives and does not listen."""
+    async def _gone(self, *, for_sure: bool) -> bool:
+        """Whether the child has ended; its death may take a moment to be known.
+
+        ``for_sure``: nobody listens any more, so a child that still lives is of no use and is ended.
+        """
         process = self._process
-        if process is not None and process.returncode is None:
-            try:
-                await asyncio.wait_for(process.wait(), 1.0)
-            except TimeoutError:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+        if process is None:
+            return True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), 1.0)
+        if process.returncode is None and for_sure:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        return process.returncode is not None
 
     async def _load(self) -> Facts:
         key = secrets.token_urlsafe(32)
@@ -174,11 +177,17 @@ class Engine:
         if "error" in answer:
             raise ModelFailure(f"The model {self._path.name} cannot be loaded: {answer['error']}", status=503)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
+            # A kept connection may be closed by llama.cpp just as we write on it; a new one costs 0.2 ms.
+            connector=aiohttp.TCPConnector(limit=0, force_close=True),
             timeout=aiohttp.ClientTimeout(total=None),
             headers={"authorization": f"Bearer {key}", "content-type": "application/json"},
         )
-        return await self._learn(answer["url"])
+        try:
+            return await self._learn(answer["url"])
+        except (aiohttp.ClientError, KeyError, IndexError) as error:
+            raise ModelFailure(
+                f"The model {self._path.name} loaded and does not answer: {error!r}", status=503
+            ) from error
 
     async def _learn(self, url: str) -> Facts:
         assert self._session is not None

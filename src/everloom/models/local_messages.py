@@ -20,7 +20,8 @@ def engine_messages(messages: Sequence[JsonObject], *, keep_calls: bool) -> list
     turns: list[JsonObject] = []
     results = False
     for index, message in enumerate(messages):
-        role = _ROLES.get(message["role"], message["role"])
+        role: str = message["role"]
+        role = _ROLES.get(role, role)
         text = _text(message.get("content"), index)
         if role == "tool" and not keep_calls:
             name = message.get("name") or names.get(message.get("tool_call_id", ""), "function")

@@ -41,6 +41,7 @@ _THE_SERVERS = frozenset({"user", "store", "metadata", "service_tier"})
 """Not the model's business: what ``api/`` does with them is done before a backend is asked."""
 
 _RANDOM_SEED = 2**32 - 1
+_WHOLE_TEXT = 1 << 17
 _NO_PARAMETERS: JsonObject = {"type": "object", "properties": {}, "additionalProperties": False}
 _ANY_OBJECT: JsonObject = {"type": "object"}
 
@@ -152,7 +153,7 @@ def _sampling(body: JsonObject) -> JsonObject:
     if "seed" in given:
         asked["seed"] = given["seed"] % _RANDOM_SEED
     if "frequency_penalty" in asked or "presence_penalty" in asked:
-        asked["repeat_last_n"] = -1  # the reference counts the whole text so far, llama.cpp its last 64 tokens
+        asked["repeat_last_n"] = _WHOLE_TEXT  # the reference counts the whole text so far, llama.cpp its last 64 tokens
     if given.get("logprobs"):
         asked |= {"logprobs": True, "top_logprobs": max(1, given.get("top_logprobs", 0))}
     return asked

