@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from platformdirs import user_cache_path
 
-from everloom.models.weights import SMOLLM2, Weights
 from tests.replies import text_of
 from tests.scripted import Request, ScriptedUpstream
 from tests.sdk import rules
 from tests.sdk.environments import FIRST, NEWEST, SDKS, Sdk, python_of
 from tests.servers import API_KEY, Everloom
+from tests.weights import default_gguf
 
 WALKS = Path(__file__).parent / "walks"
 SECONDS = 240.0
@@ -77,9 +76,7 @@ def test_one_object_in_both_versions(each_server: Everloom) -> None:
 @pytest.fixture(scope="module")
 def local_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everloom]:
     """A server alone in the world, with the weights that come with the install; they are fetched once and kept."""
-    weights = Weights(user_cache_path("everloom-tests", appauthor=False) / "weights")
-    weights.fetch(SMOLLM2)
-    with Everloom(tmp_path_factory.mktemp("local"), weights=weights.folder) as server:
+    with Everloom(tmp_path_factory.mktemp("local"), weights=default_gguf().parent) as server:
         yield server
 
 
