@@ -2,11 +2,11 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-
 from tests.builders import (
     WEATHER,
     a_run,
@@ -166,6 +166,19 @@ def test_a_run_that_waits_can_be_cancelled(http: httpx.Client, upstream: Scripte
     assert step["status"] == "cancelled"
 
 
+def test_a_thread_deleted_under_its_run_ends_everything(http: httpx.Client, upstream: ScriptedUpstream) -> None:
+    upstream.script(Hangs(after_chunks=3))
+    thread, assistant = a_thread(http, "Hi"), an_assistant(http)
+    body = {"assistant_id": assistant["id"], "stream": True}
+    with http.stream("POST", f"/threads/{thread['id']}/runs", json=body) as answer:
+        lines = answer.iter_lines()
+        assert next(line for line in lines if line.startswith("event: thread.message.delta"))
+        assert http.delete(f"/threads/{thread['id']}").json()["deleted"] is True
+        assert list(lines)[-3:-1] == ["event: done", "data: [DONE]"]
+    assert upstream.wait(lambda: len(upstream.disconnects) == 1)
+    refused(http.get(f"/threads/{thread['id']}"), 404, f"No thread found with id '{thread['id']}'.")
+
+
 def test_one_run_at_a_time_holds_its_thread(http: httpx.Client, upstream: ScriptedUpstream) -> None:
     upstream.script(Hangs(after_chunks=0))
     thread, assistant = a_thread(http, "Hi"), an_assistant(http)
@@ -321,7 +334,17 @@ def test_steps_page_exactly_within_one_second(http: httpx.Client, upstream: Scri
         assert [step["id"] for step in before["data"]] == expected[4:8]
 
 
-def test_a_run_over_its_deadline_expires(upstream: ScriptedUpstream, tmp_path: Any) -> None:
+def test_a_model_that_hangs_fails_the_run(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    upstream.script(*[Hangs(after_chunks=3)] * 5)
+    with Everloom(tmp_path, upstream=upstream.url, upstream_timeout=1) as server, client_of(server) as http:
+        run = settled(http, a_run(http))
+        assert run["status"] == "failed"
+        assert run["last_error"]["code"] == "server_error"
+        (message,) = fetched(http, f"/threads/{run['thread_id']}/messages", run_id=run["id"])["data"]
+        assert message["incomplete_details"] == {"reason": "run_failed"}
+
+
+def test_a_run_over_its_deadline_expires(upstream: ScriptedUpstream, tmp_path: Path) -> None:
     upstream.script(Calls(("weather", {"city": "Oslo"})), Hangs(after_chunks=3))
     with Everloom(tmp_path, upstream=upstream.url, run_expires=2) as server, client_of(server) as http:
         assistant = an_assistant(http, tools=[WEATHER])

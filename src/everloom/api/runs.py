@@ -10,7 +10,7 @@ from everloom.context import Context
 from everloom.kit import sse
 from everloom.kit.errors import BadRequest
 from everloom.objects.base import MetadataChange, Page, PageQuery
-from everloom.objects.runs import TERMINAL, NewRun, NewThreadRun, Run, ToolOutputs
+from everloom.objects.runs import NewRun, NewThreadRun, Run, ToolOutputs
 from everloom.objects.steps import RunStep
 from everloom.objects.threads import Thread
 from everloom.store.base import Change, change_one
@@ -110,14 +110,12 @@ class EventQuery(Struct, frozen=True, kw_only=True):
 @route("GET", "/threads/{thread_id}/runs/{run_id}/events", family="assistants")
 async def list_run_events(ctx: Context, call: Call, thread_id: str, run_id: str, query: EventQuery) -> EventStream:
     """An extension: the run's events again, from the start or behind ``Last-Event-ID``, then live."""
-    run = await ctx.store.get(Run, run_id, thread_id=thread_id)
+    await ctx.store.get(Run, run_id, thread_id=thread_id)
     after = query.after
     if (last := call.header(b"last-event-id")) is not None:
         if not last.isdigit() or len(last) > 18:
             raise BadRequest("Invalid 'Last-Event-ID': expected the id of an event.", code="invalid_value")
         after = int(last)
-    if run.status in TERMINAL and after >= await last_seq(ctx, run_id):
-        return EventStream(_end())
     return _stream(ctx, call, run_id, after)
 
 
@@ -135,8 +133,4 @@ async def _frames(ctx: Context, call: Call, run_id: str, after: int) -> AsyncIte
             for event in batch:
                 name, data = await call.dialect.event(ctx, event.name, event.data)
                 yield sse.frame(data, event=name, id=event.seq)
-    yield sse.frame(sse.DONE, event="done")
-
-
-async def _end() -> AsyncIterator[bytes]:
     yield sse.frame(sse.DONE, event="done")

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator
 
 from everloom.context import Context
+from everloom.kit.errors import NotFound
+from everloom.objects.runs import TERMINAL, Run
 from everloom.store.base import Event
 
 LAST = frozenset(
@@ -24,8 +26,8 @@ _BATCH = 1000
 async def follow(ctx: Context, run_id: str, after: int = 0) -> AsyncIterator[list[Event]]:
     """The events behind ``after``, in batches as they come; an empty batch every 15 s of silence.
 
-    Ends behind the last event of ``LAST`` that has nothing behind it. What was told before the call
-    and what is told after it are read the same way, from the store, so nothing falls between.
+    Ends behind the last event of ``LAST`` that has nothing behind it, and when the run is gone or over. What was
+    told before the call and what is told after it are read the same way, from the store, so nothing falls between.
     """
     with ctx.ports.bus.watch(run_id) as watch:
         while True:
@@ -33,15 +35,35 @@ async def follow(ctx: Context, run_id: str, after: int = 0) -> AsyncIterator[lis
             if events:
                 yield events
                 after = events[-1].seq
-                if len(events) < _BATCH and events[-1].name in LAST:
+                if len(events) == _BATCH:
+                    continue
+                if events[-1].name in LAST:
                     return
-            elif not await watch.wait(KEEP_ALIVE_SECONDS):
+            elif await _over(ctx, run_id):
+                async for batch in _rest(ctx, run_id, after):
+                    yield batch
+                return
+            if not await watch.wait(KEEP_ALIVE_SECONDS):
                 yield []
+
+
+async def _over(ctx: Context, run_id: str) -> bool:
+    """Whether nothing will be told of a run any more."""
+    try:
+        return (await ctx.store.get(Run, run_id)).status in TERMINAL
+    except NotFound:
+        return True
+
+
+async def _rest(ctx: Context, run_id: str, after: int) -> AsyncIterator[list[Event]]:
+    while events := await ctx.store.events(run_id, after, _BATCH):
+        yield events
+        after = events[-1].seq
 
 
 async def last_seq(ctx: Context, run_id: str) -> int:
     """The number of the newest event of a log; 0 for an empty one."""
     after = 0
-    while events := await ctx.store.events(run_id, after, _BATCH):
-        after = events[-1].seq
+    async for batch in _rest(ctx, run_id, after):
+        after = batch[-1].seq
     return after
