@@ -40,17 +40,18 @@ class DbosJobs:
     ) -> None:
         """``database``: path of an SQLite file of the jobs' own, or ``postgresql://…``, which may be shared.
 
-        ``executor_id``: this process's name among the workers, new at each start unless given.
+        ``executor_id``: begins this process's name among the workers, which is a new one at each start.
         ``concurrency``: jobs in hand at once. ``stale``: seconds without a sign of life after which a worker's
         jobs go to others. ``keep``: seconds for which ended jobs are remembered, so that a second start does nothing.
         """
         self._url, self._embedded = _url(database)
-        self._executor = executor_id or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._executor = f"{executor_id or socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._concurrency = concurrency
         self._stale = stale
         self._keep = keep
         self._functions: Mapping[str, JobFunction] = {}
         self._work = False
+        self._launching = False
         self._stopping = False
         self._closing = asyncio.Lock()
         self._closed = False
@@ -70,6 +71,7 @@ class DbosJobs:
 
         May run as a task beside the rest of a server's start: ``start`` waits for it.
         """
+        self._launching = True
         self._loop = asyncio.get_running_loop()
         self._functions = functions
         self._work = work
@@ -111,19 +113,26 @@ class DbosJobs:
         """
         self._stopping = True
         async with self._closing:
-            if self._launched is None or self._closed:
+            launched = self._up()
+            if not self._launching and not launched.done():
+                launched.set_exception(RuntimeError("the job engine was stopped before it was launched"))
+            await asyncio.wait([launched])
+            if self._closed or not self._launching:
+                launched.exception()
                 return
-            await asyncio.wait([self._launched])
-            if self._launched.exception() is None:
-                await self._finish(grace)
-            await self._engine.close()
-            self._closed = True
+            try:
+                if launched.exception() is None:
+                    await self._finish(grace)
+            finally:
+                await self._engine.close()
+                self._closed = True
 
     async def _finish(self, grace: float) -> None:
         self._engine.take_nothing_new()
         if self._in_hand and grace > 0:
             await asyncio.wait(list(self._in_hand.values()), timeout=grace)
         await self._leave(list(self._in_hand.values()))
+        await self._in_thread(self._engine.await_last_answer)
         await self._engine.settle(2.0)
         await self._in_thread(self._sign_off)
 

@@ -7,6 +7,7 @@ jobs' own coroutines run on the server's loop, where their resources live (see `
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -74,9 +75,13 @@ class Engine:
         await asyncio.shield(asyncio.wrap_future(kept))
 
     def take_nothing_new(self) -> None:
-        """Ask the queue for no more jobs."""
+        """Ask the queue for no more jobs; what it gives on a question asked already may still come."""
         for event in self._stop_events:
             event.set()
+
+    def await_last_answer(self) -> None:
+        """Wait until nothing can come any more, after ``take_nothing_new``; blocks."""
+        _join("queue-worker-")
 
     def pending(self, executors: list[str] | None = None) -> list[tuple[str, str]]:
         """(workflow id, executor id) of the jobs that these executors, or any, have begun and not ended.
@@ -116,8 +121,8 @@ class Engine:
         """Stop DBOS and disconnect. Jobs in hand are abandoned as they are; none is marked ended."""
         if not self._thread.ident:
             return
-        await asyncio.wait([asyncio.wrap_future(self._ready)])
-        if self._thread.is_alive():
+        with contextlib.suppress(RuntimeError):
+            # Where it could not be opened, the thread has ended by itself and closed its loop.
             self._loop.call_soon_threadsafe(self._closing.set)
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
 
@@ -200,9 +205,7 @@ class Engine:
         try:
             DBOS.destroy(destroy_registry=True)
             # They may hold connections, which must be given back before the pool is closed.
-            for thread in threading.enumerate():
-                if thread.name.startswith("dbos-executor-"):
-                    thread.join(5)
+            _join("dbos-executor-")
         finally:
             if hasattr(self, "database"):
                 self.database.dispose()
@@ -241,14 +244,25 @@ def connect(url: str) -> "sa.Engine":
     return engine
 
 
-class _JobFailures(logging.Filter):
-    """Drops DBOS's report of a failed job, which we have logged with the job's name."""
+def _join(prefix: str) -> None:
+    """Wait for DBOS's threads of this name, ten seconds at most."""
+    deadline = time.monotonic() + 10
+    while threads := [thread for thread in threading.enumerate() if thread.name.startswith(prefix)]:
+        if time.monotonic() > deadline:
+            _log.warning("%d threads %s… have not ended", len(threads), prefix)
+            return
+        # Looked at and not joined, since one that is being started this moment cannot be joined.
+        time.sleep(0.005)
+
+
+class _ToldAlready(logging.Filter):
+    """Drops what is told elsewhere: a failed job is logged with its name, a failed launch is raised."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not record.msg.startswith("Exception encountered in asynchronous workflow")
+        return not record.msg.startswith(("Exception encountered in asynchronous workflow", "DBOS failed to launch"))
 
 
-_job_failures = _JobFailures()
+_told_already = _ToldAlready()
 
 
 def _quieten() -> None:
@@ -256,4 +270,4 @@ def _quieten() -> None:
     logger = logging.getLogger("dbos")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
-    logger.addFilter(_job_failures)
+    logger.addFilter(_told_already)
