@@ -15,8 +15,10 @@ from everloom.objects.steps import RunStep
 from everloom.objects.threads import Thread
 
 
-class Kind(Struct, frozen=True):
-    """``index`` names attributes (properties too) that become columns with an index each: see ``schema.py``.
+class Kind(Struct, frozen=True, eq=False):
+    """Equal to itself alone: kinds are keys of caches, and hashing every field would cost more than the cache saves.
+
+    ``index`` names attributes (properties too) that become columns with an index each: see ``schema.py``.
 
     ``noun`` and ``missing`` are for messages; ``missing`` is what the platform says where an id leads nowhere.
     """

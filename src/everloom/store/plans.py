@@ -51,6 +51,14 @@ class _Tagged(Struct):
 _tags = msgspec.json.Decoder(_Tagged)
 
 
+class _Named(Struct):
+    id: str
+
+
+_named = msgspec.json.Decoder(_Named)
+"""Only the two ends of a page need their ids: read from the bodies, they cost less than a column of all the rows."""
+
+
 _decoders: "dict[type[Any], msgspec.json.Decoder[Any]]" = {cls: msgspec.json.Decoder(cls) for cls in KINDS}
 
 
@@ -110,22 +118,22 @@ def find(
         order = "asc" if order == "desc" else "desc"
         after, before = before, None
     if metadata:
-        rows = yield from _tagged(dialect, project, kind, where, order, (after, before), page.limit + 1, metadata)
+        bodies = yield from _tagged(dialect, project, kind, where, order, (after, before), page.limit + 1, metadata)
     else:
-        text, parameters = _page(dialect, project, kind, where, order, after, before)
-        rows = yield Ask(text, [*parameters, page.limit + 1])
-    if not rows and (after or before):
+        text, parameters = _page(dialect, project, kind, "body", where, order, after, before)
+        bodies = [body for (body,) in (yield Ask(text, [*parameters, page.limit + 1]))]
+    if not bodies and (after or before):
         yield from _check_cursors(dialect, project, kind, page)
-    has_more = len(rows) > page.limit
+    has_more = len(bodies) > page.limit
     if has_more:
-        rows = rows[: page.limit]
+        bodies.pop()
     if backward:
-        rows = rows[::-1]
+        bodies.reverse()
     return Page(
-        [row[1] for row in rows],
+        bodies,
         decoder(cls),
-        first_id=rows[0][0] if rows else None,
-        last_id=rows[-1][0] if rows else None,
+        first_id=_named.decode(bodies[0]).id if bodies else None,
+        last_id=_named.decode(bodies[-1]).id if bodies else None,
         has_more=has_more,
     )
 
@@ -134,6 +142,7 @@ def _page(
     dialect: Dialect,
     project: str,
     kind: Kind,
+    columns: str,
     where: Mapping[str, Any],
     order: str,
     after: str | None,
@@ -147,7 +156,7 @@ def _page(
         parameters += (project, after, own_rank(kind, after) if rank is None else rank, after)
     if before is not None:
         parameters += (project, before, own_rank(kind, before), before)
-    return sql.page(dialect, kind, fits, order, after is not None, before is not None), parameters
+    return sql.page(dialect, kind, columns, fits, order, after is not None, before is not None), parameters
 
 
 def _tagged(
@@ -159,21 +168,21 @@ def _tagged(
     cursors: tuple[str | None, str | None],
     wanted: int,
     metadata: Mapping[str, str],
-) -> Plan[list[Any]]:
-    """The first ``wanted`` rows that carry all the pairs of ``metadata``, read in pieces.
+) -> Plan[list[bytes]]:
+    """The first ``wanted`` bodies that carry all the pairs of ``metadata``, read in pieces.
 
     Chosen here, not in SQL: the databases' own JSON refuses texts (a NUL) that are lawful in a body.
     """
     after, before = cursors
     rank: int | None = None
-    found: list[Any] = []
+    found: list[bytes] = []
     while True:
-        text, parameters = _page(dialect, project, kind, where, order, after, before, rank)
+        text, parameters = _page(dialect, project, kind, "id, body, rank", where, order, after, before, rank)
         rows = yield Ask(text, [*parameters, _SCAN])
         for row in rows:
             pairs = _tags.decode(row[1]).metadata or {}
             if all(pairs.get(key) == value for key, value in metadata.items()):
-                found.append(row)
+                found.append(row[1])
         if len(rows) < _SCAN or len(found) >= wanted:
             return found[:wanted]
         after, rank = rows[-1][0], rows[-1][2]

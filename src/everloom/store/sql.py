@@ -53,11 +53,13 @@ def get(dialect: Dialect, kind: Kind, fits: tuple[str, ...], *, lock: bool = Fal
 
 
 @_keep
-def page(dialect: Dialect, kind: Kind, fits: tuple[str, ...], order: str, after: bool, before: bool) -> str:
-    """``id, body, rank`` in ``order``; parameters: project, those of ``fits``, of each position, then the limit."""
+def page(
+    dialect: Dialect, kind: Kind, columns: str, fits: tuple[str, ...], order: str, after: bool, before: bool
+) -> str:
+    """``columns`` in ``order``; parameters: project, those of ``fits``, of each position, then the limit."""
     onward, back = (">", "<") if order == "asc" else ("<", ">")
     position = _POSITION.format(table=kind.table)
-    text = f"SELECT id, body, rank FROM {kind.table} WHERE project = ?{_and(fits)}"
+    text = f"SELECT {columns} FROM {kind.table} WHERE project = ?{_and(fits)}"
     if after:
         text += f" AND (rank, id) {onward} {position}"
     if before:
