@@ -45,14 +45,14 @@ class VectorStore(Object, kw_only=True):
     metadata: Metadata = {}
 
 
-class StaticChunking(Struct, kw_only=True, forbid_unknown_fields=True):
+class StaticChunking(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Sizes in tokens; the overlap is at most half of the chunk."""
 
     max_chunk_size_tokens: Annotated[int, Meta(ge=100, le=4096)]
     chunk_overlap_tokens: Annotated[int, Meta(ge=0)]
 
 
-class StaticChunkingStrategy(Struct, kw_only=True, tag="static", forbid_unknown_fields=True):
+class StaticChunkingStrategy(Struct, frozen=True, kw_only=True, tag="static", forbid_unknown_fields=True):
     static: StaticChunking
 
 
