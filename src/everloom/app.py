@@ -1,9 +1,11 @@
 """The composition root: settings in, a server out. The only file that names adapters."""
 
 import asyncio
+import fcntl
 import logging
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from everloom.api import assistants, chat, files, health, messages, metrics, models, runs, threads
 from everloom.api.auth import Auth
@@ -49,6 +51,7 @@ class App:
         self._local = local
         self.asgi = Server(ports, Auth(ports.database), ROUTES, [DIALECT])
         self._tasks: list[asyncio.Task[None]] = []
+        self._claim: IO[str] | None = None
 
     async def start(self, *, worker: bool | None = None) -> None:
         """Open every port. ``worker`` says whether this process executes runs; by default as the settings say.
@@ -57,6 +60,8 @@ class App:
         started meanwhile waits for it.
         """
         ports = self.ports
+        if (file := self.settings.sqlite_file) is not None:
+            self._claim = claim(file.with_name("everloom.lock"))
         work = self.settings.worker if worker is None else worker
         await ports.database.open()
         await ports.bus.open()
@@ -87,6 +92,24 @@ class App:
                 await close
             except Exception:
                 log.exception("closing failed")
+        if self._claim is not None:
+            self._claim.close()
+
+
+def claim(lock: Path) -> IO[str]:
+    """Hold a data folder for this process, as long as the file stays open.
+
+    Two servers on one SQLite file would take each other's runs. Errors: ``RuntimeError`` while another holds it.
+    """
+    file = lock.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise RuntimeError(
+            f"another server works on {lock.parent}; two need PostgreSQL, or folders of their own"
+        ) from None
+    return file
 
 
 def build(settings: Settings) -> App:

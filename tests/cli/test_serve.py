@@ -16,6 +16,7 @@ from everloom.work.keys import DEFAULT_PROJECT
 from tests.cli.programs import Program, everloom, running
 from tests.postgres import fresh_database
 from tests.scripted import ScriptedUpstream
+from tests.servers import Everloom
 
 READY = "everloom: ready on "
 
@@ -126,3 +127,13 @@ def test_server_and_worker_apart_on_postgresql(tmp_path: Path) -> None:
                 assert get(base, "/models", "sk-mine")[0] == 200
                 assert end(worker) == 0
             assert end(server) == 0
+
+
+def test_one_server_a_folder(tmp_path: Path) -> None:
+    with Everloom(tmp_path, upstream="http://127.0.0.1:9/v1") as first:
+        second = Everloom(tmp_path, upstream="http://127.0.0.1:9/v1")
+        with pytest.raises(AssertionError, match="another server works on"):
+            second.start()
+        first.kill()
+        with second:
+            assert second.url
