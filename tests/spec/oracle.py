@@ -64,8 +64,12 @@ class _Answer:
         )
         self.rest = b""
         self._events = self.operation is not None and self.media == "text/event-stream" and self.status == 200
+        self._unread = self.media == "application/octet-stream"
+        """A file's bytes have no schema, and there may be hundreds of megabytes of them."""
 
     def feed(self, block: bytes) -> None:
+        if self._unread:
+            return
         self.rest += block
         if self._events:
             *events, self.rest = self.rest.split(b"\n\n")
