@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -59,10 +60,10 @@ class Local:
 
 
 @contextmanager
-def loaded(**settings: Any) -> Iterator[Local]:
-    """A backend of the default model; closed at the end."""
+def loaded(*, path: Path | None = None, **settings: Any) -> Iterator[Local]:
+    """A backend of the default model, or of the file at ``path``; closed at the end."""
     with asyncio.Runner() as runner:
-        backend = LocalBackend({NAME: default_gguf()}, default_weights(), **settings)
+        backend = LocalBackend({NAME: path or default_gguf()}, default_weights(), **settings)
         try:
             yield Local(runner, backend)
         finally:

@@ -98,7 +98,8 @@ def prompt(body: JsonObject, *, knows_tools: bool) -> JsonObject:
         return {"messages": messages}
     if knows_tools:
         tools = [{"type": "function", "function": _complete(function)} for function in wanted.functions]
-        choice = "required" if wanted.must else "auto"
+        # llama.cpp does not enforce "required": with "none" it still shows the tools, and our grammar does the rest.
+        choice = "none" if wanted.must else "auto"
         return {"messages": messages, "tools": tools, "tool_choice": choice, "parallel_tool_calls": wanted.parallel}
     return {"messages": _explained(messages, wanted.functions)}
 
@@ -108,7 +109,7 @@ async def translate(body: JsonObject, *, knows_tools: bool, end_token: int, comp
     refuse_unknown(body)
     wanted = read_tools(body)
     asked = {**prompt(body, knows_tools=knows_tools), **_sampling(body)}
-    native = knows_tools and bool(wanted.functions)
+    native = knows_tools and bool(wanted.functions) and not wanted.must
     if native:
         if body.get("logprobs"):
             raise _unsupported("logprobs", "together with tools on this model")
