@@ -334,6 +334,17 @@ def test_steps_page_exactly_within_one_second(http: httpx.Client, upstream: Scri
         assert [step["id"] for step in before["data"]] == expected[4:8]
 
 
+def test_steps_are_found_through_their_own_thread_alone(http: httpx.Client, upstream: ScriptedUpstream) -> None:
+    run, other = settled(http, a_run(http)), a_thread(http)
+    gone = f"No run found with id '{run['id']}'."
+    for query in ({}, {"limit": 1, "order": "asc"}):
+        refused(http.get(f"/threads/{other['id']}/runs/{run['id']}/steps", params=query), 404, gone)
+    (step,) = fetched(http, f"{run_path(run)}/steps")["data"]
+    assert fetched(http, f"{run_path(run)}/steps", after=step["id"])["data"] == []
+    http.delete(f"/threads/{run['thread_id']}").raise_for_status()
+    refused(http.get(f"{run_path(run)}/steps"), 404, gone)
+
+
 def test_a_model_that_hangs_fails_the_run(upstream: ScriptedUpstream, tmp_path: Path) -> None:
     upstream.script(*[Hangs(after_chunks=3)] * 5)
     with Everloom(tmp_path, upstream=upstream.url, upstream_timeout=1) as server, client_of(server) as http:

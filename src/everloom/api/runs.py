@@ -89,9 +89,11 @@ class StepQuery(PageQuery, frozen=True, kw_only=True):
 
 @route("GET", "/threads/{thread_id}/runs/{run_id}/steps", family="assistants")
 async def list_run_steps(ctx: Context, thread_id: str, run_id: str, page: StepQuery) -> Page[RunStep]:
-    """listRunSteps."""
-    await ctx.store.get(Run, run_id, thread_id=thread_id)
-    return await ctx.store.find(RunStep, page, run_id=run_id)
+    """listRunSteps. A step that stands in the thread shows that its run does: they are removed together."""
+    steps = await ctx.store.find(RunStep, page, run_id=run_id)
+    if (first := steps.first()) is None or first.thread_id != thread_id:
+        await ctx.store.get(Run, run_id, thread_id=thread_id)
+    return steps
 
 
 @route("GET", "/threads/{thread_id}/runs/{run_id}/steps/{step_id}", family="assistants")

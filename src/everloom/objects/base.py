@@ -68,6 +68,10 @@ class Page(Generic[T]):
         """The objects of the page."""
         return [self._decoder.decode(body) for body in self.bodies]
 
+    def first(self) -> T | None:
+        """The first object of the page, None on an empty one."""
+        return self._decoder.decode(self.bodies[0]) if self.bodies else None
+
     def with_bodies(self, bodies: Sequence[bytes]) -> "Page[T]":
         """The same page, its objects shown in another form (one body for each of the old ones)."""
         return Page(bodies, self._decoder, first_id=self.first_id, last_id=self.last_id, has_more=self.has_more)
