@@ -11,11 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.builders import WEATHER, Json, a_run, a_thread, fetched, posted, run_path, settled
-from tests.replies import Calls, Says
+from tests.builders import Json, a_thread, fetched
 from tests.scripted import ScriptedUpstream
 from tests.servers import Everloom
 from tests.servers import http as client_of
+from tests.world import a_world
 
 import everloom.app  # noqa: F401  (its import fills ROUTES, as at a server's start)
 from everloom.api.http import ROUTES, Route
@@ -69,7 +69,7 @@ class Project:
 @pytest.fixture
 def mine(each_server: Everloom, upstream: ScriptedUpstream) -> Iterator[Project]:
     with client_of(each_server) as current, client_of(each_server, beta=DIALECT.name) as older:
-        yield Project(current, older, furnish(current, older, upstream))
+        yield Project(current, older, a_world(current, older, upstream, waiting=True))
 
 
 @pytest.fixture
@@ -78,36 +78,6 @@ def theirs(each_server: Everloom) -> Iterator[Project]:
     key = each_server.command("keys", "create", "--project", f"other-{uuid.uuid4()}").strip()
     with client_of(each_server, key) as current, client_of(each_server, key, DIALECT.name) as older:
         yield Project(current, older, {})
-
-
-def furnish(http: httpx.Client, old_http: httpx.Client, upstream: ScriptedUpstream) -> dict[str, str]:
-    """One object of each kind, hung together as far as they go: the run waits for the output of its second step."""
-    upload = http.post("/files", data={"purpose": "assistants"}, files={"file": ("a.txt", b"a secret")})
-    file: str = upload.json()["id"]
-    tools = [{"type": "code_interpreter"}, WEATHER]
-    assistant = posted(old_http, "/assistants", {"model": "gpt-4o", "tools": tools, "file_ids": [file]})
-    attachments = [{"file_id": file, "tools": [{"type": "code_interpreter"}]}]
-    thread = a_thread(http, metadata={"owner": "known"})
-    message = posted(
-        http, f"/threads/{thread['id']}/messages", {"role": "user", "content": "Hi", "attachments": attachments}
-    )
-    upstream.script(Calls(("weather", {"city": "Oslo"})), Says("Rain."), Calls(("weather", {"city": "Bergen"})))
-    no_code = {"tools": [WEATHER]}
-    first = settled(http, a_run(http, thread, assistant, **no_code), "requires_action", "failed")
-    calls = first["required_action"]["submit_tool_outputs"]["tool_calls"]
-    outputs = [{"tool_call_id": call["id"], "output": "rain"} for call in calls]
-    posted(http, f"{run_path(first)}/submit_tool_outputs", {"tool_outputs": outputs})
-    settled(http, first, "completed")
-    run = settled(http, a_run(http, thread, assistant, **no_code), "requires_action")
-    (step,) = fetched(http, f"{run_path(run)}/steps")["data"]
-    return {
-        "assistant_id": assistant["id"],
-        "thread_id": thread["id"],
-        "message_id": message["id"],
-        "run_id": run["id"],
-        "step_id": step["id"],
-        "file_id": file,
-    }
 
 
 def made_up() -> dict[str, str]:
@@ -302,7 +272,7 @@ def _listed(name: str) -> str:
 
 
 def test_another_projects_ids_are_ids_of_nothing(mine: Project, theirs: Project, upstream: ScriptedUpstream) -> None:
-    theirs.ids = furnish(theirs.current, theirs.older, upstream)
+    theirs.ids = a_world(theirs.current, theirs.older, upstream, waiting=True)
     before = snapshot(mine), snapshot(theirs)
     for beta in FORMS:
         for route in routes_of(beta):
@@ -328,7 +298,7 @@ def refused(route: Route, beta: str, tried: list[str], mine: Project, theirs: Pr
 def test_another_projects_ids_are_refused_inside_bodies(
     mine: Project, theirs: Project, upstream: ScriptedUpstream
 ) -> None:
-    theirs.ids = furnish(theirs.current, theirs.older, upstream)
+    theirs.ids = a_world(theirs.current, theirs.older, upstream, waiting=True)
     for beta in FORMS:
         client = theirs.client(beta)
         # On a thread that no run holds, so that nothing but the id can be at fault.
@@ -348,7 +318,7 @@ def test_another_projects_ids_are_refused_inside_bodies(
 
 def test_what_a_project_may_name_it_may_use(theirs: Project, upstream: ScriptedUpstream) -> None:
     """The other half of the test above: the same requests with ids of the project's own are taken."""
-    theirs.ids = furnish(theirs.current, theirs.older, upstream)
+    theirs.ids = a_world(theirs.current, theirs.older, upstream, waiting=True)
     for beta in FORMS:
         client = theirs.client(beta)
         for reference in REFERENCES[beta]:

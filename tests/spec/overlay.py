@@ -66,6 +66,29 @@ def _moderation() -> list[Patch]:
     ]
 
 
+def _resources() -> list[Patch]:
+    """Tool resources as a request may write them."""
+    creations = ("CreateAssistantRequest", "CreateThreadRequest")
+    requests = (*creations, "CreateThreadAndRunRequest", "ModifyAssistantRequest", "ModifyThreadRequest")
+    place = "properties/tool_resources/properties"
+    either = {"required": ["vector_store_ids", "vector_stores"]}
+    return [
+        *(
+            Patch("nullable", f"{request}/{place}/{tool}", None, "ours: null is 'none', which clients send")
+            for request in requests
+            for tool in ("code_interpreter", "file_search")
+        ),
+        *(
+            Patch("rename", f"{name}/{place}/file_search/oneOf", "not", "ours: {} is 'none', which clients send")
+            for name in creations
+        ),
+        *(
+            Patch("set", f"{name}/{place}/file_search/not", either, "either is what the oneOf was for, never both")
+            for name in creations
+        ),
+    ]
+
+
 _ENTRIES = ("CreateRunRequest", "CreateThreadAndRunRequest")
 
 _COMMON = [
@@ -131,11 +154,12 @@ CURRENT = [
     Patch("nullable", "OpenAIFile/properties/status_details", None, "recorded: null"),
     *_moderation(),
     Patch("nullable", "CreateChatCompletionResponse/properties/usage", None, "an upstream may not count"),
+    *_resources(),
     Patch(
-        "nullable",
-        "CreateThreadAndRunRequest/properties/tool_resources/properties/code_interpreter",
+        "remove",
+        "ThreadObject/properties/tool_resources/properties/code_interpreter/properties/file_ids/maxItems",
         None,
-        "ours: null is 'none', which clients send",
+        "a limit of requests: a thread gathers what its messages attach",
     ),
 ]
 
@@ -166,6 +190,13 @@ _THREADS_PAGE = {
     "required": ["object", "data", "first_id", "last_id", "has_more"],
 }
 
+_EVENT = {
+    "type": "object",
+    "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["data"],
+}
+"""One event of a stream, as the tools that read streams see it."""
+
 EXTENSIONS: dict[tuple[str, str], Json] = {
     ("GET", "/threads"): {
         "operationId": "listThreads",
@@ -179,7 +210,7 @@ EXTENSIONS: dict[tuple[str, str], Json] = {
             _parameter("run_id", "path"),
             _parameter("after", "query", "integer"),
         ],
-        "responses": {"200": _answer("text/event-stream", {"type": "string"})},
+        "responses": {"200": _answer("text/event-stream", _EVENT)},
     },
 }
 """Operations that only this server has."""
@@ -217,7 +248,7 @@ def document(dialect: Dialect) -> Json:
         schemas["DeleteMessageResponse"] = document("assistants=v2")["components"]["schemas"]["DeleteMessageResponse"]
         found["paths"][path][method.lower()] = later
     for operation in _operations(found):
-        _complete(operation)
+        _complete(operation, schemas)
     _free_siblings(found)
     return found
 
@@ -235,15 +266,20 @@ def _operations(found: Json) -> Iterator[Json]:
                 yield operation
 
 
-def _complete(operation: Json) -> None:
-    """Say what the documents leave out of every operation: errors, streams, and the bytes of files."""
+def _complete(operation: Json, schemas: Json) -> None:
+    """Say what the documents leave out of every operation: errors, streams, the bytes of files, bodies left out."""
     error = _answer("application/json", _ref("ErrorResponse"))
     responses = operation["responses"]
     responses["4XX"] = responses["5XX"] = error
     if operation["operationId"] in STREAMS:
-        responses["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+        responses["200"]["content"]["text/event-stream"] = {"schema": _EVENT}
     if operation["operationId"] == "downloadFile":
         responses["200"]["content"] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    request = operation.get("requestBody")
+    if request is not None and "application/json" in request["content"]:
+        schema = request["content"]["application/json"]["schema"]
+        # The reference's own examples send no body where nothing in it is required.
+        request["required"] = bool(schemas.get(schema.get("$ref", "").rpartition("/")[2], schema).get("required"))
 
 
 def _apply(schemas: Json, patch: Patch) -> None:

@@ -1,0 +1,129 @@
+"""schemathesis against a server process: what it makes of the specification, in thousands of requests.
+
+It runs as the command it is, in a process of its own. The seed is fixed; ``EVERLOOM_TEST_SCHEMATHESIS_EXAMPLES``
+asks for more cases an operation than the few of an everyday run.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+import everloom.app  # noqa: F401  (its import fills ROUTES, as at a server's start)
+from everloom.api.http import ROUTES
+from everloom.api.v1 import DIALECT
+from tests.scripted import ScriptedUpstream
+from tests.servers import API_KEY, Everloom
+from tests.servers import http as client_of
+from tests.spec.overlay import Dialect, document
+from tests.spec.spec import ROOT, needs_spec
+from tests.world import a_world
+
+pytestmark = needs_spec
+
+EXAMPLES = int(os.environ.get("EVERLOOM_TEST_SCHEMATHESIS_EXAMPLES", "12"))
+
+PATHS: dict[Dialect, str] = {
+    "assistants=v1": r"^/(assistants|threads)",
+    "assistants=v2": r"^/(assistants|threads|files|models|chat/completions)",
+}
+
+CHECKS = (
+    "not_a_server_error",
+    "response_schema_conformance",
+    "content_type_conformance",
+    "use_after_free",
+    "ensure_resource_availability",
+    "ignored_auth",
+    "unsupported_method",
+    "negative_data_rejection",
+)
+"""Left out: status_code_conformance (the documents know 200 alone), positive_data_acceptance (ids, models and
+limits between parameters are no part of a schema)."""
+
+NEVER_ACCEPTED = {
+    "submit_tool_outputs": "the calls of a run that waits are no part of a schema",
+    "cancel_run": "a run on the scripted upstream has ended before anybody can cancel it",
+}
+"""Operations of which no generated request need be right; the walks of the SDKs have them. Deletions are others:
+whether one finds an object that may go is left to the dice."""
+
+
+@pytest.fixture
+def upstream() -> Iterator[ScriptedUpstream]:
+    with ScriptedUpstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def server(upstream: ScriptedUpstream, tmp_path: Path) -> Iterator[Everloom]:
+    """A server of its own for each run, on which every name is a model's."""
+    with Everloom(tmp_path, upstream=upstream.url, aliases="*=gpt-4o") as server:
+        yield server
+
+
+@pytest.mark.parametrize("dialect", PATHS)
+def test_no_request_breaks_what_the_specification_says(
+    dialect: Dialect, server: Everloom, upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    with client_of(server) as current, client_of(server, beta="assistants=v1") as older:
+        ids = a_world(current, older, upstream)
+    done = schemathesis(dialect, server, ids, tmp_path)
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-5_000:]
+    assert not [line for line in server.output if "ERROR" in line or "Traceback" in line]
+
+    answered = statuses(server)
+    operations = reached(dialect)
+    assert {name for name in operations - set(NEVER_ACCEPTED) if 200 not in answered[name]} == set()
+    assert {name for name in operations if 401 not in answered[name]} == set()
+    assert {name for name, all in answered.items() if max(all) >= 500} == set()
+
+
+def schemathesis(
+    dialect: Dialect, server: Everloom, ids: dict[str, str], folder: Path
+) -> "subprocess.CompletedProcess[str]":
+    """A run over all phases, its requests with the key and the beta header."""
+    specification = folder / "specification.json"
+    specification.write_text(json.dumps(document(dialect)))
+    arguments = ["--url", server.url, "--header", f"Authorization: Bearer {API_KEY}"]
+    arguments += ["--header", f"OpenAI-Beta: {dialect}", "--checks", ",".join(CHECKS)]
+    arguments += ["--include-path-regex", PATHS[dialect], "--exclude-operation-id", "deleteModel"]
+    arguments += ["--phases", "examples,coverage,fuzzing,stateful", "--continue-on-failure", "--warnings", "off"]
+    arguments += ["--seed", "20241205", "--max-examples", str(EXAMPLES), "--generation-database", "none", "--no-color"]
+    return subprocess.run(
+        [sys.executable, "-m", "schemathesis.cli", "run", str(specification), *arguments],
+        cwd=folder,
+        env=os.environ
+        | {
+            "PYTHONPATH": str(ROOT),
+            "SCHEMATHESIS_HOOKS": "tests.spec.fuzz_hooks",
+            "EVERLOOM_TEST_IDS": json.dumps(ids),
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60 + 60 * EXAMPLES,
+    )
+
+
+def statuses(server: Everloom) -> dict[str, set[int]]:
+    """The statuses that each operation has answered, as the server's own metrics tell."""
+    metrics = httpx.get(server.url.removesuffix("/v1") + "/metrics").text
+    answered: dict[str, set[int]] = defaultdict(set)
+    for name, status in re.findall(r'http_request_seconds_count\{operation="(\w+)",status="(\d+)"\}', metrics):
+        answered[name].add(int(status))
+    return answered
+
+
+def reached(dialect: Dialect) -> set[str]:
+    """The operations whose paths are in a run, but deletions."""
+    routes = [*ROUTES, *DIALECT.routes] if dialect == DIALECT.name else ROUTES
+    return {route.name for route in routes if re.search(PATHS[dialect], route.path) and route.method != "DELETE"}

@@ -1,0 +1,42 @@
+"""One object of each kind, hung together, for tests that walk every operation."""
+
+import httpx
+
+from tests.builders import WEATHER, a_run, a_thread, fetched, posted, run_path, settled
+from tests.replies import Calls, Says
+from tests.scripted import ScriptedUpstream
+
+
+def a_world(
+    http: httpx.Client, old_http: httpx.Client, upstream: ScriptedUpstream, *, waiting: bool = False
+) -> dict[str, str]:
+    """The ids by the names they have in paths. The run has ended, or is ``waiting`` for outputs.
+
+    The assistant and the message have the file, as both forms of the API attach one.
+    """
+    upload = http.post("/files", data={"purpose": "assistants"}, files={"file": ("a.txt", b"a secret")})
+    file: str = upload.json()["id"]
+    code = {"type": "code_interpreter"}
+    assistant = posted(old_http, "/assistants", {"model": "gpt-4o", "tools": [code, WEATHER], "file_ids": [file]})
+    thread = a_thread(http, metadata={"owner": "known"})
+    attachments = [{"file_id": file, "tools": [code]}]
+    path = f"/threads/{thread['id']}/messages"
+    message = posted(http, path, {"role": "user", "content": "Hi", "attachments": attachments})
+    upstream.script(Calls(("weather", {"city": "Oslo"})), Says("Rain."))
+    run = settled(http, a_run(http, thread, assistant, tools=[WEATHER]), "requires_action")
+    calls = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+    outputs = [{"tool_call_id": call["id"], "output": "rain"} for call in calls]
+    posted(http, f"{run_path(run)}/submit_tool_outputs", {"tool_outputs": outputs})
+    settled(http, run, "completed")
+    if waiting:
+        upstream.script(Calls(("weather", {"city": "Bergen"})))
+        run = settled(http, a_run(http, thread, assistant, tools=[WEATHER]), "requires_action")
+    step = fetched(http, f"{run_path(run)}/steps")["data"][0]
+    return {
+        "assistant_id": assistant["id"],
+        "thread_id": thread["id"],
+        "message_id": message["id"],
+        "run_id": run["id"],
+        "step_id": step["id"],
+        "file_id": file,
+    }
