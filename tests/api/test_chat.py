@@ -15,6 +15,7 @@ import pytest
 from prometheus_client import REGISTRY
 from tests.scripted import Breaks, Calls, Fails, Garbage, Hangs, Says, ScriptedUpstream, Slow
 from tests.serving import KEY, Serving
+from tests.spec.oracle import CheckedTransport
 
 from everloom.api import chat  # noqa: F401 - its import registers the operation
 from everloom.api.http import ROUTES
@@ -44,7 +45,9 @@ def server(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory)
 def http(server: Serving, upstream: ScriptedUpstream) -> Iterator[httpx.Client]:
     upstream.requests.clear()
     upstream.disconnects.clear()
-    with httpx.Client(base_url=server.url, headers={"authorization": f"Bearer {KEY}"}, timeout=10) as client:
+    with httpx.Client(
+        base_url=server.url, headers={"authorization": f"Bearer {KEY}"}, timeout=10, transport=CheckedTransport()
+    ) as client:
         yield client
 
 
@@ -322,7 +325,7 @@ def test_a_client_that_leaves_stops_the_model(server: Serving, upstream: Scripte
         assert upstream.wait(lambda: upstream.active == 1)
     connection.close()
     assert upstream.wait(lambda: len(upstream.disconnects) == 1, 0.7), "sooner than the upstream times out"
-    assert upstream.active == 0
+    assert upstream.wait(lambda: upstream.active == 0)
 
 
 def test_many_streams_at_once(server: Serving, upstream: ScriptedUpstream) -> None:
