@@ -69,7 +69,7 @@ class Everloom:
         ready = threading.Event()
         self._reader = threading.Thread(target=self._read, args=(self._process, ready), daemon=True)
         self._reader.start()
-        if not ready.wait(START_SECONDS) or self._process.poll() is not None:
+        if not ready.wait(START_SECONDS) or not any(map(self._ready.search, self.output)):
             self.kill()
             raise AssertionError("the server did not start:\n" + "".join(self.output))
         return self
