@@ -22,6 +22,9 @@ from benchmarks.load import Load, Result
 
 ROOT = Path(__file__).parent.parent
 API_KEY = "sk-benchmark-0123456789"
+PATH = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
+"""What is measured is the tree that this file stands in, wherever another one is installed."""
+
 START_SECONDS = 60.0
 
 HEADERS = [f"authorization: Bearer {API_KEY}", "openai-beta: assistants=v2"]
@@ -38,7 +41,7 @@ class Program:
         started = time.perf_counter()
         self._process = subprocess.Popen(
             [sys.executable, *arguments],
-            env=clean | {"PYTHONPATH": str(ROOT)} | (environment or {}),
+            env=clean | PATH | (environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -92,7 +95,12 @@ def everloom(
     data: Path, module: str = "everloom", environment: dict[str, str] | None = None, **settings: Any
 ) -> Program:
     """``everloom serve`` on a data folder; ``settings`` as in the environment, without prefix, in lower case."""
-    known = {"api_key": API_KEY, "admin_key": "sk-benchmark-admin-0123456789", "log_level": "warning"}
+    known = {
+        "api_key": API_KEY,
+        "admin_key": "sk-benchmark-admin-0123456789",
+        "log_level": "warning",
+        "fetch_weights": "false",
+    }
     named = {"EVERLOOM_" + name.upper(): str(value) for name, value in (known | settings).items()}
     return Program(
         *("-m", module, "serve", "--data", str(data), "--port", "0"),
@@ -119,7 +127,7 @@ def put(url: str, requests: Sequence[str], **fields: Any) -> Result:
         [sys.executable, "-m", "benchmarks.load"],
         input=msgspec.json.encode(load),
         stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | PATH,
         timeout=load.seconds + load.warm_up + 60,
         check=True,
     )
