@@ -367,3 +367,24 @@ def test_a_run_over_its_deadline_expires(upstream: ScriptedUpstream, tmp_path: P
             assert done["required_action"] is None
             assert [step["status"] for step in fetched(http, f"{run_path(run)}/steps")["data"]] == ["expired"]
         assert time.monotonic() - started < 10
+
+
+def test_include_names_what_there_is_to_include(http: httpx.Client) -> None:
+    run = settled(http, a_run(http))
+    found = {"include[]": "step_details.tool_calls[*].file_search.results[*].content"}
+    (step,) = fetched(http, f"{run_path(run)}/steps", **found)["data"]
+    assert fetched(http, f"{run_path(run)}/steps/{step['id']}", **found) == step
+    unknown = {"include[]": "step_details"}
+    for answer in (
+        http.get(f"{run_path(run)}/steps", params=unknown),
+        http.get(f"{run_path(run)}/steps/{step['id']}", params=unknown),
+        http.post(f"/threads/{run['thread_id']}/runs", params=unknown, json={"assistant_id": run["assistant_id"]}),
+    ):
+        refused(answer, 400, "Invalid value: 'step_details'.", param="include[0]", code="invalid_value")
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "\xb2", "9" * 19])
+def test_a_last_event_id_that_is_none(http: httpx.Client, last: str) -> None:
+    run = settled(http, a_run(http))
+    answer = http.get(f"{run_path(run)}/events", headers={"last-event-id": last.encode("latin-1")})
+    refused(answer, 400, "Invalid 'Last-Event-ID'", code="invalid_value")

@@ -1,7 +1,7 @@
 """The Runs and Run steps tags: an assistant at work on a thread, and what it did, step by step."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct
 
@@ -17,11 +17,14 @@ from everloom.store.base import Change, change_one
 from everloom.work import runs
 from everloom.work.events import follow, last_seq
 
+Include = Literal["step_details.tool_calls[*].file_search.results[*].content"]
+"""What ``include[]`` may name; anything else would be left out in silence."""
+
 
 class StepInclude(Struct, frozen=True, kw_only=True):
     """``include[]`` names what is left out unless asked for: the texts that a file search found."""
 
-    include: list[str] = []
+    include: list[Include] = []
 
 
 @route("POST", "/threads/{thread_id}/runs", family="assistants")
@@ -84,7 +87,7 @@ async def submit_tool_outputs(
 class StepQuery(PageQuery, frozen=True, kw_only=True):
     """A page of steps, with what ``include[]`` adds to each."""
 
-    include: list[str] = []
+    include: list[Include] = []
 
 
 @route("GET", "/threads/{thread_id}/runs/{run_id}/steps", family="assistants")
@@ -115,7 +118,7 @@ async def list_run_events(ctx: Context, call: Call, thread_id: str, run_id: str,
     await ctx.store.get(Run, run_id, thread_id=thread_id)
     after = query.after
     if (last := call.header(b"last-event-id")) is not None:
-        if not last.isdigit() or len(last) > 18:
+        if not (last.isascii() and last.isdigit()) or len(last) > 18:
             raise BadRequest("Invalid 'Last-Event-ID': expected the id of an event.", code="invalid_value")
         after = int(last)
     return _stream(ctx, call, run_id, after)
