@@ -122,9 +122,21 @@ class NewMessage(Struct, kw_only=True, forbid_unknown_fields=True):
     metadata: Metadata | None = None
 
 
+class FileCitationDelta(FileCitation, kw_only=True, tag="file_citation"):
+    index: int
+
+
+class FilePathDelta(FilePath, kw_only=True, tag="file_path"):
+    index: int
+
+
+AnnotationDelta = FileCitationDelta | FilePathDelta
+"""An annotation that a text has grown by; ``index`` is its place among the text's annotations."""
+
+
 class TextDelta(Struct, kw_only=True, omit_defaults=True):
-    value: str
-    annotations: list[Annotation] | UnsetType = UNSET
+    value: str | UnsetType = UNSET
+    annotations: list[AnnotationDelta] | UnsetType = UNSET
 
 
 class TextContentDelta(Struct, kw_only=True, tag="text"):

@@ -133,6 +133,31 @@ class Generation(Object, kw_only=True):
     dropped_messages: int = 0
 
 
+class Source(Struct, kw_only=True):
+    """What a mark in an answer stands for: a file that was found, with the words that were, or one that code made."""
+
+    mark: str
+    file_id: str
+    quote: str = ""
+
+
+class ToolWork(Object, kw_only=True):
+    """A call that this server answers itself, kept before it starts and after it ends; ``id`` is the call's.
+
+    ``output`` is what the model reads; what the caller reads stands in the step. A call that started and did
+    not end was under way when its process died.
+    """
+
+    run_id: str
+    step_id: str
+    type: str
+    arguments: str
+    started_at: int | None = None
+    ended_at: int | None = None
+    output: str = ""
+    sources: list[Source] = []
+
+
 TokenBudget = Annotated[int, Meta(ge=1)]
 """The reference says 256 at least; the platform was recorded taking 16, so programs may rely on that."""
 

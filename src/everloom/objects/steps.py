@@ -119,16 +119,50 @@ class FunctionPiece(Struct, kw_only=True, omit_defaults=True):
     output: str | None | UnsetType = UNSET
 
 
-class FunctionCallDelta(Struct, kw_only=True):
+class FunctionCallDelta(Struct, kw_only=True, omit_defaults=True, tag="function"):
     index: int
     id: str | UnsetType = UNSET
-    type: Literal["function"] = "function"
     function: FunctionPiece
+
+
+class LogsDelta(Struct, kw_only=True, tag="logs"):
+    index: int
+    logs: str
+
+
+class ImageDelta(Struct, kw_only=True, tag="image"):
+    index: int
+    image: ImageReference
+
+
+OutputDelta = LogsDelta | ImageDelta
+
+
+class CodePiece(Struct, kw_only=True, omit_defaults=True):
+    """Part of a call: code as it is written, then outputs as they come."""
+
+    input: str | UnsetType = UNSET
+    outputs: list[OutputDelta] | UnsetType = UNSET
+
+
+class CodeInterpreterDelta(Struct, kw_only=True, omit_defaults=True, tag="code_interpreter"):
+    index: int
+    id: str | UnsetType = UNSET
+    code_interpreter: CodePiece
+
+
+class FileSearchDelta(Struct, kw_only=True, tag="file_search"):
+    index: int
+    id: str
+    file_search: dict[str, str] = {}
+
+
+CallDelta = FunctionCallDelta | CodeInterpreterDelta | FileSearchDelta
 
 
 class ToolCallsDelta(Struct, kw_only=True):
     type: Literal["tool_calls"] = "tool_calls"
-    tool_calls: list[FunctionCallDelta]
+    tool_calls: list[CallDelta]
 
 
 class StepDetailsDelta(Struct, kw_only=True):

@@ -10,7 +10,7 @@ from everloom.objects.base import Object
 from everloom.objects.files import AssistantFile, File
 from everloom.objects.keys import KeyHash, Project
 from everloom.objects.messages import Message
-from everloom.objects.runs import Generation, Run, RunLease
+from everloom.objects.runs import Generation, Run, RunLease, ToolWork
 from everloom.objects.steps import RunStep
 from everloom.objects.threads import Thread
 
@@ -40,6 +40,7 @@ _ALL = (
     Kind(RunStep, "step_", "run_steps", "run step", index=("run_id",)),
     Kind(RunLease, "run_", "run_leases", "run lease", index=("holder",)),
     Kind(Generation, "gen_", "generations", "generation", index=("run_id",)),
+    Kind(ToolWork, "call_", "tool_works", "tool call", index=("run_id",)),
     Kind(File, "file-", "files", "file", index=("purpose",), missing="No such File object: {id}"),
     Kind(Project, "proj_", "projects", "project", index=("name",)),
     Kind(KeyHash, "", "key_hashes", "key", index=("scope", "project_id")),

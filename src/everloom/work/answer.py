@@ -7,6 +7,7 @@ from everloom.kit.clock import now
 from everloom.kit.ids import new_id
 from everloom.objects.chat import ChatChunk, ToolCallChunk
 from everloom.objects.messages import (
+    Annotation,
     IncompleteMessage,
     IncompleteReason,
     Message,
@@ -19,24 +20,19 @@ from everloom.objects.messages import (
     TextContentDelta,
     TextDelta,
 )
-from everloom.objects.runs import FunctionCall, RequiredCall, Run
+from everloom.objects.runs import Run
 from everloom.objects.steps import (
-    FunctionCallDelta,
-    FunctionOutcome,
-    FunctionPiece,
-    FunctionStepCall,
     MessageCreation,
     MessageReference,
     RunStep,
-    RunStepDelta,
-    StepDetailsDelta,
     StepError,
     StepStatus,
     ToolCalls,
-    ToolCallsDelta,
 )
 from everloom.objects.tools import Usage
 from everloom.store.base import Add, Change, Operation, Tell
+from everloom.work.calls import Calls
+from everloom.work.citations import Citations, indexed
 
 _encode = msgspec.json.Encoder().encode
 
@@ -47,38 +43,32 @@ class Answer:
     """What one generation has brought so far.
 
     Every ``take`` returns what is to be kept and told for that chunk. ``reuse`` are the steps that an
-    executor that died left behind: what takes their place is told under their old ids.
+    executor that died left behind: what takes their place is told under their old ids. ``citations``
+    knows the marks that the text may hold.
     """
 
-    def __init__(self, run: Run, reuse: list[RunStep]) -> None:
+    def __init__(self, run: Run, reuse: list[RunStep], citations: Citations) -> None:
         self._run = run
         self._reuse = {step.type: step for step in reuse}
         self._message: Message | None = None
         self._message_step: RunStep | None = None
         self._message_done = False
-        self._tool_step: RunStep | None = None
-        self._calls: list[FunctionStepCall] = []
-        self._positions: dict[int, int] = {}
-        self._pieces: list[str] = []
-        self._arguments: list[list[str]] = []
+        self._citations = citations
+        self._text = ""
+        self._wrote = False
+        self._annotations: list[Annotation] = []
         self._refusal: list[str] = []
+        self.calls: Calls | None = None
+        """What the model asked for, if it did."""
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
 
     @property
     def step_id(self) -> str:
         """The step that this answer filled last."""
-        step = self._tool_step or self._message_step
+        step = self.calls.step if self.calls else self._message_step
         assert step is not None, "an answer without a step"
         return step.id
-
-    @property
-    def calls(self) -> list[RequiredCall]:
-        """The calls asked for, whole once the answer has ended."""
-        return [
-            RequiredCall(id=call.id, function=FunctionCall(name=call.function.name, arguments="".join(arguments)))
-            for call, arguments in zip(self._calls, self._arguments, strict=True)
-        ]
 
     def take(self, chunk: ChatChunk) -> list[Operation]:
         """Grow by one chunk."""
@@ -86,7 +76,8 @@ class Answer:
             self.usage = chunk.usage
         operations: list[Operation] = []
         for choice in chunk.choices:
-            if choice.delta.content:
+            # A word behind calls has no place: the message stood before them and is closed.
+            if choice.delta.content and self.calls is None:
                 operations += self._grow_text(choice.delta.content)
             if choice.delta.refusal:
                 operations += self._grow_refusal(choice.delta.refusal)
@@ -98,21 +89,31 @@ class Answer:
 
     def ensure_step(self) -> list[Operation]:
         """A model that said nothing still answered: with an empty message."""
-        if self._message_step or self._tool_step:
+        if self._message_step or self.calls:
             return []
         return self._grow_text("")
 
     def _grow_text(self, piece: str) -> list[Operation]:
         operations = self._open_message()
-        first = not self._pieces
-        self._pieces.append(piece)
+        first = not self._wrote
+        self._wrote = True
+        self._text += piece
         text = TextDelta(value=piece, annotations=[] if first else UNSET)
-        return [*operations, self._message_delta(TextContentDelta(index=0, text=text))]
+        return [*operations, self._message_delta(TextContentDelta(index=0, text=text)), *self._cite()]
+
+    def _cite(self, *, ended: bool = False) -> list[Operation]:
+        """Tell the annotations of marks that stand whole in the text by now."""
+        operations: list[Operation] = []
+        for annotation in self._citations.read(self._text, ended=ended):
+            self._annotations.append(annotation)
+            told = indexed(annotation, len(self._annotations) - 1)
+            operations.append(self._message_delta(TextContentDelta(index=0, text=TextDelta(annotations=[told]))))
+        return operations
 
     def _grow_refusal(self, piece: str) -> list[Operation]:
         operations = self._open_message()
         self._refusal.append(piece)
-        index = 1 if self._pieces else 0
+        index = 1 if self._wrote else 0
         return [*operations, self._message_delta(RefusalContentDelta(index=index, refusal=piece))]
 
     def _message_delta(self, part: TextContentDelta | RefusalContentDelta) -> Tell:
@@ -158,29 +159,12 @@ class Answer:
 
     def _grow_call(self, chunk: ToolCallChunk) -> list[Operation]:
         operations: list[Operation] = []
-        if self._tool_step is None:
+        if self.calls is None:
             operations += self._close_message(Usage())
-            self._tool_step, opened = self._open_step(self._reuse.get("tool_calls"), ToolCalls())
+            step, opened = self._open_step(self._reuse.get("tool_calls"), ToolCalls())
+            self.calls = Calls(self._run, step)
             operations += opened
-        function = chunk.function
-        arguments = function.arguments if function and function.arguments else ""
-        if chunk.index not in self._positions:
-            self._positions[chunk.index] = len(self._calls)
-            id = chunk.id if chunk.id and chunk.id.startswith("call_") else new_id("call_")
-            name = function.name if function and function.name else ""
-            call = FunctionStepCall(id=id, function=FunctionOutcome(name=name, arguments=""))
-            self._calls.append(call)
-            self._arguments.append([arguments])
-            piece = FunctionPiece(name=name, arguments=arguments, output=None)
-            delta = FunctionCallDelta(index=len(self._calls) - 1, id=id, function=piece)
-        else:
-            position = self._positions[chunk.index]
-            self._arguments[position].append(arguments)
-            delta = FunctionCallDelta(index=position, function=FunctionPiece(arguments=arguments))
-        told = RunStepDelta(
-            id=self._tool_step.id, delta=StepDetailsDelta(step_details=ToolCallsDelta(tool_calls=[delta]))
-        )
-        return [*operations, Tell("thread.run.step.delta", _encode(told))]
+        return [*operations, *self.calls.take(chunk)]
 
     def complete(self, reason: IncompleteReason | None = None) -> list[Operation]:
         """Close the message and its step; with ``reason`` the message stays incomplete, its step is whole."""
@@ -191,6 +175,7 @@ class Answer:
             return []
         self._message_done = True
         return [
+            *self._cite(ended=True),
             self._change_message(reason),
             Change(
                 RunStep,
@@ -202,11 +187,11 @@ class Answer:
 
     def _change_message(self, reason: IncompleteReason | None) -> Change[Message]:
         assert self._message is not None
-        text, refusal = "".join(self._pieces), "".join(self._refusal)
-        wrote_text = bool(self._pieces)
+        refusal = "".join(self._refusal)
+        text = Text(value=self._text, annotations=self._annotations)
 
         def edit(message: Message) -> None:
-            message.content = [TextContent(text=Text(value=text))] if wrote_text else []
+            message.content = [TextContent(text=text)] if self._wrote else []
             if refusal:
                 message.content.append(RefusalContent(refusal=refusal))
             if reason is None:
@@ -218,34 +203,15 @@ class Answer:
         told = "thread.message.completed" if reason is None else "thread.message.incomplete"
         return Change(Message, self._message.id, edit, tell=(told,))
 
-    def await_outputs(self) -> list[Operation]:
-        """Fill the tool step with the whole calls; it stays open until their outputs are submitted."""
-        assert self._tool_step is not None
-        details = ToolCalls(tool_calls=list(self._whole_calls()))
-
-        def fill(step: RunStep) -> None:
-            step.step_details = details
-
-        return [Change(RunStep, self._tool_step.id, fill)]
-
-    def _whole_calls(self) -> list[FunctionStepCall]:
-        return [
-            FunctionStepCall(
-                id=call.id, function=FunctionOutcome(name=call.function.name, arguments=call.function.arguments)
-            )
-            for call in self.calls
-        ]
-
     def break_off(self, status: StepStatus, reason: IncompleteReason, error: StepError | None) -> list[Operation]:
         """Close what is open because the run ends: partly written messages stay, as incomplete."""
         operations: list[Operation] = []
         if self._message is not None and self._message_step is not None and not self._message_done:
             self._message_done = True
-            operations.append(self._change_message(reason))
+            operations += [*self._cite(ended=True), self._change_message(reason)]
             operations.append(break_step(self._message_step.id, status, error))
-        if self._tool_step is not None:
-            operations += self.await_outputs()
-            operations.append(break_step(self._tool_step.id, status, error))
+        if self.calls is not None:
+            operations += [self.calls.fill(), break_step(self.calls.step.id, status, error)]
         return operations
 
 

@@ -26,11 +26,13 @@ from everloom.objects.runs import (
 from everloom.objects.steps import StepError, StepStatus
 from everloom.objects.tools import Usage
 from everloom.store.base import Add, Change, Operation
-from everloom.tools.registry import UnavailableTool
 from everloom.work.answer import Answer
+from everloom.work.calls import required_of
+from everloom.work.citations import Citations
 from everloom.work.inference import stream_chunks
 from everloom.work.journal import Journal, Superseded
 from everloom.work.leftovers import leftovers
+from everloom.work.perform import Pending, ToolFailure, close_step, pending_calls, perform, ready
 from everloom.work.prompt import NoRoom, Prompt, build
 from everloom.work.runs import Illegal, move
 
@@ -61,6 +63,7 @@ class Execution:
         self._run_id = run_id
         self.journal = Journal(ctx, run_id, secrets.token_hex(8))
         self._answer: Answer | None = None
+        self._holds = False
 
     async def go(self) -> None:
         """Do what the run's state asks for until it asks for nothing more."""
@@ -68,24 +71,27 @@ class Execution:
             run = await self._ctx.store.get(Run, self._run_id)
             overdue = run.expires_at is not None and run.expires_at <= now()
             if run.status in TERMINAL or (run.status == "requires_action" and not overdue):
-                return None
-            await self.journal.take()
+                return
+            if not self._holds:
+                await self.journal.take()
+                self._holds = True
             # Somebody may move the run between the look and the act: then look again.
             with suppress(Illegal):
-                return await self._act(run, overdue=overdue)
+                await self._act(run, overdue=overdue)
 
     async def _act(self, run: Run, *, overdue: bool) -> None:
         if run.status == "cancelling":
-            return await self._end("cancelled", "run_cancelled")
-        if overdue:
-            return await self._end("expired", "run_expired")
-        if run.status == "queued":
-            run = await self._move("in_progress", started_at=run.started_at or now())
-        return await self._guarded(run)
+            await self._end("cancelled", "run_cancelled")
+        elif overdue:
+            await self._end("expired", "run_expired")
+        else:
+            if run.status == "queued":
+                run = await self._move("in_progress", started_at=run.started_at or now())
+            await self._guarded(run)
 
     async def _guarded(self, run: Run) -> None:
-        """One generation, under the run's deadline and an ear for its cancellation."""
-        generation = asyncio.create_task(self._generate(run))
+        """One stretch of work, under the run's deadline and an ear for its cancellation."""
+        generation = asyncio.create_task(self._advance(run))
         cancelled = asyncio.create_task(self._cancelled())
         left = None if run.expires_at is None else max(0.0, run.expires_at - now())
         try:
@@ -114,12 +120,14 @@ class Execution:
                     return
                 await watch.wait(LOOK_SECONDS)
 
-    async def _generate(self, run: Run) -> None:
-        """Ask the model once, and bring the run to where its answer leads."""
+    async def _advance(self, run: Run) -> None:
+        """Answer the calls that are this server's to answer, or else ask the model once."""
         try:
-            prompt = await build(self._ctx, run)
-            answer = await self._listen(run, prompt)
-        except UnavailableTool as error:
+            if (pending := await pending_calls(self._ctx, run)) is not None:
+                await self._perform(run, pending)
+            else:
+                await self._generate(run)
+        except ToolFailure as error:
             await self._end("failed", "run_failed", RunError(code="server_error", message=str(error)))
         except NoRoom as error:
             await self._no_room(error)
@@ -130,12 +138,25 @@ class Execution:
         except Exception:
             log.exception("run %s failed", run.id)
             await self._end("failed", "run_failed", RunError(code="server_error", message=_OUR_FAULT))
+
+    async def _generate(self, run: Run) -> None:
+        await ready(self._ctx, run)
+        prompt = await build(self._ctx, run)
+        answer = await self._listen(run, prompt)
+        await self._conclude(run, prompt, answer)
+
+    async def _perform(self, run: Run, pending: Pending) -> None:
+        """Answer this server's calls of a step, then pause for the caller's, or close the step and go on."""
+        await perform(self._ctx, run, pending, self.journal)
+        if required := required_of(pending.calls):
+            action = RequiredAction(submit_tool_outputs=RequiredCalls(tool_calls=required))
+            await self.journal.write(self._moving("requires_action", required_action=action))
         else:
-            await self._conclude(run, prompt, answer)
+            await self.journal.write(close_step(pending))
 
     async def _listen(self, run: Run, prompt: Prompt) -> Answer:
         left = await leftovers(self._ctx, run)
-        answer = Answer(run, left.steps)
+        answer = Answer(run, left.steps, Citations(prompt.sources))
         self._answer = answer
         before = left.sweep()
         async with aclosing(stream_chunks(self._ctx.ports.models, prompt.body)) as chunks:
@@ -171,9 +192,11 @@ class Execution:
             end = self._ending("failed", total, last_error=error)
             await self.journal.write(*answer.complete("content_filter"), Add(spent), end)
         elif answer.calls:
-            action = RequiredAction(submit_tool_outputs=RequiredCalls(tool_calls=answer.calls))
-            pause = self._moving("requires_action", required_action=action)
-            await self.journal.write(*answer.await_outputs(), Add(spent), pause)
+            follow: list[Operation] = answer.calls.works(now())
+            if not follow:
+                action = RequiredAction(submit_tool_outputs=RequiredCalls(tool_calls=required_of(answer.calls.whole())))
+                follow = [self._moving("requires_action", required_action=action)]
+            await self.journal.write(answer.calls.fill(), Add(spent), *follow)
         else:
             await self.journal.write(*answer.complete(), Add(spent), self._ending("completed", total))
 

@@ -64,7 +64,7 @@ class Leftovers:
     def _told(self, message_id: str) -> str:
         deltas = [_delta.decode(event.data) for event in self._events if event.name == "thread.message.delta"]
         return "".join(
-            part.text.value
+            part.text.value or ""
             for delta in deltas
             if delta.id == message_id
             for part in delta.delta.content

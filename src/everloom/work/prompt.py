@@ -10,7 +10,7 @@ from everloom.context import Context
 from everloom.objects.base import JsonObject
 from everloom.objects.files import File
 from everloom.objects.messages import ImageFileContent, ImageUrlContent, Message, RefusalContent, TextContent
-from everloom.objects.runs import Generation, Run
+from everloom.objects.runs import Generation, Run, Source, ToolWork
 from everloom.objects.steps import FunctionStepCall, MessageCreation, RunStep, ToolCalls
 from everloom.objects.tools import ResponseFormat
 from everloom.tools.registry import offers
@@ -36,18 +36,20 @@ class NoRoom(Exception):
 
 
 class Prompt(Struct, frozen=True):
-    """A request for a model. ``dropped`` messages of the thread's beginning did not fit."""
+    """A request for a model. ``dropped`` messages of the thread's beginning did not fit; ``sources`` may be cited."""
 
     body: JsonObject
     dropped: int
     generations: list[Generation]
+    sources: list[Source]
 
 
 async def build(ctx: Context, run: Run) -> Prompt:
     """The next request of a run. Errors: ``NoRoom``; ``UnavailableTool``."""
     generations = await ctx.store.all(Generation, run_id=run.id)
     body = _options(run, first=not generations)
-    history, own = await _conversation(ctx, run)
+    works = {work.id: work for work in await ctx.store.all(ToolWork, run_id=run.id)}
+    history, own = await _conversation(ctx, run, works)
     strategy = run.truncation_strategy
     kept = history
     if strategy.type == "last_messages" and strategy.last_messages is not None:
@@ -55,7 +57,8 @@ async def build(ctx: Context, run: Run) -> Prompt:
     room = await _room(ctx, run, generations, body)
     fitting = await _fit(ctx, run, body, kept, own, room)
     body["messages"] = [*_instructions(run), *fitting, *own]
-    return Prompt(body, len(history) - len(fitting), generations)
+    sources = [source for work in works.values() for source in work.sources]
+    return Prompt(body, len(history) - len(fitting), generations, sources)
 
 
 class _Room(Struct, frozen=True):
@@ -141,7 +144,9 @@ def _instructions(run: Run) -> list[JsonObject]:
     return [{"role": "system", "content": run.instructions}] if run.instructions else []
 
 
-async def _conversation(ctx: Context, run: Run) -> tuple[list[JsonObject], list[JsonObject]]:
+async def _conversation(
+    ctx: Context, run: Run, works: dict[str, ToolWork]
+) -> tuple[list[JsonObject], list[JsonObject]]:
     """What stood in the thread before the run, and what the run itself has said and done."""
     said: dict[str, JsonObject] = {}
     history: list[JsonObject] = []
@@ -154,31 +159,34 @@ async def _conversation(ctx: Context, run: Run) -> tuple[list[JsonObject], list[
     own: list[JsonObject] = []
     for step in await ctx.store.all(RunStep, run_id=run.id):
         if step.status == "completed":
-            own += _turns(step, said)
+            own += _turns(step, said, works)
     return history, own
 
 
-def _turns(step: RunStep, said: dict[str, JsonObject]) -> list[JsonObject]:
+def _turns(step: RunStep, said: dict[str, JsonObject], works: dict[str, ToolWork]) -> list[JsonObject]:
     """A finished step as a model's conversation knows it."""
     details = step.step_details
     if isinstance(details, MessageCreation):
         turn = said.get(details.message_creation.message_id)
         return [turn] if turn and turn["content"] else []
-    return _call_turns(details)
+    return _call_turns(details, works)
 
 
-def _call_turns(details: ToolCalls) -> list[JsonObject]:
-    calls = [call for call in details.tool_calls if isinstance(call, FunctionStepCall)]
-    asked = [
-        {
-            "id": call.id,
-            "type": "function",
-            "function": {"name": call.function.name, "arguments": call.function.arguments},
-        }
-        for call in calls
-    ]
-    outputs = [{"role": "tool", "tool_call_id": call.id, "content": call.function.output or ""} for call in calls]
-    return [{"role": "assistant", "content": None, "tool_calls": asked}, *outputs]
+def _call_turns(details: ToolCalls, works: dict[str, ToolWork]) -> list[JsonObject]:
+    """Calls and what came of them: the caller's outputs, or what this server's tools had to say."""
+    asked: list[JsonObject] = []
+    outputs: list[JsonObject] = []
+    for call in details.tool_calls:
+        if isinstance(call, FunctionStepCall):
+            name, arguments, output = call.function.name, call.function.arguments, call.function.output or ""
+        elif (work := works.get(call.id)) is not None:
+            name, arguments, output = work.type, work.arguments, work.output
+        else:
+            continue
+        function = {"name": name, "arguments": arguments}
+        asked.append({"id": call.id, "type": "function", "function": function})
+        outputs.append({"role": "tool", "tool_call_id": call.id, "content": output})
+    return [{"role": "assistant", "content": None, "tool_calls": asked}, *outputs] if asked else []
 
 
 async def _content(ctx: Context, message: Message) -> Any:

@@ -4,7 +4,7 @@ from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.ids import new_id
 from everloom.objects.messages import Message
-from everloom.objects.runs import Generation, Run, RunLease
+from everloom.objects.runs import Generation, Run, RunLease, ToolWork
 from everloom.objects.steps import RunStep
 from everloom.objects.threads import NewThread, Thread
 from everloom.store.base import Forget, Remove
@@ -34,6 +34,7 @@ async def remove_thread(ctx: Context, thread_id: str) -> None:
         Remove(Message, thread_id=thread_id),
         Remove(RunStep, run_id=ids),
         Remove(Generation, run_id=ids),
+        Remove(ToolWork, run_id=ids),
         Remove(Run, thread_id=thread_id),
         *[Remove(RunLease, id) for id in ids],
         *[Forget(id) for id in ids],

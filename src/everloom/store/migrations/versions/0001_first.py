@@ -18,6 +18,7 @@ def upgrade() -> None:
     _table("run_steps", "run_id")
     _table("run_leases", "holder")
     _table("generations", "run_id")
+    _table("tool_works", "run_id")
     _table("files", "purpose")
     _table("projects", "name")
     _table("key_hashes", "scope", "project_id")

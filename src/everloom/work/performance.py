@@ -1,0 +1,37 @@
+"""One call while this server answers it."""
+
+from everloom.context import Context
+from everloom.objects.runs import Run, Source, ToolWork
+from everloom.objects.steps import CallDelta, RunStep, StepCall, ToolCalls
+from everloom.store.base import Operation
+from everloom.work.calls import step_delta
+from everloom.work.journal import Journal
+
+
+class ToolFailure(Exception):
+    """A tool that cannot do its work; the run fails with this text."""
+
+
+class Performance:
+    """What a performer works with. It fills ``call`` and ``output``, and may add ``sources`` and things to ``keep``.
+
+    ``again`` says that the call was under way once before, when its process died.
+    """
+
+    def __init__(self, ctx: Context, run: Run, step: RunStep, index: int, work: ToolWork, journal: Journal) -> None:
+        assert isinstance(step.step_details, ToolCalls)
+        self.ctx = ctx
+        self.run = run
+        self.step = step
+        self.index = index
+        self.work = work
+        self.call: StepCall = step.step_details.tool_calls[index]
+        self.again = work.started_at is not None
+        self.output = ""
+        self.sources: list[Source] = []
+        self.keep: list[Operation] = []
+        self._journal = journal
+
+    def tell(self, delta: CallDelta) -> None:
+        """Tell more of the call to whoever follows the run."""
+        self._journal.put(step_delta(self.step.id, delta))
