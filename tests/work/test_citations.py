@@ -21,7 +21,8 @@ def read(text: str, *, pieces: int) -> list[FileCitation | FilePath]:
 
 
 def test_indices_slice_the_mark_out_of_the_text() -> None:
-    text = "Ünïcode 😀 first【1:0†a.pdf】 and【1:1†b.md】, see [x](sandbox:/mnt/data/x.csv). Also sandbox:/mnt/data/x.csv.gz."
+    text = "Ünïcode 😀 first【1:0†a.pdf】 and【1:1†b.md】, "
+    text += "see [x](sandbox:/mnt/data/x.csv). Also sandbox:/mnt/data/x.csv.gz."
     for pieces in (1, 2, 5, 1000):
         found = read(text, pieces=pieces)
         assert [text[a.start_index : a.end_index] for a in found] == [a.text for a in found]
