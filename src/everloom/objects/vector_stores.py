@@ -1,6 +1,6 @@
 """Vector stores, the files in them, and batches of files (VectorStoreObject and its family)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
@@ -44,6 +44,20 @@ class VectorStore(Object, kw_only=True):
     last_active_at: int | None = None
     metadata: Metadata = {}
 
+    @property
+    def mortal(self) -> bool:
+        """Whether there is a time at which it expires."""
+        return self.expires_at is not None and self.status != "expired"
+
+
+class StoreModel(Object, kw_only=True):
+    """The embedding model that a store's vectors were made with; ``id`` is the store's.
+
+    A store keeps it: vectors of two models cannot be compared.
+    """
+
+    model: str
+
 
 class StaticChunking(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Sizes in tokens; the overlap is at most half of the chunk."""
@@ -85,6 +99,21 @@ class VectorStoreFile(Object, kw_only=True):
     chunking_strategy: StaticChunkingStrategy | OtherChunkingStrategy = DEFAULT_CHUNKING
     attributes: dict[str, AttributeValue] = {}
 
+    @property
+    def key(self) -> str:
+        """What the table knows it by."""
+        return file_key(self.vector_store_id, self.id)
+
+    @property
+    def file_id(self) -> str:
+        """Its id, as a column to find it by in whatever store it is."""
+        return self.id
+
+
+def file_key(store_id: str, file_id: str) -> str:
+    """The key of a file in a store."""
+    return f"{store_id}.{file_id}"
+
 
 class FileBatch(Object, kw_only=True):
     """Files put into a store together. The wire said ``vector_store.file_batch``, the reference ``files_batch``."""
@@ -92,6 +121,7 @@ class FileBatch(Object, kw_only=True):
     object: Literal["vector_store.files_batch"] = "vector_store.files_batch"
     vector_store_id: str
     status: FileStatus = "in_progress"
+    """As kept: ``cancelled`` once somebody asked for that. What is shown is counted from the files."""
     file_counts: FileCounts = field(default_factory=FileCounts)
 
 
@@ -103,6 +133,21 @@ class FileBatchMember(Object, kw_only=True):
     vector_store_id: str
 
 
+class IndexTask(Object, kw_only=True):
+    """What is still to be done about a file's chunks, from the write that asks for it to the one that says it is done.
+
+    ``put``: read the file and keep its chunks. ``forget``: take them away; the whole store's where ``file_id``
+    is empty. Who does it takes the row away in the write that tells the outcome, so of two that work on one task
+    one alone is heard, and a task that was withdrawn (a file removed, a batch cancelled) is not heard at all.
+    """
+
+    job: str
+    """The key of the job that does it; a job does several."""
+    vector_store_id: str
+    file_id: str
+    verb: Literal["put", "forget"]
+
+
 FileIds = Annotated[list[str], Meta(min_length=1, max_length=500)]
 
 
@@ -110,7 +155,7 @@ class NewVectorStoreBody(Struct, kw_only=True, forbid_unknown_fields=True):
     """A store to be (CreateVectorStoreRequest)."""
 
     file_ids: Annotated[list[str], Meta(max_length=500)] = []
-    name: str | None = None
+    name: Annotated[str, Meta(max_length=256)] | None = None
     expires_after: ExpiresAfter | None = None
     chunking_strategy: ChunkingRequest | None = None
     metadata: Metadata | None = None
@@ -119,7 +164,7 @@ class NewVectorStoreBody(Struct, kw_only=True, forbid_unknown_fields=True):
 class VectorStoreChanges(Struct, kw_only=True, forbid_unknown_fields=True):
     """What to change about a store (UpdateVectorStoreRequest)."""
 
-    name: str | None | UnsetType = UNSET
+    name: Annotated[str, Meta(max_length=256)] | None | UnsetType = UNSET
     expires_after: ExpiresAfter | None | UnsetType = UNSET
     metadata: Metadata | None | UnsetType = UNSET
 
@@ -133,8 +178,70 @@ class NewVectorStoreFile(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class NewFileBatch(Struct, kw_only=True, forbid_unknown_fields=True):
-    """Files for a store (CreateVectorStoreFileBatchRequest)."""
+    """Files for a store (CreateVectorStoreFileBatchRequest), by their ids or, since 2025, each with its settings."""
 
-    file_ids: FileIds
+    file_ids: FileIds | UnsetType = UNSET
+    files: Annotated[list[NewVectorStoreFile], Meta(min_length=1, max_length=500)] | UnsetType = UNSET
     chunking_strategy: ChunkingRequest | None = None
     attributes: Attributes | None = None
+
+
+class AttributesChange(Struct, kw_only=True, forbid_unknown_fields=True):
+    """New attributes in place of the old ones (UpdateVectorStoreFileAttributesRequest)."""
+
+    attributes: Attributes | None
+
+
+# --- search ----------------------------------------------------------------------------------------------------------
+
+
+class SearchRanking(Struct, kw_only=True, forbid_unknown_fields=True):
+    """``score_threshold``: results below it are left out. There is one ranker, whatever its name."""
+
+    ranker: Literal["none", "auto", "default-2024-11-15", "default_2024_08_21"] = "auto"
+    score_threshold: Annotated[float, Meta(ge=0, le=1)] = 0
+
+
+class SearchBody(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What to look for in a store (VectorStoreSearchRequest). ``filters``: see ``work/filters.py``."""
+
+    query: Annotated[str, Meta(min_length=1)] | Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(min_length=1)]
+    rewrite_query: bool | None = None
+    max_num_results: Annotated[int, Meta(ge=1, le=50)] | None = None
+    filters: dict[str, Any] | None = None
+    ranking_options: SearchRanking | None = None
+
+
+class TextBlock(Struct, frozen=True, kw_only=True, tag="text"):
+    """A piece of a file's text."""
+
+    text: str
+
+
+class SearchResult(Struct, kw_only=True):
+    """A chunk that was found (VectorStoreSearchResultItem). ``score``: 0..1, see ``work/search.py``."""
+
+    file_id: str
+    filename: str
+    score: float
+    attributes: dict[str, AttributeValue]
+    content: list[TextBlock]
+
+
+class SearchResults(Struct, kw_only=True):
+    """All that was found, best first (VectorStoreSearchResultsPage)."""
+
+    object: Literal["vector_store.search_results.page"] = "vector_store.search_results.page"
+    search_query: list[str]
+    data: list[SearchResult]
+    has_more: bool = False
+    next_page: None = None
+
+
+class FileContent(Struct, kw_only=True):
+    """The text that was read from a file (VectorStoreFileContentResponse)."""
+
+    object: Literal["vector_store.file_content.page"] = "vector_store.file_content.page"
+    data: list[TextBlock]
+    has_more: bool = False
+    next_page: None = None

@@ -13,12 +13,22 @@ from everloom.objects.messages import Message
 from everloom.objects.runs import Generation, Run, RunLease, ToolWork
 from everloom.objects.steps import RunStep
 from everloom.objects.threads import Thread
+from everloom.objects.vector_stores import (
+    FileBatch,
+    FileBatchMember,
+    IndexTask,
+    StoreModel,
+    VectorStore,
+    VectorStoreFile,
+)
 
 
 class Kind(Struct, frozen=True, eq=False):
     """Equal to itself alone: kinds are keys of caches, and hashing every field would cost more than the cache saves.
 
     ``index`` names attributes (properties too) that become columns with an index each: see ``schema.py``.
+    ``key`` names the one that the table, and every verb that takes an id, knows an object by, where that is not
+    its ``id``; on the wire such an object shows its ``id`` all the same, which is what follows the key's last dot.
 
     ``noun`` and ``missing`` are for messages; ``missing`` is what the platform says where an id leads nowhere.
     """
@@ -29,6 +39,7 @@ class Kind(Struct, frozen=True, eq=False):
     noun: str
     index: tuple[str, ...] = ()
     missing: str = "No {noun} found with id '{id}'."
+    key: str = "id"
 
 
 _ALL = (
@@ -42,6 +53,19 @@ _ALL = (
     Kind(Generation, "gen_", "generations", "generation", index=("run_id",)),
     Kind(ToolWork, "call_", "tool_works", "tool call", index=("run_id",)),
     Kind(File, "file-", "files", "file", index=("purpose",), missing="No such File object: {id}"),
+    Kind(VectorStore, "vs_", "vector_stores", "vector store", index=("mortal",)),
+    Kind(StoreModel, "vs_", "store_models", "vector store"),
+    Kind(
+        VectorStoreFile,
+        "",
+        "vector_store_files",
+        "vector store file",
+        index=("vector_store_id", "file_id", "status"),
+        key="key",
+    ),
+    Kind(FileBatch, "vsfb_", "file_batches", "file batch", index=("vector_store_id",)),
+    Kind(FileBatchMember, "", "file_batch_members", "file", index=("batch_id", "file_id", "vector_store_id")),
+    Kind(IndexTask, "task_", "index_tasks", "index task", index=("job", "vector_store_id", "file_id")),
     Kind(Project, "proj_", "projects", "project", index=("name",)),
     Kind(KeyHash, "", "key_hashes", "key", index=("scope", "project_id")),
 )

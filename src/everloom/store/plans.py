@@ -238,12 +238,13 @@ def _add(dialect: Dialect, project: str, add: Add[Any], log: str | None) -> Plan
     thing = add.object
     kind = KINDS[type(thing)]
     body = encode(thing)
+    key = getattr(thing, kind.key)
     rank = add.rank
     if rank is None:
-        rank = own_rank(kind, thing.id)
-    row = [project, thing.id, new_rank() if rank is None else rank, body, *_columns(kind, thing)]
+        rank = own_rank(kind, key)
+    row = [project, key, new_rank() if rank is None else rank, body, *_columns(kind, thing)]
     if not (yield Ask(sql.add(dialect, kind), row, True)):
-        raise Conflict(f"{kind.noun} {thing.id} stands already")
+        raise Conflict(f"{kind.noun} {key} stands already")
     yield from _tell(dialect, project, log, add.tell, body)
     return thing
 
@@ -259,8 +260,8 @@ def _change(dialect: Dialect, project: str, change: Change[Any], log: str | None
     if change.edit is not None:
         before = _columns(kind, thing)
         change.edit(thing)
-        if thing.id != change.id:
-            raise ValueError(f"an edit made {change.id} into {thing.id}")
+        if (key := getattr(thing, kind.key)) != change.id:
+            raise ValueError(f"an edit made {change.id} into {key}")
         old, body = body, encode(thing)
         after = _columns(kind, thing)
         if before != after:
@@ -324,4 +325,5 @@ def _columns(kind: Kind, thing: Object) -> list[Any]:
 
 
 def _missing(kind: Kind, id: str) -> str:
-    return kind.missing.format(noun=kind.noun, id=id)
+    shown = id if kind.key == "id" else id.rpartition(".")[2]
+    return kind.missing.format(noun=kind.noun, id=shown)

@@ -1,4 +1,4 @@
-"""The tables of the first release: the Assistants family, files, projects and keys."""
+"""The tables of the first release: the Assistants family, files, vector stores, projects and keys."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -20,6 +20,12 @@ def upgrade() -> None:
     _table("generations", "run_id")
     _table("tool_works", "run_id")
     _table("files", "purpose")
+    _table("vector_stores", true="mortal")
+    _table("store_models")
+    _table("vector_store_files", "vector_store_id", "file_id", "status")
+    _table("file_batches", "vector_store_id")
+    _table("file_batch_members", "batch_id", "file_id", "vector_store_id")
+    _table("index_tasks", "job", "vector_store_id", "file_id")
     _table("projects", "name")
     _table("key_hashes", "scope", "project_id")
     op.create_table(
