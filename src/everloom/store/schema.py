@@ -3,13 +3,25 @@
 A kind's table is ``project, id, rank, body`` and one column per name of its ``index``. What is listed
 is listed by ``(rank, id)``, so each such column has an index that ends in them. A boolean column is
 for finding the few rows where it is true (a thread's active run): it gets partial indexes of those
-rows, one beside each other column and one over all projects, and none of its own.
+rows, one beside each other column and one over all projects, and none of its own. A kind that has a
+``beside`` is ordered by it, in place of an index, and found by its id through one.
 """
 
 from collections.abc import Iterator
 from typing import Any, get_type_hints
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, MetaData, SmallInteger, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
 from sqlalchemy.types import TypeEngine
 
 from everloom.store.kinds import KINDS, Kind
@@ -49,23 +61,30 @@ def column_type(cls: type[Any], name: str) -> type[bool] | type[int] | type[str]
 def _kind_table(kind: Kind, tables: MetaData) -> None:
     types = {name: column_type(kind.cls, name) for name in kind.index}
     sql_types: dict[type[Any], TypeEngine[Any]] = {bool: SmallInteger(), int: BigInteger(), str: NAME}
+    keys = ("project", kind.beside, "rank", "id") if kind.beside else ("project", "id")
     Table(
         kind.table,
         tables,
-        Column("project", NAME, primary_key=True),
-        Column("id", NAME, primary_key=True),
+        Column("project", NAME, nullable=False),
+        Column("id", NAME, nullable=False),
         Column("rank", BigInteger, nullable=False),
         Column("body", LargeBinary, nullable=False),
-        *(Column(name, sql_types[type]) for name, type in types.items()),
-        *_indexes(kind.table, types),
+        *(Column(name, sql_types[type], nullable=name != kind.beside) for name, type in types.items()),
+        PrimaryKeyConstraint(*keys),
+        *_indexes(kind, types),
+        sqlite_with_rowid=not kind.beside,
     )
 
 
-def _indexes(table: str, types: dict[str, type[Any]]) -> Iterator[Index]:
+def _indexes(kind: Kind, types: dict[str, type[Any]]) -> Iterator[Index]:
+    table = kind.table
     names = [name for name, type in types.items() if type is not bool]
     yield Index(f"ix_{table}_rank", "project", "rank", "id")
+    if kind.beside:
+        yield Index(f"ix_{table}_id", "project", "id", unique=True)
     for name in names:
-        yield Index(f"ix_{table}_{name}", "project", name, "rank", "id")
+        if name != kind.beside:
+            yield Index(f"ix_{table}_{name}", "project", name, "rank", "id")
     for true in (name for name, type in types.items() if type is bool):
         where = text(f"{true} = 1")
         yield Index(f"ix_{table}_{true}", "rank", "id", sqlite_where=where, postgresql_where=where)

@@ -15,7 +15,7 @@ def upgrade() -> None:
     _table("threads")
     _table("messages", "thread_id", "run_id")
     _table("runs", "thread_id", true="active")
-    _table("run_steps", "run_id")
+    _table("run_steps", "run_id", beside="run_id")
     _table("run_leases", "holder")
     _table("generations", "run_id")
     _table("tool_works", "run_id")
@@ -39,20 +39,25 @@ def upgrade() -> None:
     )
 
 
-def _table(name: str, *columns: str, true: str | None = None) -> None:
+def _table(name: str, *columns: str, true: str | None = None, beside: str | None = None) -> None:
     """A kind's table as ``schema.py`` drew it at this revision: text columns, and one boolean at most."""
     op.create_table(
         name,
-        sa.Column("project", _NAME, primary_key=True),
-        sa.Column("id", _NAME, primary_key=True),
+        sa.Column("project", _NAME, nullable=False),
+        sa.Column("id", _NAME, nullable=False),
         sa.Column("rank", sa.BigInteger, nullable=False),
         sa.Column("body", sa.LargeBinary, nullable=False),
-        *(sa.Column(column, _NAME) for column in columns),
+        *(sa.Column(column, _NAME, nullable=column != beside) for column in columns),
         *([sa.Column(true, sa.SmallInteger)] if true else []),
+        sa.PrimaryKeyConstraint(*(["project", beside, "rank", "id"] if beside else ["project", "id"])),
+        sqlite_with_rowid=not beside,
     )
     op.create_index(f"ix_{name}_rank", name, ["project", "rank", "id"])
+    if beside:
+        op.create_index(f"ix_{name}_id", name, ["project", "id"], unique=True)
     for column in columns:
-        op.create_index(f"ix_{name}_{column}", name, ["project", column, "rank", "id"])
+        if column != beside:
+            op.create_index(f"ix_{name}_{column}", name, ["project", column, "rank", "id"])
     if true:
         where = sa.text(f"{true} = 1")
         indexes = {f"ix_{name}_{true}": ["rank", "id"]}
