@@ -128,6 +128,8 @@ class Everloom:
         assert self._process is not None
         if self._process.poll() is None:
             self.stop()
+        else:
+            self.wait()
 
 
 @contextlib.contextmanager
