@@ -13,7 +13,7 @@ from everloom.objects.messages import (
     TextContent,
     TextContentDelta,
 )
-from everloom.objects.runs import Generation, Run
+from everloom.objects.runs import Generation, Run, ToolWork
 from everloom.objects.steps import MessageCreation, RunStep, StepError, StepStatus
 from everloom.store.base import Change, Event, Operation, Remove, Void
 from everloom.work.answer import break_step
@@ -78,8 +78,9 @@ def _message_id(step: RunStep) -> str | None:
 
 
 async def leftovers(ctx: Context, run: Run) -> Leftovers:
-    """What stands of a run behind its last whole generation."""
+    """What stands of a run behind its last whole generation, and behind calls that are whole."""
     whole = {generation.step_id for generation in await ctx.store.all(Generation, run_id=run.id)}
+    whole |= {work.step_id for work in await ctx.store.all(ToolWork, run_id=run.id)}
     steps = await ctx.store.all(RunStep, run_id=run.id)
     open = [step for step in steps if step.status == "in_progress"]
     while any(step.id in whole for step in steps):

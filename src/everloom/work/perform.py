@@ -43,9 +43,9 @@ async def pending_calls(ctx: Context, run: Run) -> Pending | None:
     for step in await ctx.store.all(RunStep, run_id=run.id):
         if step.status == "in_progress" and isinstance(step.step_details, ToolCalls):
             works = [work for work in await ctx.store.all(ToolWork, run_id=run.id) if work.step_id == step.id]
-            for generation in await ctx.store.all(Generation, run_id=run.id):
-                if generation.step_id == step.id and works:
-                    return Pending(step, step.step_details.tool_calls, works, generation.usage)
+            spent = [spent for spent in await ctx.store.all(Generation, run_id=run.id) if spent.step_id == step.id]
+            if works:
+                return Pending(step, step.step_details.tool_calls, works, spent[0].usage if spent else Usage())
     return None
 
 

@@ -32,6 +32,6 @@ class Performance:
         self.keep: list[Operation] = []
         self._journal = journal
 
-    def tell(self, delta: CallDelta) -> None:
-        """Tell more of the call to whoever follows the run."""
-        self._journal.put(step_delta(self.step.id, delta))
+    def tell(self, delta: CallDelta, *keep: Operation) -> None:
+        """Tell more of the call to whoever follows the run, and keep with it what it speaks of."""
+        self._journal.put(*keep, step_delta(self.step.id, delta))

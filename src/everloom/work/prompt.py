@@ -12,7 +12,7 @@ from everloom.objects.files import File
 from everloom.objects.messages import ImageFileContent, ImageUrlContent, Message, RefusalContent, TextContent
 from everloom.objects.runs import Generation, Run, Source, ToolWork
 from everloom.objects.steps import FunctionStepCall, MessageCreation, RunStep, ToolCalls
-from everloom.objects.tools import ResponseFormat
+from everloom.objects.tools import NamedToolChoice, ResponseFormat, ToolChoice
 from everloom.tools.registry import offers
 
 ANSWER_SHARE = 4
@@ -130,10 +130,17 @@ def _options(run: Run, *, first: bool) -> JsonObject:
         body["parallel_tool_calls"] = run.parallel_tool_calls
         # A forced choice holds for the first answer alone: the model has called by then, and may speak.
         if first or run.tool_choice == "none":
-            body["tool_choice"] = msgspec.to_builtins(run.tool_choice)
+            body["tool_choice"] = _choice(run.tool_choice)
     if (shape := _response_format(run.response_format)) is not None:
         body["response_format"] = shape
     return {name: value for name, value in body.items() if value is not None}
+
+
+def _choice(choice: ToolChoice) -> Any:
+    """The choice as a model knows it, to whom our own tools are functions too."""
+    if isinstance(choice, NamedToolChoice) and choice.type != "function":
+        return {"type": "function", "function": {"name": choice.type}}
+    return msgspec.to_builtins(choice)
 
 
 def _response_format(shape: ResponseFormat) -> Any:
