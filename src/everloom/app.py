@@ -23,7 +23,7 @@ from everloom.models.base import Backend
 from everloom.models.local import LocalBackend
 from everloom.models.registry import Models
 from everloom.models.upstream import UpstreamBackend
-from everloom.models.weights import SMOLLM2, Weight, Weights
+from everloom.models.weights import EMBEDDING_MODEL, MINILM, SMOLLM2, Weight, Weights
 from everloom.store.base import Database
 from everloom.store.sqlite import SqliteDatabase
 from everloom.work import expiry
@@ -153,7 +153,7 @@ def _models(settings: Settings, local: LocalBackend) -> Models:
         (entry.id, local, entry.id) if entry.backend == "local" else (entry.id, _upstream(entry, settings), entry.model)
         for entry in settings.models
     ]
-    named.append((DEFAULT_MODEL, local, DEFAULT_MODEL))
+    named += [(name, local, name) for name in (DEFAULT_MODEL, EMBEDDING_MODEL)]
     default = None
     if settings.upstream:
         default = UpstreamBackend(settings.upstream, settings.upstream_key or None, timeout=settings.upstream_timeout)
@@ -170,7 +170,7 @@ def _upstream(entry: ModelEntry, settings: Settings) -> Backend:
 
 
 def _local(settings: Settings) -> LocalBackend:
-    models: dict[str, Path | Weight] = {DEFAULT_MODEL: SMOLLM2}
+    models: dict[str, Path | Weight] = {DEFAULT_MODEL: SMOLLM2, EMBEDDING_MODEL: MINILM}
     models |= {entry.id: entry.path for entry in settings.models if entry.backend == "local" and entry.path}
     return LocalBackend(
         models,

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from tests.weights import default_gguf
 
-from everloom.models.gguf import trained_context
+from everloom.models.gguf import Head, read_head
 
 
 def test_the_default_model_was_trained_on_8192_tokens() -> None:
-    assert trained_context(default_gguf()) == 8192
+    assert read_head(default_gguf()) == Head(8192, embeds=False)
 
 
 @pytest.mark.parametrize("kept", [0, 10, 30, 200])
@@ -17,11 +17,11 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, kept: int) -> None:
     path = tmp_path / "cut.gguf"
     path.write_bytes(default_gguf().read_bytes()[:kept])
     with pytest.raises(ValueError, match="ends too early"):
-        trained_context(path)
+        read_head(path)
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.gguf"
     path.write_bytes(b"PK\x03\x04" + bytes(100))
     with pytest.raises(ValueError, match="not a GGUF"):
-        trained_context(path)
+        read_head(path)

@@ -47,6 +47,12 @@ class Backend(Protocol):
         """
         ...
 
+    async def embed(self, body: JsonObject) -> bytes:
+        """createEmbedding: the whole answer, with ``encoding_format`` float or base64 as asked. Errors: as ``chat``;
+        400 with code ``context_length_exceeded`` when a text is longer than the model reads.
+        """
+        ...
+
     async def count(self, body: JsonObject) -> int:
         """The tokens of the prompt that ``chat(body)`` would read: exact locally, an upper estimate upstream."""
         ...

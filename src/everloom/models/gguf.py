@@ -7,23 +7,43 @@ import struct
 from pathlib import Path
 from typing import IO
 
+from msgspec import Struct
+
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 _LONGEST_STRING = 1 << 24
 
+_NO_POOLING: object = 0
+_POOLINGS = (1, 2, 3)
+"""Mean, first and last token, as llama.cpp counts them: what makes one vector of many. (4 ranks pairs of texts.)"""
 
-def trained_context(path: Path) -> int:
-    """How many tokens the model was trained to read at once. ``ValueError`` for what is no GGUF model."""
+
+class Head(Struct, frozen=True):
+    """``context``: how many tokens the model was trained to read at once. ``embeds``: it makes a vector of a text."""
+
+    context: int
+    embeds: bool
+
+
+def read_head(path: Path) -> Head:
+    """What a model file says of its model. ``ValueError`` for what is no GGUF model."""
+    context, pooling = 0, _NO_POOLING
     with path.open("rb") as file:
         magic, version, _, pairs = struct.unpack("<4sIQQ", _exactly(file, 24))
         if magic != b"GGUF" or version < 2:
             raise ValueError(f"{path} is not a GGUF model file")
         for _ in range(pairs):
             key = _string(file)
+            if context and key.startswith(b"tokenizer."):
+                break  # the vocabulary, which is long; what we look for stands before it
             value = _value(file, struct.unpack("<I", _exactly(file, 4))[0])
             if key.endswith(b".context_length") and isinstance(value, int):
-                return value
-    raise ValueError(f"{path} does not name a context length")
+                context = value
+            elif key.endswith(b".pooling_type"):
+                pooling = value
+    if not context:
+        raise ValueError(f"{path} does not name a context length")
+    return Head(context, embeds=pooling in _POOLINGS)
 
 
 def _exactly(file: IO[bytes], count: int) -> bytes:

@@ -11,13 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from everloom.kit.clock import now
-from everloom.kit.errors import ModelFailure, NotFound
-from everloom.models import local_request
-from everloom.models.gguf import trained_context
+from everloom.kit.errors import BadRequest, ModelFailure, NotFound
+from everloom.models import local_embed, local_request, minilm
+from everloom.models.gguf import read_head
 from everloom.models.grammar import PROBE, Grammar
 from everloom.models.local_answer import LocalAnswer
 from everloom.models.local_engine import Engine
-from everloom.models.weights import Weight, Weights
+from everloom.models.weights import EMBEDDING_MODEL, MINILM, Weight, Weights
 from everloom.objects.base import JsonObject
 from everloom.objects.models import Model
 
@@ -68,6 +68,10 @@ class LocalBackend:
     async def chat(self, body: JsonObject, raw: bytes | None = None) -> LocalAnswer:
         """createChatCompletion; returns with the model's first word. ``raw`` is not needed."""
         return await self._model(body["model"]).chat(body)
+
+    async def embed(self, body: JsonObject) -> bytes:
+        """createEmbedding. 400 for a model that only chats, as ``chat`` is for one that only embeds."""
+        return await self._model(body["model"]).embed(body)
 
     async def count(self, body: JsonObject) -> int:
         """The prompt's tokens by the model's own template and tokenizer: exactly ``usage.prompt_tokens``."""
@@ -122,7 +126,7 @@ class _LocalModel:
             return self._engine
 
     async def chat(self, body: JsonObject) -> LocalAnswer:
-        engine = await self.engine()
+        engine = await self._chat_engine()
         facts = await engine.ready()
         ask = await local_request.translate(
             body, knows_tools=facts.knows_tools, end_token=facts.end_token, compiles=partial(self._compiles, engine)
@@ -135,24 +139,42 @@ class _LocalModel:
         await answer.begin()
         return answer
 
-    async def count(self, body: JsonObject) -> int:
+    async def embed(self, body: JsonObject) -> bytes:
         engine = await self.engine()
+        if not engine.embeds:
+            message = f"The model `{body['model']}` makes no embeddings. On this server `{EMBEDDING_MODEL}` does."
+            raise BadRequest(message, param="model")
+        await engine.ready()
+        return await local_embed.embed(engine, body)
+
+    async def count(self, body: JsonObject) -> int:
+        engine = await self._chat_engine()
         facts = await engine.ready()
         rendered = await engine.ask("/apply-template", local_request.prompt(body, knows_tools=facts.knows_tools))
         asked = {"content": rendered["prompt"], "add_special": True, "parse_special": True}
         return len((await engine.ask("/tokenize", asked))["tokens"])
 
+    async def _chat_engine(self) -> Engine:
+        engine = await self.engine()
+        if engine.embeds:
+            message = "This is not a chat model: it makes embeddings. Ask another model of this server."
+            raise BadRequest(message, param="model")
+        return engine
+
     async def _path(self) -> Path:
-        if isinstance(self._source, Weight):
-            return (await asyncio.to_thread(self._weights.fetch, self._source))[0]
-        return self._source
+        if not isinstance(self._source, Weight):
+            return self._source
+        paths = await asyncio.to_thread(self._weights.fetch, self._source)
+        return await asyncio.to_thread(minilm.gguf, *paths) if self._source is MINILM else paths[0]
 
     def _make_engine(self, path: Path) -> Engine:
         try:
-            trained = trained_context(path)
+            head = read_head(path)
         except (OSError, ValueError) as error:
             raise ModelFailure(f"The model file cannot be used: {error}", status=503) from error
-        return Engine(path, slots=self._slots, context=min(self._context, trained), threads=self._threads)
+        context = min(self._context, head.context)
+        slots = local_embed.slots(context) if head.embeds else self._slots
+        return Engine(path, slots=slots, context=context, threads=self._threads, embeds=head.embeds)
 
     async def _compiles(self, engine: Engine, grammar: Grammar) -> bool:
         """Whether the engine can decode by a grammar: it says nothing when it cannot, so it is tried, once."""

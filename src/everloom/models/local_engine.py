@@ -6,6 +6,7 @@ Why a child and why HTTP: ``docs/decisions/local-engine.md``.
 import asyncio
 import contextlib
 import os
+import re
 import secrets
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -24,6 +25,7 @@ from everloom.objects.base import JsonObject, encode
 _LOAD_S = 300.0
 _LINE_BYTES = 1 << 20
 _EXIT_S = 5.0
+_TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large")
 
 
 class Facts(Struct, frozen=True):
@@ -39,11 +41,15 @@ class Facts(Struct, frozen=True):
 class Engine:
     """``slots`` requests run at once, each with ``context`` tokens for prompt and answer; more wait their turn.
 
-    ``threads`` generate (default: half the processors, at least one; all of them read prompts).
+    ``threads`` generate (default: half the processors, at least one; all of them read prompts). ``embeds``: the model
+    makes vectors, ``context`` tokens at most for each, and writes nothing.
     """
 
-    def __init__(self, path: Path, *, slots: int, context: int, threads: int | None = None) -> None:
+    def __init__(
+        self, path: Path, *, slots: int, context: int, threads: int | None = None, embeds: bool = False
+    ) -> None:
         self.context = context
+        self.embeds = embeds
         self._path = path
         self._slots = slots
         self._threads = threads or max(1, (os.cpu_count() or 1) // 2)
@@ -167,7 +173,7 @@ class Engine:
         assert process.stdin is not None
         assert process.stdout is not None
         config = {"path": str(self._path), "key": key, "slots": self._slots}
-        config |= {"context": self.context, "threads": self._threads}
+        config |= {"context": self.context, "threads": self._threads, "embeds": self.embeds}
         process.stdin.write(encode(config) + b"\n")
         try:
             said = await asyncio.wait_for(process.stdout.readline(), _LOAD_S)
@@ -208,10 +214,24 @@ class Engine:
         except (msgspec.MsgspecError, KeyError, TypeError):
             return ModelFailure(f"The local model's process answered {status}.")
         if error.get("type") == "exceed_context_size_error":
+            if self.embeds:
+                return text_too_long(error["n_ctx"], error["n_prompt_tokens"])
             return context_exceeded(error["n_ctx"], error["n_prompt_tokens"])
         if error.get("code") == 400:
             return BadRequest(f"The local model refused the request: {error.get('message')}")
+        if self.embeds and (found := _TOO_LARGE.search(error.get("message") or "")):
+            return text_too_long(self.context, int(found[1]))
         return ModelFailure(f"The local model failed: {error.get('message')}", status=500)
+
+
+def text_too_long(window: int, tokens: int) -> BadRequest:
+    """The platform's refusal of a text that is too long to embed."""
+    return BadRequest(
+        f"This model's maximum context length is {window} tokens, however you requested {tokens} tokens ({tokens} in "
+        "your prompt; 0 for the completion). Please reduce your prompt; or completion length.",
+        param="input",
+        code="context_length_exceeded",
+    )
 
 
 def context_exceeded(window: int, tokens: int) -> BadRequest:

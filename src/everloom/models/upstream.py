@@ -56,6 +56,7 @@ class UpstreamBackend:
     ) -> None:
         self._base = base_url.rstrip("/")
         self._chat_url = self._base + "/chat/completions"
+        self._embed_url = self._base + "/embeddings"
         self._models_url = self._base + "/models"
         self._host = urlsplit(self._base).hostname or self._base
         self._api_key = api_key
@@ -91,8 +92,18 @@ class UpstreamBackend:
         own = self._model or body["model"]
         if own != body["model"]:
             body, raw = {**body, "model": own}, None
-        response = await self._post(msgspec.json.encode(body) if raw is None else raw)
+        response = await self._post(self._chat_url, msgspec.json.encode(body) if raw is None else raw)
         return UpstreamAnswer(response, own, self._host, self._timeout, streams=bool(body.get("stream")))
+
+    async def embed(self, body: JsonObject) -> bytes:
+        """The server's answer as it stands."""
+        own = self._model or body["model"]
+        response = await self._post(self._embed_url, msgspec.json.encode({**body, "model": own}))
+        answer = UpstreamAnswer(response, own, self._host, self._timeout, streams=False)
+        try:
+            return b"".join([block async for block in answer.blocks()])
+        finally:
+            await answer.close()
 
     async def count(self, body: JsonObject) -> int:
         """The prompt's tokens, by an upper estimate from its characters (``tokens.py``)."""
@@ -143,12 +154,12 @@ class UpstreamBackend:
         except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
             raise ModelFailure(f"The models of the upstream {self._host} could not be read: {error!r}") from error
 
-    async def _post(self, data: bytes) -> aiohttp.ClientResponse:
+    async def _post(self, url: str, data: bytes) -> aiohttp.ClientResponse:
         """The server's 200, after as many attempts as it takes and is allowed."""
         attempt = 0
         while True:
             try:
-                response = await self._open_session().post(self._chat_url, data=data, allow_redirects=False)
+                response = await self._open_session().post(url, data=data, allow_redirects=False)
                 if response.status == 200:
                     return response
                 error, headers = await self._refused(response)
@@ -170,7 +181,8 @@ class UpstreamBackend:
             body = b""
         finally:
             response.close()
-        return refusal(response.status, body, response.headers, self._host), response.headers
+        what = "embeddings" if str(response.url) == self._embed_url else "chat completions"
+        return refusal(response.status, body, response.headers, self._host, what), response.headers
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -21,8 +21,10 @@ LONGEST_ASKED_WAIT_SECONDS = 20.0
 _TEXT_SHOWN = 500
 
 
-def refusal(status: int, body: bytes, headers: Mapping[str, str], host: str) -> ApiError:
-    """The error for an upstream's answer that is no 200.
+def refusal(
+    status: int, body: bytes, headers: Mapping[str, str], host: str, what: str = "chat completions"
+) -> ApiError:
+    """The error for an upstream's answer that is no 200; ``what`` it was asked for.
 
     What the caller did is told as the upstream told it. A key that the upstream refuses is the operator's affair, so
     it becomes a 502: a 401 would tell the caller that their own key is wrong.
@@ -37,7 +39,7 @@ def refusal(status: int, body: bytes, headers: Mapping[str, str], host: str) -> 
         )
     if status < 400 or (status in (404, 405) and error is None):
         return ModelFailure(
-            f"The upstream {host} has no chat completions at its base URL ({status}).", code="upstream_unreachable"
+            f"The upstream {host} has no {what} at its base URL ({status}).", code="upstream_unreachable"
         )
     if status >= 500:
         shown = status if status in (503, 504) else 502

@@ -81,6 +81,9 @@ MINILM = Weight(
 )
 """The embedding model of a fresh install (Apache-2.0). Its tokenizer file cuts at 128 tokens and pads: override it."""
 
+EMBEDDING_MODEL = "all-minilm-l6-v2"
+"""The name under which ``MINILM`` is served."""
+
 _POLL_S = 0.1
 _PIP = "import runpy, sys, tempfile; tempfile.tempdir = sys.argv.pop(1); runpy.run_module('pip', run_name='__main__')"
 """pip with its temporary files where we can watch the download grow, whatever its version."""

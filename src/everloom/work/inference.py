@@ -1,12 +1,16 @@
-"""Ask a model and meter it. Callers: chat completions, the run loop, batches.
+"""Ask a model and meter it. Callers: chat completions, the run loop, batches; file search for its vectors.
 
 An answer passes through in the bytes it comes in. What it cost is read from the end of those bytes, never chunk by
 chunk; where a server does not say, it is estimated, and the number is an ``EstimatedUsage``.
 """
 
+import base64
 import json
+import math
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+import sys
+from array import array
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -28,6 +32,14 @@ _MODELS_COUNTED = 500
 
 _TAIL_BYTES = 4096
 """Where the usage of a stream stands: in its last event but one."""
+
+_TEXTS_AT_ONCE = 64
+"""Texts in one request for vectors: enough to keep a server busy, few enough to lose little when it fails."""
+
+_TOO_LONG = re.compile(r"context (?:length|size|window)|maximum .*tokens|is too (?:long|large)")
+"""How servers that give no code say that a text is longer than the model reads."""
+
+_SHORTEST_HALVED = 16
 
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
@@ -136,6 +148,63 @@ async def stream_chunks(models: Models, body: JsonObject) -> AsyncGenerator[Chat
         yield ChatChunk(usage=answer.usage, model=answer.model)
 
 
+async def embeddings(models: Models, body: JsonObject) -> bytes:
+    """The answer to a createEmbedding request, as the model's server gave it. Errors: as ``ask``."""
+    backend, own = models.resolve(body["model"])
+    try:
+        answer = await backend.embed({**body, "model": own})
+        usage = _vectors_of.decode(answer).usage
+    except ApiError as error:
+        _REQUESTS.labels(_counted(own), "failed" if error.status >= 500 else "refused").inc()
+        raise
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        _REQUESTS.labels(_counted(own), "failed").inc()
+        raise _unreadable(own) from error
+    _REQUESTS.labels(_counted(own), "completed").inc()
+    count_tokens(own, usage)
+    return answer
+
+
+async def embed(models: Models, model: str, texts: Sequence[str]) -> "list[array[float]]":
+    """A vector of unit length (32-bit floats) for each text, whatever the model's server makes of lengths.
+
+    A text that is longer than the model reads is halved as often as it takes; its vector is the mean of its parts'.
+    Errors: as ``ask``; ``ValueError`` for an empty text.
+    """
+    if not all(texts):
+        raise ValueError("an empty text has no vector")
+    vectors: list[array[float]] = []
+    for begin in range(0, len(texts), _TEXTS_AT_ONCE):
+        vectors += await _embed_lot(models, model, texts[begin : begin + _TEXTS_AT_ONCE])
+    return vectors
+
+
+async def _embed_lot(models: Models, model: str, texts: Sequence[str]) -> "list[array[float]]":
+    try:
+        answer = await embeddings(models, {"model": model, "input": list(texts), "encoding_format": "base64"})
+    except ApiError as error:
+        if error.code != "context_length_exceeded" and not _TOO_LONG.search(error.message):
+            raise
+        return await _embed_halves(models, model, texts)
+    items = sorted(_vectors_of.decode(answer).data, key=lambda item: item.index)
+    if len(items) != len(texts):
+        raise _unreadable(model)
+    return [_unit(_floats(item.embedding)) for item in items]
+
+
+async def _embed_halves(models: Models, model: str, texts: Sequence[str]) -> "list[array[float]]":
+    """What could not be done in one request: the lot in two, and in the end the one long text in two."""
+    if len(texts) > 1:
+        middle = len(texts) // 2
+        return await _embed_lot(models, model, texts[:middle]) + await _embed_lot(models, model, texts[middle:])
+    [text] = texts
+    if len(text) < _SHORTEST_HALVED:
+        raise ModelFailure(f"The model {model} calls a text of {len(text)} characters too long.")
+    middle = len(text) // 2
+    halves = await _embed_lot(models, model, [text[:middle], text[middle:]])
+    return [_unit(array("f", map(sum, zip(*halves, strict=True))))]
+
+
 def usage_at_end(tail: bytes) -> Usage | None:
     """The last usage in the end of an answer, streamed or not; None where there is none.
 
@@ -172,6 +241,19 @@ class _Event(ChatChunk):
     error: msgspec.Raw | None = None
 
 
+class _Vector(msgspec.Struct):
+    index: int
+    embedding: str | list[float]
+
+
+class _Vectors(msgspec.Struct):
+    """An answer to createEmbedding. Servers that leave the usage out have counted nothing."""
+
+    data: list[_Vector]
+    usage: Usage = msgspec.field(default_factory=Usage)
+
+
+_vectors_of = msgspec.json.Decoder(_Vectors)
 _envelope = msgspec.json.Decoder(_Envelope)
 _event = msgspec.json.Decoder(_Event)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -193,6 +275,23 @@ def _decode(data: bytes, model: str) -> ChatChunk:
         said = bytes(event.error)[:500].decode("utf-8", "replace")
         raise ModelFailure(f"The model {model} failed in the middle of its answer: {said}", code="upstream_error")
     return event
+
+
+def _floats(embedding: str | list[float]) -> "array[float]":
+    """Servers that know no base64 answer with numbers."""
+    if isinstance(embedding, list):
+        return array("f", embedding)
+    floats = array("f", base64.b64decode(embedding))
+    if sys.byteorder == "big":
+        floats.byteswap()
+    return floats
+
+
+def _unit(vector: "array[float]") -> "array[float]":
+    length = math.hypot(*vector)
+    if length == 0 or abs(length - 1) < 1e-6:
+        return vector
+    return array("f", [value / length for value in vector])
 
 
 def _unreadable(model: str) -> ModelFailure:

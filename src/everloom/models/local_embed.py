@@ -1,0 +1,129 @@
+"""createEmbedding on a local model: the request in the engine's terms, its vectors in the reference's."""
+
+import array
+import base64
+import sys
+import unicodedata
+from typing import Any
+
+import msgspec
+
+from everloom.kit.errors import ApiError, BadRequest, ModelFailure
+from everloom.models.local_engine import Engine
+from everloom.objects.base import JsonObject, encode
+
+LOT = 16
+"""Texts that the engine is asked for at once."""
+
+_TOKENS_IN_HAND = 8192
+
+_Input = str | list[int]
+
+
+async def embed(engine: Engine, body: JsonObject) -> bytes:
+    """The answer to a request of the reference, in the bytes of the reference.
+
+    The texts are asked for ``LOT`` at a time, one lot after the other, so that a long request (a file being read in)
+    does not hold up a short one (a search): the engine takes lots in the order in which they come.
+    Errors: ``BadRequest`` for no input, for a text that is too long, for ``dimensions`` other than the model's own and
+    for tokens that the model does not know.
+    """
+    inputs = _inputs(body.get("input"))
+    if any(isinstance(value, list) for value in inputs):
+        inputs = await _framed(engine, inputs)
+    vectors: list[bytes] = []
+    tokens = 0
+    for begin in range(0, len(inputs), LOT):
+        lot = inputs[begin : begin + LOT]
+        said = await _ask(engine, lot)
+        vectors += _vectors(said, len(lot))
+        tokens += said["usage"]["prompt_tokens"]
+        _check_dimensions(body.get("dimensions"), len(vectors[0]) // 4)
+    return _answer(vectors, body["model"], tokens, as_base64=body.get("encoding_format") == "base64")
+
+
+def slots(context: int) -> int:
+    """How many texts of up to ``context`` tokens the engine has in hand at once: each may take memory of its own."""
+    return max(1, min(LOT, _TOKENS_IN_HAND // context))
+
+
+def _inputs(value: Any) -> list[_Input]:
+    """Every form of ``input`` as a list of texts or of token lists."""
+    if isinstance(value, str) or (isinstance(value, list) and value and isinstance(value[0], int)):
+        value = [value]
+    try:
+        inputs = msgspec.convert(value, list[str] | None) or []
+        # What this engine's normaliser does to composed letters: of a Korean syllable it keeps the first sound alone.
+        # Taken apart beforehand, every sound is its own letter, as in the model's own tokenizer.
+        return [unicodedata.normalize("NFD", text) for text in _filled(inputs)]
+    except msgspec.ValidationError:
+        try:
+            return [*_filled(msgspec.convert(value, list[list[int]]))]
+        except msgspec.ValidationError:
+            raise _no_input() from None
+
+
+def _filled(inputs: list[Any]) -> list[Any]:
+    if not inputs or not all(inputs):
+        raise _no_input()
+    return inputs
+
+
+def _no_input() -> BadRequest:
+    message = "'input' must be a text, a list of texts or lists of token ids, none of them empty."
+    return BadRequest(message, param="input")
+
+
+async def _framed(engine: Engine, inputs: list[_Input]) -> list[_Input]:
+    """Token lists between the marks that this model's texts begin and end with."""
+    ends = (await engine.ask("/tokenize", {"content": "", "add_special": True}))["tokens"]
+    if len(ends) != 2:
+        return inputs
+    return [value if value[:1] == ends[:1] else [ends[0], *value, ends[1]] for value in inputs]
+
+
+async def _ask(engine: Engine, lot: list[_Input]) -> Any:
+    try:
+        return await engine.ask("/v1/embeddings", {"input": lot, "encoding_format": "base64"})
+    except ApiError as error:
+        if "invalid tokens" in error.message:
+            raise BadRequest(
+                "'input' holds token ids that this model does not have. Tokens of another model's tokenizer mean "
+                "nothing to it: send the text itself (LangChain: check_embedding_ctx_length=False).",
+                param="input",
+            ) from None
+        raise
+
+
+def _vectors(said: Any, count: int) -> list[bytes]:
+    """The vectors in the order of their texts, as little-endian 32-bit floats."""
+    data = sorted(said["data"], key=lambda item: item["index"])
+    vectors = [base64.b64decode(item["embedding"]) for item in data]
+    if len(vectors) != count or not all(vectors):
+        raise ModelFailure("The local model did not answer for every text.")
+    return vectors
+
+
+def _check_dimensions(asked: int | None, own: int) -> None:
+    if asked is not None and asked != own:
+        message = f"This model does not support specifying dimensions. Its vectors have {own}."
+        raise BadRequest(message, param="dimensions")
+
+
+def _answer(vectors: list[bytes], model: str, tokens: int, *, as_base64: bool) -> bytes:
+    shown = [msgspec.Raw(_quoted(vector) if as_base64 else _numbers(vector)) for vector in vectors]
+    data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(shown)]
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return encode({"object": "list", "data": data, "model": model, "usage": usage})
+
+
+def _quoted(vector: bytes) -> bytes:
+    return b'"%b"' % base64.b64encode(vector)
+
+
+def _numbers(vector: bytes) -> bytes:
+    """A JSON array. Nine digits are all that a 32-bit float has: read back they give the same float."""
+    floats = array.array("f", vector)
+    if sys.byteorder == "big":
+        floats.byteswap()
+    return b"[%b]" % ",".join([f"{value:.9g}" for value in floats]).encode()

@@ -1,0 +1,216 @@
+"""Vectors of the local model: the published weights, and nothing between them and the reference's wire form."""
+
+import asyncio
+import base64
+import json
+import math
+import os
+import signal
+import struct
+from array import array
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+from openai.types import CreateEmbeddingResponse
+from tests.models.reference_bert import Bert
+from tests.weights import default_gguf, default_weights
+
+from everloom.kit.errors import BadRequest, ModelFailure
+from everloom.models.gguf import Head, read_head
+from everloom.models.local import LocalBackend
+from everloom.models.minilm import gguf
+from everloom.models.weights import EMBEDDING_MODEL, MINILM
+
+T = TypeVar("T")
+
+TEXTS = [
+    "The quick brown fox jumps over the lazy dog.",
+    "rain",
+    "It rained in Oslo on Tuesday, and the trams ran late; nobody minded.",
+    "def add(a: int, b: int) -> int:\n    return a + b",
+    "naïve café ÉCOLE Straße İstanbul",
+    "你好世界 こんにちは 한국어 텍스트",
+    "Привет, мир! ¿Qué? «test» — “quotes” …",
+    "😀 emoji 👩‍👩‍👧 and \u200b zero width",
+    "$5.00 is 100% of [x] nothing: a+b=c ^ ` | ~",
+    "word " * 60,
+]
+
+
+class Embedder:
+    """A backend of both default models, and a loop to run it in."""
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        self.runner = runner
+        weights = default_weights()
+        self.backend = LocalBackend({EMBEDDING_MODEL: MINILM, "chat": default_gguf()}, weights)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(work)
+
+    def ask(self, input: Any, **more: Any) -> dict[str, Any]:
+        body = {"model": EMBEDDING_MODEL, "input": input, **more}
+        said: dict[str, Any] = json.loads(self.run(self.backend.embed(body)))
+        return said
+
+    def vectors(self, input: Any) -> np.ndarray:
+        return np.array([item["embedding"] for item in self.ask(input)["data"]])
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Iterator[Embedder]:
+    with asyncio.Runner() as runner:
+        local = Embedder(runner)
+        try:
+            yield local
+        finally:
+            runner.run(local.backend.close())
+
+
+@pytest.fixture(scope="module")
+def bert() -> Bert:
+    return Bert(*default_weights().fetch(MINILM))
+
+
+def test_the_vectors_are_those_of_the_published_weights(embedder: Embedder, bert: Bert) -> None:
+    ours = embedder.vectors(TEXTS)
+    theirs = np.array([bert.embed(text) for text in TEXTS])
+    assert (ours * theirs).sum(axis=1).min() >= 0.999
+
+
+def test_a_text_is_read_to_its_end(embedder: Embedder) -> None:
+    """The tokenizer's file says to cut at 128 tokens."""
+    start = "word " * 200
+    one, other = embedder.vectors([start + "about the weather in Norway", start + "about the price of copper"])
+    assert one @ other < 0.999
+
+
+def test_near_in_meaning_is_near(embedder: Embedder) -> None:
+    rain, wet, tax = embedder.vectors(["It rains in Norway.", "The weather in Oslo is wet.", "The tax form is due."])
+    assert rain @ wet > rain @ tax + 0.2
+
+
+def test_the_answer_is_the_reference_s(embedder: Embedder) -> None:
+    said = embedder.ask(["one", "two words"])
+    assert set(said) == {"object", "data", "model", "usage"}
+    answer = CreateEmbeddingResponse.model_validate(said, strict=True)
+    assert [item.index for item in answer.data] == [0, 1]
+    assert answer.model == EMBEDDING_MODEL
+    assert answer.usage.prompt_tokens == answer.usage.total_tokens == 3 + 4
+    for item in answer.data:
+        assert len(item.embedding) == 384
+        assert math.isclose(math.hypot(*item.embedding), 1, abs_tol=1e-5)
+
+
+def test_both_encodings_carry_the_same_floats(embedder: Embedder) -> None:
+    text = "The same text."
+    [encoded] = embedder.ask(text, encoding_format="base64")["data"]
+    [plain] = embedder.ask([text], encoding_format="float")["data"]
+    assert (
+        list(struct.unpack("<384f", base64.b64decode(encoded["embedding"]))) == array("f", plain["embedding"]).tolist()
+    )
+
+
+def test_many_texts_come_back_in_order(embedder: Embedder) -> None:
+    texts = [f"text number {number} {'longer ' * (number % 7)}" for number in range(100)]
+    together = embedder.vectors(texts)
+    assert [item["index"] for item in embedder.ask(texts[:40])["data"]] == list(range(40))
+    alone = np.array([embedder.vectors(texts[at])[0] for at in (0, 15, 16, 63, 99)])
+    assert (together[[0, 15, 16, 63, 99]] * alone).sum(axis=1).min() > 0.9999
+
+
+def test_the_model_s_own_tokens_are_read(embedder: Embedder, bert: Bert) -> None:
+    ids = bert.tokens("Hello, world!")[1:-1]
+    by_text, by_ids, by_lists = (embedder.vectors(input)[0] for input in ("Hello, world!", ids, [ids, ids]))
+    assert by_text @ by_ids > 0.99999
+    assert by_text @ by_lists > 0.99999
+
+
+def test_a_text_of_512_tokens_is_read_and_a_longer_one_refused(embedder: Embedder) -> None:
+    assert embedder.ask("word " * 510)["usage"]["prompt_tokens"] == 512
+    with pytest.raises(BadRequest, match="maximum context length is 512 tokens, however you requested 513") as caught:
+        embedder.ask(["short", "word " * 511])
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "input")
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "says"),
+    [
+        ({"input": ""}, "input", "none of them empty"),
+        ({"input": []}, "input", "none of them empty"),
+        ({"input": ["a", ""]}, "input", "none of them empty"),
+        ({"input": [[]]}, "input", "none of them empty"),
+        ({"input": {"a": 1}}, "input", "must be a text"),
+        ({"input": [1, 99_999]}, "input", "token ids that this model does not have"),
+        ({"input": "a", "dimensions": 256}, "dimensions", "does not support specifying dimensions"),
+        ({"input": "a", "model": "chat"}, "model", "makes no embeddings"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(embedder: Embedder, body: dict[str, Any], param: str, says: str) -> None:
+    with pytest.raises(BadRequest, match=says) as caught:
+        embedder.ask(**body)
+    assert caught.value.param == param
+
+
+def test_its_own_number_of_dimensions_may_be_asked_for(embedder: Embedder) -> None:
+    assert len(embedder.ask("a", dimensions=384)["data"][0]["embedding"]) == 384
+
+
+def test_it_does_not_chat(embedder: Embedder) -> None:
+    body = {"model": EMBEDDING_MODEL, "messages": [{"role": "user", "content": "Hi"}]}
+    with pytest.raises(BadRequest, match="not a chat model"):
+        embedder.run(embedder.backend.chat(body))
+    with pytest.raises(BadRequest, match="not a chat model"):
+        embedder.run(embedder.backend.count(body))
+    assert embedder.run(embedder.backend.context_window(EMBEDDING_MODEL)) == 512
+
+
+def test_a_search_does_not_wait_for_a_file(embedder: Embedder) -> None:
+    """A short request that comes while a long one is under way is done long before it."""
+
+    async def main() -> list[str]:
+        done: list[str] = []
+
+        async def ask(name: str, texts: list[str]) -> None:
+            await embedder.backend.embed({"model": EMBEDDING_MODEL, "input": texts})
+            done.append(name)
+
+        async with asyncio.TaskGroup() as both:
+            both.create_task(ask("file", ["a rather long text " * 20] * 160))
+            await asyncio.sleep(0.2)
+            both.create_task(ask("search", ["rain"]))
+        return done
+
+    assert embedder.run(main()) == ["search", "file"]
+
+
+def test_a_killed_child_is_started_again(embedder: Embedder) -> None:
+    before = embedder.vectors("rain")[0]
+    for pid in embedder.backend.children():
+        os.kill(pid, signal.SIGKILL)
+    assert before @ embedder.vectors("rain")[0] > 0.99999
+
+
+def test_the_model_file_is_written_once(tmp_path: Path) -> None:
+    safetensors, tokenizer = default_weights().fetch(MINILM)
+    here = tmp_path / safetensors.name
+    here.symlink_to(safetensors)
+    made = gguf(here, tokenizer)
+    assert read_head(made) == Head(512, embeds=True)
+    assert 20_000_000 < made.stat().st_size < 50_000_000
+    first = made.stat().st_mtime_ns
+    assert gguf(here, tokenizer).stat().st_mtime_ns == first
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([here.name, made.name])
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x08\0\0\0\0\0\0\0{}      ", b"\xff" * 64])
+def test_damaged_weights_are_refused_and_leave_nothing(tmp_path: Path, damage: bytes) -> None:
+    tokenizer = default_weights().fetch(MINILM)[1]
+    broken = tmp_path / "model.safetensors"
+    broken.write_bytes(damage)
+    with pytest.raises(ModelFailure, match=r"model\.safetensors could not be made ready"):
+        gguf(broken, tokenizer)
+    assert list(tmp_path.iterdir()) == [broken]
