@@ -1,7 +1,7 @@
 """The Runs and Run steps tags: an assistant at work on a thread, and what it did, step by step."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct
 
@@ -11,14 +11,11 @@ from everloom.kit import sse
 from everloom.kit.errors import BadRequest
 from everloom.objects.base import MetadataChange, Page, PageQuery
 from everloom.objects.runs import NewRun, NewThreadRun, Run, ToolOutputs
-from everloom.objects.steps import RunStep
+from everloom.objects.steps import Include, RunStep, hide_texts, without_texts
 from everloom.objects.threads import Thread
 from everloom.store.base import Change, change_one
 from everloom.work import runs
 from everloom.work.events import follow, last_seq
-
-Include = Literal["step_details.tool_calls[*].file_search.results[*].content"]
-"""What ``include[]`` may name; anything else would be left out in silence."""
 
 
 class StepInclude(Struct, frozen=True, kw_only=True):
@@ -32,7 +29,7 @@ async def create_run(ctx: Context, call: Call, thread_id: str, body: NewRun, que
     """createRun. With ``stream`` the run's events, from its creation to its end or next pause."""
     empty_threads = call.dialect is not None and call.dialect.empty_threads_run
     run = await runs.begin(ctx, thread_id, body, empty_threads=empty_threads)
-    return _stream(ctx, call, run.id) if body.stream else run
+    return _stream(ctx, call, run.id, texts=bool(query.include)) if body.stream else run
 
 
 @route("POST", "/threads/runs", family="assistants")
@@ -96,14 +93,15 @@ async def list_run_steps(ctx: Context, thread_id: str, run_id: str, page: StepQu
     steps = await ctx.store.find(RunStep, page, run_id=run_id)
     if (first := steps.first()) is None or first.thread_id != thread_id:
         await ctx.store.get(Run, run_id, thread_id=thread_id)
-    return steps
+    return steps if page.include else steps.with_bodies([without_texts(body) for body in steps.bodies])
 
 
 @route("GET", "/threads/{thread_id}/runs/{run_id}/steps/{step_id}", family="assistants")
 async def get_run_step(ctx: Context, thread_id: str, run_id: str, step_id: str, query: StepInclude) -> RunStep:
     """getRunStep."""
     await ctx.store.get(Run, run_id, thread_id=thread_id)
-    return await ctx.store.get(RunStep, step_id, run_id=run_id)
+    step = await ctx.store.get(RunStep, step_id, run_id=run_id)
+    return step if query.include else hide_texts(step)
 
 
 class EventQuery(Struct, frozen=True, kw_only=True):
@@ -124,18 +122,26 @@ async def list_run_events(ctx: Context, call: Call, thread_id: str, run_id: str,
     return _stream(ctx, call, run_id, after)
 
 
-def _stream(ctx: Context, call: Call, run_id: str, after: int = 0) -> EventStream:
-    return EventStream(_frames(ctx, call, run_id, after))
+def _stream(ctx: Context, call: Call, run_id: str, after: int = 0, *, texts: bool = False) -> EventStream:
+    return EventStream(_frames(ctx, call, run_id, after, texts))
 
 
-async def _frames(ctx: Context, call: Call, run_id: str, after: int) -> AsyncIterator[bytes]:
+async def _frames(ctx: Context, call: Call, run_id: str, after: int, texts: bool) -> AsyncIterator[bytes]:
     async for batch in follow(ctx, run_id, after):
         if not batch:
             yield sse.KEEP_ALIVE
-        elif call.dialect is None:
-            yield b"".join([sse.frame(event.data, event=event.name, id=event.seq) for event in batch])
-        else:
-            for event in batch:
-                name, data = await call.dialect.event(ctx, event.name, event.data)
-                yield sse.frame(data, event=name, id=event.seq)
+            continue
+        frames = []
+        for event in batch:
+            name, data = event.name, event.data
+            if not texts and name in _WHOLE_STEPS:
+                data = without_texts(data)
+            if call.dialect is not None:
+                name, data = await call.dialect.event(ctx, name, data)
+            frames.append(sse.frame(data, event=name, id=event.seq))
+        yield b"".join(frames)
     yield sse.frame(sse.DONE, event="done")
+
+
+_WHOLE_STEPS = frozenset(f"thread.run.step.{status}" for status in ("completed", "failed", "cancelled", "expired"))
+"""The events that carry a step with what its searches found."""

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from everloom.objects.base import Metadata, Object
@@ -76,6 +77,10 @@ class FileSearchStepCall(Struct, kw_only=True, tag="file_search"):
 
 
 StepCall = FunctionStepCall | CodeInterpreterStepCall | FileSearchStepCall
+
+
+Include = Literal["step_details.tool_calls[*].file_search.results[*].content"]
+"""What ``include[]`` may name; anything else would be left out in silence."""
 
 
 class ToolCalls(Struct, kw_only=True, tag="tool_calls"):
@@ -175,3 +180,21 @@ class RunStepDelta(Struct, kw_only=True):
     id: str
     object: Literal["thread.run.step.delta"] = "thread.run.step.delta"
     delta: StepDetailsDelta
+
+
+_step = msgspec.json.Decoder(RunStep)
+
+
+def without_texts(body: bytes) -> bytes:
+    """A step's body as callers see it who did not ask for the texts that a search found."""
+    return msgspec.json.encode(hide_texts(_step.decode(body))) if b'"file_search"' in body else body
+
+
+def hide_texts(step: RunStep) -> RunStep:
+    """The same step, without the texts that its searches found."""
+    if isinstance(step.step_details, ToolCalls):
+        for call in step.step_details.tool_calls:
+            if isinstance(call, FileSearchStepCall) and call.file_search.results is not UNSET:
+                for result in call.file_search.results:
+                    result.content = UNSET
+    return step
