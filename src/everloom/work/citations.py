@@ -19,9 +19,12 @@ from everloom.objects.messages import (
 )
 from everloom.objects.runs import Source
 
-_MARK = re.compile(r"【[^【】]{1,300}】|sandbox:/mnt/data/[^\s()\[\]<>\"'`]+")
-
 PATH = "sandbox:/mnt/data/"
+
+_GOES_ON = re.compile(r"\.?[\w-]")
+"""Behind a path: the name is longer than the one that is known."""
+
+_LOOK_AHEAD = 2
 
 
 class Citations:
@@ -29,28 +32,25 @@ class Citations:
 
     def __init__(self, sources: Iterable[Source]) -> None:
         self._sources = {source.mark: source for source in sources}
+        longest_first = sorted(self._sources, key=len, reverse=True)
+        self._marks = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
         self._read = 0
 
     def read(self, text: str, *, ended: bool) -> list[Annotation]:
-        """The annotations of marks that end in what is new. A path that may still grow waits until ``ended``."""
+        """The annotations of marks that are new in ``text``. A path at its end may still grow, until ``ended``."""
         found: list[Annotation] = []
-        for mark in _MARK.finditer(text, self._read):
-            if mark.end() == len(text) and mark[0].startswith(PATH) and not ended:
-                break
-            annotation = self._annotation(mark[0], mark.start())
-            if annotation is not None:
-                found.append(annotation)
-                self._read = annotation.end_index
+        for mark in self._marks.finditer(text, self._read) if self._marks else ():
+            if mark[0].startswith(PATH):
+                if not ended and mark.end() + _LOOK_AHEAD > len(text):
+                    break
+                if _GOES_ON.match(text, mark.end()):
+                    continue
+            found.append(self._annotation(mark[0], mark.start()))
+            self._read = mark.end()
         return found
 
-    def _annotation(self, mark: str, start: int) -> Annotation | None:
-        if mark.startswith(PATH):
-            # A sentence may end behind a path: what follows the name is not part of it.
-            while mark not in self._sources and mark and mark[-1] in ".,;:!?*":
-                mark = mark[:-1]
-        source = self._sources.get(mark)
-        if source is None:
-            return None
+    def _annotation(self, mark: str, start: int) -> Annotation:
+        source = self._sources[mark]
         end = start + len(mark)
         if mark.startswith(PATH):
             target = FilePathTarget(file_id=source.file_id)
