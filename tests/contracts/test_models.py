@@ -170,7 +170,7 @@ def test_the_count_covers_the_prompt(opened: Opened) -> None:
             counted = await backend.count(body)
             answer = await whole(backend, body)
             assert counted >= answer["usage"]["prompt_tokens"] > 0
-            assert await backend.context_window(model) > counted
+            assert (await backend.traits(model)).context_window > counted
 
     asyncio.run(main())
 

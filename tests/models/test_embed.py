@@ -165,7 +165,7 @@ def test_it_does_not_chat(embedder: Embedder) -> None:
         embedder.run(embedder.backend.chat(body))
     with pytest.raises(BadRequest, match="not a chat model"):
         embedder.run(embedder.backend.count(body))
-    assert embedder.run(embedder.backend.context_window(EMBEDDING_MODEL)) == 512
+    assert embedder.run(embedder.backend.traits(EMBEDDING_MODEL)).context_window == 512
 
 
 def test_a_search_does_not_wait_for_a_file(embedder: Embedder) -> None:

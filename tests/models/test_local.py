@@ -175,7 +175,7 @@ def test_a_schema_that_cannot_be_enforced_is_refused_when_strict(local: Local) -
 
 
 def test_a_prompt_longer_than_the_window(local: Local) -> None:
-    window = local.run(local.backend.context_window(NAME))
+    window = local.run(local.backend.traits(NAME)).context_window
     assert window == 4096
     messages = user("hi " * 6000)
     tokens = local.run(local.backend.count(local.request(messages=messages)))

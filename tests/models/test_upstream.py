@@ -284,10 +284,10 @@ def test_the_context_window(upstream: ScriptedUpstream) -> None:
     async def main() -> None:
         async with opened(upstream) as backend, opened(upstream, context_window=4000) as small:
             names = ("gpt-4", "gpt-4-0613", "gpt-4-32k", "gpt-4o-mini", "ft:gpt-3.5-turbo:me::x", "gpt-3.5-turbo-0301")
-            windows = [await backend.context_window(name) for name in names]
+            windows = [(await backend.traits(name)).context_window for name in names]
             assert windows == [8192, 8192, 32768, 128000, 16385, 4096]
-            assert await backend.context_window("something-else") == 128_000
-            assert await small.context_window("gpt-4") == 4000
+            assert (await backend.traits("something-else")).context_window == 128_000
+            assert (await small.traits("gpt-4")).context_window == 4000
 
     asyncio.run(main())
 

@@ -8,6 +8,8 @@ contract suite: ``tests/contracts/test_models.py``.
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
+from msgspec import Struct
+
 from everloom.objects.base import JsonObject
 from everloom.objects.models import Model
 
@@ -26,6 +28,17 @@ class Answer(Protocol):
     async def close(self) -> None:
         """Let go of the answer; the model's work on it ends within a token."""
         ...
+
+
+class Traits(Struct, frozen=True, kw_only=True):
+    """``context_window``: tokens that prompt and answer may have together.
+
+    ``chooses_tools``: whether the model was trained to call tools when they are needed; one that was not is
+    better given what it needs.
+    """
+
+    context_window: int
+    chooses_tools: bool = True
 
 
 class Backend(Protocol):
@@ -57,6 +70,6 @@ class Backend(Protocol):
         """The tokens of the prompt that ``chat(body)`` would read: exact locally, an upper estimate upstream."""
         ...
 
-    async def context_window(self, model: str) -> int:
-        """How many tokens prompt and answer may have together."""
+    async def traits(self, model: str) -> Traits:
+        """What one should know of a model before asking it."""
         ...

@@ -13,6 +13,7 @@ from pathlib import Path
 from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest, ModelFailure, NotFound
 from everloom.models import local_embed, local_request, minilm
+from everloom.models.base import Traits
 from everloom.models.gguf import read_head
 from everloom.models.grammar import PROBE, Grammar
 from everloom.models.local_answer import LocalAnswer
@@ -77,9 +78,11 @@ class LocalBackend:
         """The prompt's tokens by the model's own template and tokenizer: exactly ``usage.prompt_tokens``."""
         return await self._model(body["model"]).count(body)
 
-    async def context_window(self, model: str) -> int:
-        """Tokens of prompt and answer of one request. Reads the file's head; loads nothing."""
-        return (await self._model(model).engine()).context
+    async def traits(self, model: str) -> Traits:
+        """From the file's head and its chat template; a chat model is loaded for that, as it is about to be asked."""
+        engine = await self._model(model).engine()
+        chooses = not engine.embeds and (await engine.ready()).knows_tools
+        return Traits(context_window=engine.context, chooses_tools=chooses)
 
     def children(self) -> list[int]:
         """The process ids of the loaded models, for whoever looks after the machine."""

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from everloom.kit.errors import ApiError, ModelFailure
+from everloom.models.base import Traits
 from everloom.models.tokens import estimate, known_window
 from everloom.models.upstream_errors import ERROR_BYTES, backoff, refusal, worth_retrying
 from everloom.objects.base import JsonObject
@@ -109,16 +110,16 @@ class UpstreamBackend:
         """The prompt's tokens, by an upper estimate from its characters (``tokens.py``)."""
         return estimate(body)
 
-    async def context_window(self, model: str) -> int:
-        """As set, else as the server lists it, else as well known, else 128 000."""
+    async def traits(self, model: str) -> Traits:
+        """The window as set, else as the server lists it, else as well known, else 128 000."""
         if self._window is not None:
-            return self._window
+            return Traits(context_window=self._window)
         try:
             cards = await self._cards()
         except ModelFailure:
             cards = []
         listed = next((card.window() for card in cards if card.id == (self._model or model)), None)
-        return listed or known_window(model) or DEFAULT_WINDOW
+        return Traits(context_window=listed or known_window(model) or DEFAULT_WINDOW)
 
     async def models(self) -> Sequence[Model]:
         """What the server lists, read again after half a minute. ``ModelFailure`` when it does not answer."""

@@ -29,6 +29,8 @@ from everloom.store.base import Add, Change, Operation
 from everloom.work.answer import Answer
 from everloom.work.calls import required_of
 from everloom.work.citations import Citations
+from everloom.work.first_search import search_first
+from everloom.work.guided import Unwrapped
 from everloom.work.inference import stream_chunks
 from everloom.work.journal import Journal, Superseded
 from everloom.work.leftovers import leftovers
@@ -141,6 +143,11 @@ class Execution:
 
     async def _generate(self, run: Run) -> None:
         await ready(self._ctx, run)
+        backend, model = self._ctx.ports.models.resolve(run.model)
+        chooses_tools = (await backend.traits(model)).chooses_tools
+        if search := await search_first(self._ctx, run, chooses_tools=chooses_tools):
+            await self.journal.write(*search)
+            return
         prompt = await build(self._ctx, run)
         answer = await self._listen(run, prompt)
         await self._conclude(run, prompt, answer)
@@ -159,9 +166,10 @@ class Execution:
         answer = Answer(run, left.steps, Citations(prompt.sources))
         self._answer = answer
         before = left.sweep()
+        unwrapped = Unwrapped() if prompt.guided else None
         async with aclosing(stream_chunks(self._ctx.ports.models, prompt.body)) as chunks:
             async for chunk in chunks:
-                if operations := answer.take(chunk):
+                if operations := answer.take(unwrapped.take(chunk) if unwrapped else chunk):
                     self.journal.put(*before, *operations)
                     before = []
         self.journal.put(*before, *answer.ensure_step())

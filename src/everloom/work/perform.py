@@ -58,11 +58,12 @@ async def ready(ctx: Context, run: Run) -> None:
 
 async def perform(ctx: Context, run: Run, pending: Pending, journal: Journal) -> None:
     """Answer each call that has not ended, one after the other."""
+    ordinals = {work.id: number for number, work in enumerate(await ctx.store.all(ToolWork, run_id=run.id), start=1)}
     for work in pending.works:
         if work.ended_at is not None:
             continue
         index = next(position for position, call in enumerate(pending.calls) if call.id == work.id)
-        performance = Performance(ctx, run, pending.step, index, work, journal)
+        performance = Performance(ctx, run, pending.step, index, work, ordinals[work.id], journal)
         await journal.write(Change(ToolWork, work.id, _start))
         await _PERFORMERS[work.type](performance)
         await journal.write(*_ended(performance))

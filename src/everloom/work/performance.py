@@ -15,16 +15,20 @@ class ToolFailure(Exception):
 class Performance:
     """What a performer works with. It fills ``call`` and ``output``, and may add ``sources`` and things to ``keep``.
 
-    ``again`` says that the call was under way once before, when its process died.
+    ``again`` says that the call was under way once before, when its process died. ``ordinal`` counts the
+    run's calls to this server's tools from 1: marks hold it, so that those of two searches differ.
     """
 
-    def __init__(self, ctx: Context, run: Run, step: RunStep, index: int, work: ToolWork, journal: Journal) -> None:
+    def __init__(
+        self, ctx: Context, run: Run, step: RunStep, index: int, work: ToolWork, ordinal: int, journal: Journal
+    ) -> None:
         assert isinstance(step.step_details, ToolCalls)
         self.ctx = ctx
         self.run = run
         self.step = step
         self.index = index
         self.work = work
+        self.ordinal = ordinal
         self.call: StepCall = step.step_details.tool_calls[index]
         self.again = work.started_at is not None
         self.output = ""

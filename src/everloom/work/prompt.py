@@ -12,8 +12,9 @@ from everloom.objects.files import File
 from everloom.objects.messages import ImageFileContent, ImageUrlContent, Message, RefusalContent, TextContent
 from everloom.objects.runs import Generation, Run, Source, ToolWork
 from everloom.objects.steps import FunctionStepCall, MessageCreation, RunStep, ToolCalls
-from everloom.objects.tools import NamedToolChoice, ResponseFormat, ToolChoice
+from everloom.objects.tools import FileSearchTool, NamedToolChoice, ResponseFormat, ToolChoice
 from everloom.tools.registry import offers
+from everloom.work.guided import guide
 
 ANSWER_SHARE = 4
 """Without a budget for the answer, a quarter of the context window is kept free for it."""
@@ -36,29 +37,35 @@ class NoRoom(Exception):
 
 
 class Prompt(Struct, frozen=True):
-    """A request for a model. ``dropped`` messages of the thread's beginning did not fit; ``sources`` may be cited."""
+    """A request for a model. ``dropped`` messages of the thread's beginning did not fit; ``sources`` may be cited;
+    ``guided`` says that the answer comes in the form of ``guided.py``."""
 
     body: JsonObject
     dropped: int
     generations: list[Generation]
     sources: list[Source]
+    guided: bool
 
 
 async def build(ctx: Context, run: Run) -> Prompt:
-    """The next request of a run. Errors: ``NoRoom``; ``UnavailableTool``."""
+    """The next request of a run. Errors: ``NoRoom``."""
     generations = await ctx.store.all(Generation, run_id=run.id)
-    body = _options(run, first=not generations)
+    backend, model = ctx.ports.models.resolve(run.model)
+    traits = await backend.traits(model)
+    body = _options(run, first=not generations, chooses_tools=traits.chooses_tools)
     works = {work.id: work for work in await ctx.store.all(ToolWork, run_id=run.id)}
-    history, own = await _conversation(ctx, run, works)
+    found = {} if traits.chooses_tools else {id: work for id, work in works.items() if work.type == "file_search"}
+    history, own = await _conversation(ctx, run, {id: work for id, work in works.items() if id not in found})
     strategy = run.truncation_strategy
     kept = history
     if strategy.type == "last_messages" and strategy.last_messages is not None:
         kept = history[-strategy.last_messages :]
-    room = await _room(ctx, run, generations, body)
+    guided = bool(found and not own) and guide(body, kept, list(found.values()))
+    room = _room(run, generations, traits.context_window, body)
     fitting = await _fit(ctx, run, body, kept, own, room)
     body["messages"] = [*_instructions(run), *fitting, *own]
     sources = [source for work in works.values() for source in work.sources]
-    return Prompt(body, len(history) - len(fitting), generations, sources)
+    return Prompt(body, len(history) - len(fitting), generations, sources, guided)
 
 
 class _Room(Struct, frozen=True):
@@ -66,10 +73,8 @@ class _Room(Struct, frozen=True):
     by_budget: bool
 
 
-async def _room(ctx: Context, run: Run, generations: list[Generation], body: JsonObject) -> _Room:
+def _room(run: Run, generations: list[Generation], window: int, body: JsonObject) -> _Room:
     """How many tokens the prompt may have; sets the answer's budget in ``body``."""
-    backend, model = ctx.ports.models.resolve(run.model)
-    window = await backend.context_window(model)
     answer = min(window // ANSWER_SHARE, ANSWER_ROOM)
     if run.max_completion_tokens is not None:
         spent = sum(generation.usage.completion_tokens for generation in generations)
@@ -122,10 +127,11 @@ def _plausible(history: list[JsonObject], tokens: int) -> list[JsonObject]:
     return history
 
 
-def _options(run: Run, *, first: bool) -> JsonObject:
-    """The request without its messages."""
+def _options(run: Run, *, first: bool, chooses_tools: bool) -> JsonObject:
+    """The request without its messages. Who does not choose tools is given what a search found, not the search."""
     body: JsonObject = {"model": run.model, "temperature": run.temperature, "top_p": run.top_p}
-    if tools := offers(run.tools):
+    offered = run.tools if chooses_tools else [tool for tool in run.tools if not isinstance(tool, FileSearchTool)]
+    if tools := offers(offered):
         body["tools"] = tools
         body["parallel_tool_calls"] = run.parallel_tool_calls
         # A forced choice holds for the first answer alone: the model has called by then, and may speak.
