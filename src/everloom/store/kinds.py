@@ -13,6 +13,7 @@ from everloom.objects.messages import Message
 from everloom.objects.runs import Generation, Run, RunLease, ToolWork
 from everloom.objects.steps import RunStep
 from everloom.objects.threads import Thread
+from everloom.objects.uploads import BlobDraft, PartBlob, Upload, UploadTally
 from everloom.objects.vector_stores import (
     FileBatch,
     FileBatchMember,
@@ -56,6 +57,10 @@ _ALL = (
     Kind(Generation, "gen_", "generations", "generation", index=("run_id",)),
     Kind(ToolWork, "call_", "tool_works", "tool call", index=("run_id",)),
     Kind(File, "file-", "files", "file", index=("purpose",), missing="No such File object: {id}"),
+    Kind(BlobDraft, "", "blob_drafts", "blob"),
+    Kind(Upload, "upload_", "uploads", "upload"),
+    Kind(UploadTally, "upload_", "upload_tallies", "upload", index=("open",)),
+    Kind(PartBlob, "part_", "upload_parts", "part", index=("upload_id",)),
     Kind(VectorStore, "vs_", "vector_stores", "vector store", index=("mortal",)),
     Kind(StoreModel, "vs_", "store_models", "vector store"),
     Kind(
