@@ -11,7 +11,7 @@ from everloom.kit import sse
 from everloom.kit.errors import BadRequest
 from everloom.objects.base import MetadataChange, Page, PageQuery
 from everloom.objects.runs import NewRun, NewThreadRun, Run, ToolOutputs
-from everloom.objects.steps import Include, RunStep, hide_texts, without_texts
+from everloom.objects.steps import Include, RunStep, has_search, hide_texts, without_texts
 from everloom.objects.threads import Thread
 from everloom.store.base import Change, change_one
 from everloom.work import runs
@@ -93,7 +93,9 @@ async def list_run_steps(ctx: Context, thread_id: str, run_id: str, page: StepQu
     steps = await ctx.store.find(RunStep, page, run_id=run_id)
     if (first := steps.first()) is None or first.thread_id != thread_id:
         await ctx.store.get(Run, run_id, thread_id=thread_id)
-    return steps if page.include else steps.with_bodies([without_texts(body) for body in steps.bodies])
+    if page.include or not has_search(*steps.bodies):
+        return steps
+    return steps.with_bodies([without_texts(body) for body in steps.bodies])
 
 
 @route("GET", "/threads/{thread_id}/runs/{run_id}/steps/{step_id}", family="assistants")

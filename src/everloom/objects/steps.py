@@ -187,7 +187,12 @@ _step = msgspec.json.Decoder(RunStep)
 
 def without_texts(body: bytes) -> bytes:
     """A step's body as callers see it who did not ask for the texts that a search found."""
-    return msgspec.json.encode(hide_texts(_step.decode(body))) if b'"file_search"' in body else body
+    return msgspec.json.encode(hide_texts(_step.decode(body))) if has_search(body) else body
+
+
+def has_search(*bodies: bytes) -> bool:
+    """Whether any of these bodies may be a search's: looked for in all of them at once, since most pages have none."""
+    return b'"file_search"' in b"".join(bodies)
 
 
 def hide_texts(step: RunStep) -> RunStep:
