@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from tests import meanings
 from tests.replies import Answer, Breaks, Calls, Fails, Garbage, Hangs, Json, Reply, Says, Slow, answer_to
 
 __all__ = ["Breaks", "Calls", "Fails", "Garbage", "Hangs", "Reply", "Request", "Says", "ScriptedUpstream", "Slow"]
@@ -43,8 +44,9 @@ class ScriptedUpstream:
     """The server, in a thread with an event loop of its own. ``url`` ends in ``/v1``.
 
     ``requests`` are the chat requests in the order they came, ``disconnects`` those of them whose client
-    went away before the answer's end, ``active`` how many answers are under way. With ``api_key`` every
-    other key is refused.
+    went away before the answer's end, ``active`` how many answers are under way. ``embedded`` are the texts
+    that vectors were made of, each lot after ``embedding_delay`` seconds. With ``api_key`` every other key is
+    refused.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class ScriptedUpstream:
         self.disconnects: list[Request] = []
         self.model_lists = 0
         self.active = 0
+        self.embedded: list[str] = []
+        self.embedding_delay = 0.0
         self._models = tuple(models)
         self._api_key = api_key
         self._port = port
@@ -88,6 +92,8 @@ class ScriptedUpstream:
         self._rule = None
         self.requests.clear()
         self.disconnects.clear()
+        self.embedded.clear()
+        self.embedding_delay = 0.0
 
     def wait(self, true: Callable[[], bool], timeout: float = 5.0) -> bool:
         """Whether ``true()`` came about within ``timeout`` seconds."""
@@ -122,6 +128,7 @@ class ScriptedUpstream:
     async def _serve(self) -> None:
         app = web.Application(client_max_size=256 * 1024 * 1024)
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/embeddings", self._embed)
         app.router.add_get("/v1/models", self._list_models)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
@@ -140,6 +147,14 @@ class ScriptedUpstream:
             return refusal
         rows = [{"id": id, "object": "model", "created": 1_700_000_000, "owned_by": "scripted"} for id in self._models]
         return _json({"object": "list", "data": rows})
+
+    async def _embed(self, request: web.Request) -> web.StreamResponse:
+        if refusal := self._refusal(request):
+            return refusal
+        body = await request.json()
+        await asyncio.sleep(self.embedding_delay)
+        self.embedded += [body["input"]] if isinstance(body["input"], str) else body["input"]
+        return _json(meanings.answer(body))
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         if self._api_key is None or request.headers.get("authorization") == f"Bearer {self._api_key}":
