@@ -1,5 +1,6 @@
 """The Files tag: bytes that assistants, batches and fine-tuning work on."""
 
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated, get_args
 from urllib.parse import quote
@@ -7,6 +8,7 @@ from urllib.parse import quote
 from msgspec import Meta
 
 from everloom.api.explain import invalid, missing, unknown, unsupported_value
+from everloom.api.forms import at_most, check_format, plain_filename, refuse_too_long
 from everloom.api.http import Call, Download, route
 from everloom.api.multipart import Part, form_parts
 from everloom.context import Context
@@ -17,11 +19,10 @@ from everloom.objects.assistants import Assistant
 from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.files import AssistantFile, File, UploadPurpose
 from everloom.store.base import Add, Change, Remove
+from everloom.work.blobs import NewBlob, discard, doom
+from everloom.work.vector_stores import forget, withdrawal
 
 UPLOAD_PURPOSES: tuple[UploadPurpose, ...] = get_args(UploadPurpose)
-
-_FORM_BYTES = 1024 * 1024
-"""What a form may have around its file."""
 
 
 class FilesQuery(PageQuery, frozen=True, kw_only=True):
@@ -34,14 +35,11 @@ class FilesQuery(PageQuery, frozen=True, kw_only=True):
 @route("POST", "/files")
 async def create_file(ctx: Context, call: Call) -> File:
     """createFile: the bytes go to the blob store as they arrive, and are taken back if the form turns out wrong."""
-    _refuse_too_long(ctx, call)
-    id = new_id("file-")
-    try:
-        file = await _receive(ctx, call, id)
-        await ctx.store.write(Add(file))
-    except BaseException:
-        await ctx.ports.blobs.remove(id)
-        raise
+    limit = ctx.ports.limits.file_bytes
+    refuse_too_long(call, limit, "file")
+    async with NewBlob(ctx, new_id("file-")) as blob:
+        file = await _receive(call, blob, limit)
+        await blob.keep(Add(file))
     return file
 
 
@@ -60,46 +58,58 @@ async def retrieve_file(ctx: Context, file_id: str) -> File:
 
 
 @route("GET", "/files/{file_id}/content")
-async def download_file(ctx: Context, file_id: str) -> Download:
-    """downloadFile. The platform may have refused files of purpose ``assistants``; here they are their owner's."""
+async def download_file(ctx: Context, call: Call, file_id: str) -> Download:
+    """downloadFile. The platform may have refused files of purpose ``assistants``; here they are their owner's.
+
+    A download that broke off can go on where it was: one range of bytes is answered as RFC 9110 says.
+    """
     file = await ctx.store.get(File, file_id)
-    blocks = ctx.ports.blobs.read(file.id)
+    span = _span(call, file.bytes)
+    start, end = span or (0, file.bytes)
+    blocks = ctx.ports.blobs.read(file.id, offset=start, length=end - start if span else None)
     try:
         first = await anext(blocks, b"")
     except FileNotFoundError as error:
         raise NotFound(f"No such File object: {file.id}", param="id") from error
     headers = {
         "content-type": "application/octet-stream",
-        "content-length": str(file.bytes),
+        "content-length": str(end - start),
         "content-disposition": _attachment(file.filename),
+        "accept-ranges": "bytes",
     }
-    return Download(_chain(first, blocks), headers)
+    if span:
+        headers["content-range"] = f"bytes {start}-{end - 1}/{file.bytes}"
+    return Download(_chain(first, blocks), headers, 206 if span else 200)
 
 
 @route("DELETE", "/files/{file_id}")
 async def delete_file(ctx: Context, file_id: str) -> Deleted:
-    """deleteFile: the file goes, and with it its attachments to assistants."""
+    """deleteFile: the file goes, and with it its attachments to assistants and its places in vector stores."""
     while True:
         await ctx.store.get(File, file_id)
+        withdrawals, chunks = await withdrawal(ctx, file_id)
         holders = [holder.id for holder in await ctx.store.all(Assistant) if file_id in _code_files(holder)]
         try:
             await ctx.store.write(
                 Remove(File, file_id),
+                doom(file_id),
                 Remove(AssistantFile, file_id=file_id),
                 *(Change(Assistant, id, lambda assistant: _detach(assistant, file_id)) for id in holders),
+                *withdrawals,
             )
             break
         except NotFound:
-            continue  # The file has gone meanwhile, which the next look tells, or an assistant has.
-    await ctx.ports.blobs.remove(file_id)
+            continue  # The file has gone meanwhile, which the next look tells, or an assistant or a store has.
+    await forget(ctx, *chunks)
+    await discard(ctx, file_id)
     return Deleted(id=file_id, object="file")
 
 
 # --- uploading -----------------------------------------------------------------------------------------------------
 
 
-async def _receive(ctx: Context, call: Call, id: str) -> File:
-    """Read the form, its file into the blob called ``id``. The fields may come in any order."""
+async def _receive(call: Call, blob: NewBlob, limit: int) -> File:
+    """Read the form, its file into the blob. The fields may come in any order."""
     purpose: UploadPurpose | None = None
     filename: str | None = None
     size = 0
@@ -110,16 +120,15 @@ async def _receive(ctx: Context, call: Call, id: str) -> File:
             if filename is not None:
                 raise invalid("file", "too many files. Expected one file.", "invalid_value")
             filename = _filename(part)
-            size = await ctx.ports.blobs.put(id, _at_most(ctx.ports.limits.file_bytes, part))
+            size = await blob.put(at_most(limit, part, "file"))
         else:
             raise unknown(part.name[:256])
     if filename is None:
         raise missing("file")
     if purpose is None:
         raise missing("purpose")
-    if purpose == "batch" and not filename.endswith(".jsonl"):
-        raise BadRequest("Invalid file format for Batch API. Must be .jsonl")
-    return File(id=id, created_at=now(), bytes=size, filename=filename, purpose=purpose)
+    check_format(purpose, filename)
+    return File(id=blob.id, created_at=now(), bytes=size, filename=filename, purpose=purpose)
 
 
 async def _purpose(part: Part) -> UploadPurpose:
@@ -137,34 +146,12 @@ def _filename(part: Part) -> str:
         raise _wrong_type("file", "a file", "a string")
     if not part.filename:
         raise missing("file")  # A browser's form in which no file was chosen.
-    return part.filename
+    return plain_filename(part.filename, "file")
 
 
 def _wrong_type(name: str, expected: str, got: str) -> BadRequest:
     text = f"Invalid type for '{name}': expected {expected}, but got {got} instead."
     return BadRequest(text, param=name, code="invalid_type")
-
-
-async def _at_most(limit: int, blocks: AsyncIterator[bytes] | Part) -> AsyncIterator[bytes]:
-    size = 0
-    async for block in blocks:
-        size += len(block)
-        if size > limit:
-            raise _too_large(limit, size)
-        yield block
-
-
-def _refuse_too_long(ctx: Context, call: Call) -> None:
-    """Say no before the bytes come, where the client said how many there will be."""
-    limit = ctx.ports.limits.file_bytes
-    declared = call.header(b"content-length") or ""
-    if declared.isdigit() and len(declared) < 20 and int(declared) > limit + _FORM_BYTES:
-        raise _too_large(limit, int(declared))
-
-
-def _too_large(limit: int, size: int) -> ApiError:
-    text = f"Maximum content size limit ({limit}) exceeded ({size} bytes read)"
-    return ApiError(413, text, param="file", code="file_too_large")
 
 
 # --- downloading ---------------------------------------------------------------------------------------------------
@@ -175,6 +162,28 @@ async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byte
         yield first
     async for block in rest:
         yield block
+
+
+def _span(call: Call, size: int) -> tuple[int, int] | None:
+    """The range of bytes that is asked for, its end not included; None for the whole. Errors: 416.
+
+    What is no single range is passed over, and so is one on a condition, since files have no tags to compare.
+    """
+    found = _RANGE.fullmatch(call.header(b"range") or "")
+    if found is None or call.header(b"if-range") is not None or found.groups() == ("", ""):
+        return None
+    first, last = found.groups()
+    start = int(first) if first else max(0, size - int(last))
+    end = min(int(last) + 1, size) if first and last else size
+    if first and last and int(last) < int(first):
+        return None
+    if start >= end:
+        text = f"Invalid range: the file has {size} bytes."
+        raise ApiError(416, text, headers={"content-range": f"bytes */{size}"})
+    return start, end
+
+
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
 
 
 def _attachment(filename: str) -> str:

@@ -26,7 +26,7 @@ _BROKEN = "Could not parse multipart form. (HINT: This likely means that your HT
 
 
 class Part:
-    """One field of a form. ``filename`` is what the client says, without its folders; None for a field of text.
+    """One field of a form. ``filename`` is what the client says; None for a field of text.
 
     Iterating gives the content in blocks, once; what is left unread when the next part is asked for is passed over.
     """
@@ -165,9 +165,7 @@ class _Form:
         if kind != b"form-data" or b"name" not in options:
             raise BadRequest(_BROKEN.format(what="Content-Disposition headers"))
         filename = options.get(b"filename")
-        self._found.append(
-            Part(_text(options[b"name"]), None if filename is None else _last_segment(_text(filename)), self)
-        )
+        self._found.append(Part(_text(options[b"name"]), None if filename is None else _text(filename), self))
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         # A file of many line ends comes in crumbs: they are put together again as far as they lie together.
@@ -183,10 +181,3 @@ class _Form:
 def _text(header: bytes) -> str:
     """Names in headers are UTF-8 in practice; what is not becomes replacement characters."""
     return header.decode("utf-8", "replace")
-
-
-def _last_segment(filename: str) -> str:
-    """The name of a file without the folders some clients send along, and without control characters."""
-    name = filename.replace("\\", "/").rpartition("/")[2]
-    name = "".join(character for character in name if character.isprintable())
-    return "" if name in {".", ".."} else name

@@ -17,5 +17,5 @@ class Blobs(Protocol):
         ...
 
     async def remove(self, name: str) -> None:
-        """Forget the bytes; a name that is not there is no error."""
+        """Forget the bytes, and what a put of this name that was killed left; a name that is not there is no error."""
         ...

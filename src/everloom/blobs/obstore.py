@@ -6,6 +6,7 @@ renamed at the end, S3 a single request or, above ``PART_BYTES``, a multipart up
 """
 
 import asyncio
+import contextlib
 import os
 import re
 from collections.abc import AsyncIterator
@@ -17,10 +18,16 @@ import obstore
 from obstore.store import LocalStore, MemoryStore, ObjectStore, S3Store
 
 PART_BYTES = 8 * 1024 * 1024
-"""What is held in memory before it goes out; S3 takes parts of 5 MiB and more, and at most 10 000 of them."""
+"""What is held in memory before it goes out to S3, which takes parts of 5 MiB and more, and at most 10 000 of them."""
+
+FOLDER_PART_BYTES = 1024 * 1024
+"""The same for a folder, where larger pieces gain nothing and many puts at once would hold them all."""
 
 PARTS_AT_ONCE = 2
 BLOCK_BYTES = 1024 * 1024
+
+_UNFINISHED = "#1"
+"""What object_store puts behind the name of a file that it is still writing. (A test holds that.)"""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
@@ -31,6 +38,7 @@ class ObjectBlobs:
     def __init__(self, store: ObjectStore, *, folder: Path | None = None) -> None:
         self._store = store
         self._folder = folder
+        self._part_bytes = PART_BYTES if folder is None else FOLDER_PART_BYTES
 
     @classmethod
     def at(cls, url: str, **s3: Any) -> "ObjectBlobs":
@@ -55,7 +63,7 @@ class ObjectBlobs:
     async def put(self, name: str, data: AsyncIterator[bytes]) -> int:
         """Keep the bytes, a block at a time; returns how many. When ``data`` raises, nothing is left behind."""
         writer = obstore.open_writer_async(
-            self._store, _checked(name), buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
+            self._store, _checked(name), buffer_size=self._part_bytes, max_concurrency=PARTS_AT_ONCE
         )
         size = 0
         try:
@@ -89,11 +97,11 @@ class ObjectBlobs:
                 yield bytes(block[start : start + BLOCK_BYTES])
 
     async def remove(self, name: str) -> None:
-        """Forget the bytes; a name that is not there is no error."""
-        try:
+        """Forget the bytes, and those of a put that was killed; a name that is not there is no error."""
+        with contextlib.suppress(FileNotFoundError):
             await obstore.delete_async(self._store, _checked(name))
-        except FileNotFoundError:
-            return
+        if self._folder is not None:
+            await asyncio.to_thread((self._folder / (name + _UNFINISHED)).unlink, missing_ok=True)
 
 
 def _checked(name: str) -> str:

@@ -1,0 +1,135 @@
+"""Blobs and the objects they belong to, kept and taken away together, whatever is killed in between.
+
+The bytes of a file cannot be written in one transaction with its row, so a ``BlobDraft`` is kept before the
+first byte and removed with the write that keeps the row. What stands as a draft and has not been touched for an
+hour is nobody's. Blobs are never looked for in the blob store itself: bytes of another database that shares it,
+or of a newer one than the backup that was restored, are none of ours to judge.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Any
+
+from everloom.context import Context, Ports
+from everloom.kit.clock import now
+from everloom.kit.errors import ApiError, NotFound
+from everloom.objects.uploads import BlobDraft
+from everloom.store.base import Add, Change, Conflict, Operation, Remove
+
+log = logging.getLogger(__name__)
+
+STALE_SECONDS = 3600
+"""After so long without a word from its writer a draft is given up."""
+
+TOUCH_SECONDS = 600
+"""How often a writer says that it is alive."""
+
+DOOMED_SECONDS = 60
+"""Whoever dooms a blob takes it away at once; after so long somebody else does."""
+
+
+class NewBlob:
+    """A blob on its way to belong to an object: ``async with NewBlob(ctx, id) as blob: …``.
+
+    ``await blob.put(blocks)``, then ``await blob.keep(Add(file))``. Left without having been kept, it is gone.
+    """
+
+    def __init__(self, ctx: Context, id: str) -> None:
+        self.id = id
+        self._ctx = ctx
+        self._drafted = self._keeping = self._kept = False
+        self._touched = 0
+
+    async def put(self, blocks: AsyncIterator[bytes]) -> int:
+        """Write the bytes as they come; returns how many. What ``blocks`` raises comes through."""
+        self._touched = made = now()
+        await self._ctx.store.write(Add(BlobDraft(id=self.id, created_at=made, touched_at=made)))
+        self._drafted = True
+        return await self._ctx.ports.blobs.put(self.id, self._touching(blocks))
+
+    async def keep(self, *operations: Operation) -> list[Any]:
+        """Keep what the blob belongs to, in one write with the end of the draft; the results of ``operations``."""
+        self._keeping = True
+        results = await self._ctx.store.write(*operations, *self.kept())
+        self._kept = True
+        return results[: len(operations)]
+
+    def kept(self) -> Sequence[Operation]:
+        """The end of the draft, for a write of the caller's own."""
+        self._keeping = True
+        return [Change(BlobDraft, self.id, _refuse_doomed), Remove(BlobDraft, self.id)]
+
+    async def __aenter__(self) -> "NewBlob":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._kept or not self._drafted:
+            return
+        if self._keeping and not isinstance(error, ApiError | Conflict):
+            return  # Nobody knows whether the write came about: if it did not, the sweep will find the draft.
+        try:
+            await discard(self._ctx, self.id)
+        except Exception:
+            log.exception("discarding the blob %s failed; it will be tried again", self.id)
+
+    async def _touching(self, blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for block in blocks:
+            if now() - self._touched >= TOUCH_SECONDS:
+                self._touched = now()
+                await self._ctx.store.write(Change(BlobDraft, self.id, _touch))
+            yield block
+
+
+def doom(id: str) -> Operation:
+    """Say that a blob is to go, in one write with the removal of its object; ``discard`` it after that."""
+    return Add(BlobDraft(id=id, created_at=now(), touched_at=now(), doomed=True))
+
+
+async def discard(ctx: Context, id: str) -> None:
+    """Take away a blob and its draft."""
+    await ctx.ports.blobs.remove(id)
+    try:
+        await ctx.store.write(Remove(BlobDraft, id))
+    except NotFound:
+        return  # Somebody else was faster.
+
+
+async def sweep(ports: Ports) -> None:
+    """Take away the blobs that nobody is writing any more and nobody has kept, of all projects."""
+    for project, draft in await ports.database.across(BlobDraft):
+        if now() - draft.touched_at < (DOOMED_SECONDS if draft.doomed else STALE_SECONDS):
+            continue
+        ctx = Context.of(ports, project)
+        try:
+            # From here on its writer cannot keep it, however alive it turns out to be.
+            await ctx.store.write(Change(BlobDraft, draft.id, _doom))
+            await discard(ctx, draft.id)
+        except (NotFound, _Alive):
+            continue
+        except Exception:
+            log.exception("taking away the blob %s failed; it will be tried again", draft.id)
+        await asyncio.sleep(0)
+
+
+class _Alive(Exception):
+    """The writer of a draft has been heard of meanwhile."""
+
+
+def _doom(draft: BlobDraft) -> None:
+    if not draft.doomed and now() - draft.touched_at < STALE_SECONDS:
+        raise _Alive
+    draft.doomed = True
+
+
+def _touch(draft: BlobDraft) -> None:
+    _refuse_doomed(draft)
+    draft.touched_at = now()
+
+
+def _refuse_doomed(draft: BlobDraft) -> None:
+    if draft.doomed:
+        raise ApiError(408, "Timed out waiting for the rest of the request.", code="request_timeout")
