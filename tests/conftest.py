@@ -31,14 +31,14 @@ def upstream(_upstream: ScriptedUpstream) -> ScriptedUpstream:
 @pytest.fixture(scope="session")
 def sqlite_server(_upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everloom]:
     """A server on SQLite."""
-    with Everloom(tmp_path_factory.mktemp("sqlite"), upstream=_upstream.url) as server:
+    with Everloom(tmp_path_factory.mktemp("sqlite"), upstream=_upstream.url, embedding_model="scripted") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def postgres_server(_upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everloom]:
     """A server on PostgreSQL that only answers, and a worker beside it that only works."""
-    settings = {"upstream": _upstream.url, "database": fresh_database()}
+    settings = {"upstream": _upstream.url, "database": fresh_database(), "embedding_model": "scripted"}
     folder = tmp_path_factory.mktemp("postgres")
     with (
         Everloom(folder, arguments=("--no-worker",), **settings) as server,

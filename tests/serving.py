@@ -58,10 +58,16 @@ class Serving:
         await database.open()
         await keys.first_start(database, api_key=KEY)
         await self._models.open()
-        # These operations reach neither jobs nor blobs.
+        # These operations reach neither jobs, blobs nor vectors.
         nowhere: Any = None
         ports = Ports(
-            database=database, bus=MemoryBus(), jobs=nowhere, blobs=nowhere, models=self._models, limits=Limits()
+            database=database,
+            bus=MemoryBus(),
+            jobs=nowhere,
+            blobs=nowhere,
+            models=self._models,
+            vectors=nowhere,
+            limits=Limits(),
         )
         try:
             await self._listen(Server(ports, Auth(database), self._routes))

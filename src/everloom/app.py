@@ -7,7 +7,20 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from everloom.api import assistants, chat, files, health, messages, metrics, models, runs, threads
+from everloom.api import (
+    assistants,
+    chat,
+    files,
+    health,
+    messages,
+    metrics,
+    models,
+    runs,
+    threads,
+    uploads,
+    vector_store_files,
+    vector_stores,
+)
 from everloom.api.auth import Auth
 from everloom.api.http import ROUTES
 from everloom.api.server import Server
@@ -26,19 +39,36 @@ from everloom.models.upstream import UpstreamBackend
 from everloom.models.weights import EMBEDDING_MODEL, MINILM, SMOLLM2, Weight, Weights
 from everloom.store.base import Database
 from everloom.store.sqlite import SqliteDatabase
-from everloom.work import expiry
+from everloom.vectors.base import Vectors
+from everloom.vectors.sqlite import SqliteVectors
+from everloom.work import expiry, ingest
 from everloom.work.execution import execute
 from everloom.work.runs import RUN_JOB
+from everloom.work.uploads import watch as watch_uploads
+from everloom.work.vector_stores import INGEST_JOB
 
 log = logging.getLogger(__name__)
 
-TAGS = (assistants, chat, files, health, messages, metrics, models, runs, threads)
+TAGS = (
+    assistants,
+    chat,
+    files,
+    health,
+    messages,
+    metrics,
+    models,
+    runs,
+    threads,
+    uploads,
+    vector_store_files,
+    vector_stores,
+)
 """The modules whose import fills ``ROUTES``."""
 
 DEFAULT_MODEL = "smollm2-135m"
 """The model that comes with the install."""
 
-JOBS = {RUN_JOB: execute}
+JOBS = {RUN_JOB: execute, INGEST_JOB: ingest.ingest}
 """What a worker serves."""
 
 
@@ -66,6 +96,7 @@ class App:
         await ports.database.open()
         await ports.bus.open()
         await ports.models.open()
+        await ports.vectors.open()
         self._tasks.append(asyncio.create_task(self._launch(work)))
         if self.settings.preload and self._local is not None:
             await self._local.preload()
@@ -73,7 +104,7 @@ class App:
     async def _launch(self, work: bool) -> None:
         await self.ports.jobs.launch({name: partial(job, self.ports) for name, job in JOBS.items()}, work=work)
         if work:
-            await expiry.watch(self.ports)
+            await asyncio.gather(expiry.watch(self.ports), ingest.watch(self.ports), watch_uploads(self.ports))
 
     async def stop(self, grace: float) -> None:
         """Let work in hand go on for ``grace`` seconds, leave the rest to the next worker, close every port."""
@@ -85,6 +116,7 @@ class App:
         for close in (
             self.ports.jobs.stop(grace),
             self.ports.models.close(),
+            self.ports.vectors.close(),
             self.ports.bus.close(),
             self.ports.database.close(),
         ):
@@ -121,8 +153,9 @@ def build(settings: Settings) -> App:
         database: Database = SqliteDatabase(file)
         bus: Bus = MemoryBus()
         jobs = DbosJobs(file.with_name("jobs.db"), executor_id="embedded")
+        vectors: Vectors = SqliteVectors(file.with_name("vectors.db"))
     else:
-        database, bus = _postgres(settings.database)
+        database, bus, vectors = _postgres(settings.database)
         jobs = DbosJobs(settings.database)
     local = _local(settings)
     ports = Ports(
@@ -131,21 +164,24 @@ def build(settings: Settings) -> App:
         jobs=jobs,
         blobs=ObjectBlobs.at(settings.blobs),
         models=_models(settings, local),
+        vectors=vectors,
         limits=Limits(
             run_expires=settings.run_expires,
             body_bytes=settings.max_body_bytes,
             file_bytes=settings.max_file_bytes,
+            embedding_model=settings.embedding_model,
         ),
     )
     return App(settings, ports, local)
 
 
-def _postgres(url: str) -> tuple[Database, Bus]:
+def _postgres(url: str) -> tuple[Database, Bus, Vectors]:
     # Imported where it is used: the driver costs a fifth of a second that a server on SQLite need not spend.
     from everloom.bus.postgres import PostgresBus
     from everloom.store.postgres import PostgresDatabase
+    from everloom.vectors.postgres import PostgresVectors
 
-    return PostgresDatabase(url), PostgresBus(url)
+    return PostgresDatabase(url), PostgresBus(url), PostgresVectors(url)
 
 
 def _models(settings: Settings, local: LocalBackend) -> Models:

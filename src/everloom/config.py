@@ -69,6 +69,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     upstream_timeout: float = 300.0
     aliases: tuple[tuple[str, str], ...] = ()
     models: tuple[ModelEntry, ...] = ()
+    embedding_model: str = "all-minilm-l6-v2"
     preload: bool = False
     local_slots: int = 4
     local_context: int = 2048

@@ -1,5 +1,7 @@
 """What a verb works with: one project's store, and the ports of the whole server."""
 
+from typing import Literal
+
 from msgspec import Struct
 
 from everloom.blobs.base import Blobs
@@ -7,14 +9,20 @@ from everloom.bus.base import Bus
 from everloom.jobs.base import Jobs
 from everloom.models.registry import Models
 from everloom.store.base import Database, Store
+from everloom.vectors.base import Vectors
 
 
 class Limits(Struct, frozen=True, kw_only=True):
     """What an operator may set about runs and requests. Times in seconds, sizes in bytes."""
 
     run_expires: int = 600
+    search_first: Literal["auto", "always", "never"] = "auto"
+    """Whether a run with file search begins with one, on the user's message, instead of leaving it to the model:
+    ``auto`` does so for models that were not trained to call tools."""
     body_bytes: int = 64 * 1024 * 1024
     file_bytes: int = 512 * 1024 * 1024
+    embedding_model: str = "all-minilm-l6-v2"
+    """Makes the vectors of stores that are made from now on; a store keeps the one it began with."""
 
 
 class Ports(Struct, frozen=True, kw_only=True):
@@ -25,6 +33,7 @@ class Ports(Struct, frozen=True, kw_only=True):
     jobs: Jobs
     blobs: Blobs
     models: Models
+    vectors: Vectors
     limits: Limits
 
 

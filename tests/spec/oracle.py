@@ -18,7 +18,7 @@ from jsonschema.exceptions import best_match
 from tests.spec.overlay import STREAMS, Dialect, Json, document
 from tests.spec.spec import SPEC
 
-_FAMILY = ("/assistants", "/threads", "/vector_stores")
+_FAMILY = ("/assistants", "/threads")
 """Where the beta header says which form of the API answers."""
 
 

@@ -132,6 +132,7 @@ CURRENT = [
     Patch("set", "CostsResult/required", ["object"], "requires 'sessions', which it does not have"),
     Patch("nullable", "UsageResponse/properties/next_page", None, "recorded: null on the last page"),
     Patch("nullable", "VectorStoreObject/properties/name", None, "recorded: null without a name"),
+    Patch("nullable", "VectorStoreObject/properties/expires_after", None, "recorded: null where nothing expires"),
     Patch(
         "set",
         "VectorStoreFileBatchObject/properties/object/enum",
@@ -190,6 +191,68 @@ _THREADS_PAGE = {
     "required": ["object", "data", "first_id", "last_id", "has_more"],
 }
 
+_ATTRIBUTES = {
+    "type": "object",
+    "maxProperties": 16,
+    "additionalProperties": {"anyOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]},
+}
+
+_TEXTS = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {"type": {"type": "string", "enum": ["text"]}, "text": {"type": "string"}},
+        "required": ["type", "text"],
+    },
+}
+
+
+def _whole_page(object: str, data: Json, **more: Json) -> Json:
+    """A page behind which there is no other."""
+    properties = {
+        "object": {"type": "string", "enum": [object]},
+        "data": data,
+        "has_more": {"type": "boolean", "enum": [False]},
+        "next_page": {"type": "string", "nullable": True},
+        **more,
+    }
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+_SEARCH_RESULTS = _whole_page(
+    "vector_store.search_results.page",
+    {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {
+                "file_id": {"type": "string"},
+                "filename": {"type": "string"},
+                "score": {"type": "number", "minimum": 0, "maximum": 1},
+                "attributes": _ATTRIBUTES,
+                "content": _TEXTS,
+            },
+            "required": ["file_id", "filename", "score", "attributes", "content"],
+        },
+    },
+    search_query={"type": "array", "items": {"type": "string"}, "minItems": 1},
+)
+
+_SEARCH = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "query": {"type": "string", "minLength": 1},
+        "max_num_results": {"type": "integer", "minimum": 1, "maximum": 50},
+        "rewrite_query": {"type": "boolean"},
+    },
+    "required": ["query"],
+}
+"""Less than a request may say; filters have tests of their own."""
+
+_STORE = _parameter("vector_store_id", "path")
+_FILE_IN_STORE = [_STORE, _parameter("file_id", "path")]
+
 _EVENT = {
     "type": "object",
     "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": {"type": "string"}},
@@ -212,8 +275,37 @@ EXTENSIONS: dict[tuple[str, str], Json] = {
         ],
         "responses": {"200": _answer("text/event-stream", _EVENT)},
     },
+    ("POST", "/vector_stores/{vector_store_id}/search"): {
+        "operationId": "searchVectorStore",
+        "parameters": [_STORE],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _SEARCH}}},
+        "responses": {"200": _answer("application/json", _SEARCH_RESULTS)},
+    },
+    ("POST", "/vector_stores/{vector_store_id}/files/{file_id}"): {
+        "operationId": "updateVectorStoreFileAttributes",
+        "parameters": _FILE_IN_STORE,
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "properties": {"attributes": {**_ATTRIBUTES, "nullable": True}},
+                        "required": ["attributes"],
+                    }
+                }
+            },
+        },
+        "responses": {"200": _answer("application/json", _ref("VectorStoreFileObject"))},
+    },
+    ("GET", "/vector_stores/{vector_store_id}/files/{file_id}/content"): {
+        "operationId": "retrieveVectorStoreFileContent",
+        "parameters": _FILE_IN_STORE,
+        "responses": {"200": _answer("application/json", _whole_page("vector_store.file_content.page", _TEXTS))},
+    },
 }
-"""Operations that only this server has."""
+"""Operations that only this server has, and the three about vector stores that the platform added in 2025."""
 
 _LATER: dict[Dialect, tuple[tuple[str, str], ...]] = {
     "assistants=v1": (("DELETE", "/threads/{thread_id}/messages/{message_id}"),),

@@ -16,9 +16,10 @@ pytestmark = needs_spec
 
 Place = tuple[str, str]
 
-SHARED = {"Files", "Chat", "Models"}
+SHARED = {"Files", "Uploads", "Chat", "Models"}
 OLDER = {"Assistants (v1)", "Threads (v1)", "Messages (v1)", "Runs (v1)"}
-CURRENT = {"Assistants (v2)", "Threads (v2)", "Messages (v2)", "Runs (v2)", "Run steps (v2)"}
+VECTOR_STORES = {"Vector stores (v2)", "Vector store files (v2)", "Vector store file batches (v2)"}
+CURRENT = {"Assistants (v2)", "Threads (v2)", "Messages (v2)", "Runs (v2)", "Run steps (v2)"} | VECTOR_STORES
 """The groups of the reference that are built."""
 
 LATER = {("DELETE", "/models/{model}")}

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from everloom.objects.base import JsonObject, Metadata
+from everloom.objects.vector_stores import ChunkingRequest
 
 
 class FunctionDefinition(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -75,7 +76,7 @@ class NewVectorStore(Struct, kw_only=True, forbid_unknown_fields=True):
     """A vector store made on the fly for the files named in it."""
 
     file_ids: Annotated[list[str], Meta(max_length=10_000)] = []
-    chunking_strategy: JsonObject | UnsetType = UNSET
+    chunking_strategy: ChunkingRequest | None = None
     metadata: Metadata | None = None
 
 

@@ -18,7 +18,7 @@ from everloom.objects.messages import (
 from everloom.objects.runs import Run
 from everloom.objects.threads import Thread
 from everloom.store.base import Absent, Add, Change
-from everloom.work.resources import check_attachments, gather
+from everloom.work.resources import attach, check_attachments, gather
 
 
 async def compose(ctx: Context, thread_id: str, new: NewMessage) -> Message:
@@ -63,6 +63,7 @@ def claim(thread_id: str, *messages: Message) -> Change[Thread]:
 async def append(ctx: Context, thread_id: str, new: NewMessage) -> Message:
     """Add a message to a thread that no run holds. Errors: 400 while a run is active."""
     message = await compose(ctx, thread_id, new)
+    await attach(ctx, thread_id, [message])
     await ctx.store.write(
         claim(thread_id, message),
         Absent(

@@ -28,7 +28,7 @@ from everloom.objects.threads import NewThread, Thread
 from everloom.objects.tools import FunctionTool, NamedToolChoice, Tool, ToolChoice, TruncationStrategy
 from everloom.store.base import Absent, Add, Change, Operation, change_one
 from everloom.work.messages import claim, compose
-from everloom.work.resources import gather, settle_resources
+from everloom.work.resources import attach
 from everloom.work.threads import compose_thread
 
 RUN_JOB = "run"
@@ -52,16 +52,14 @@ async def begin(ctx: Context, thread_id: str, new: NewRun, *, empty_threads: boo
                 "Run creation requires a Thread with a user message or an assistant with instructions.",
                 code="invalid_thread",
             )
+    await attach(ctx, thread_id, messages)
     await _keep(ctx, run, [claim(thread_id, *messages), _unheld(thread_id), *map(Add, messages)])
     return run
 
 
 async def begin_with_thread(ctx: Context, new: NewThreadRun) -> Run:
     """Make a thread and start a run on it, or neither (createThreadAndRun)."""
-    thread, messages = await compose_thread(ctx, new.thread or NewThread())
-    if new.tool_resources is not None:
-        thread.tool_resources = await settle_resources(ctx, new.tool_resources)
-        gather(thread.tool_resources, [attachment for message in messages for attachment in message.attachments])
+    thread, messages = await compose_thread(ctx, new.thread or NewThread(), new.tool_resources)
     run, _ = await _compose_run(ctx, thread, new)
     await _keep(ctx, run, [Add(thread, tell=("thread.created",)), *map(Add, messages)])
     return run

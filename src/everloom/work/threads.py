@@ -7,21 +7,29 @@ from everloom.objects.messages import Message
 from everloom.objects.runs import Generation, Run, RunLease, ToolWork
 from everloom.objects.steps import RunStep
 from everloom.objects.threads import NewThread, Thread
+from everloom.objects.tools import GivenToolResources
 from everloom.store.base import Forget, Remove
 from everloom.work.messages import compose
-from everloom.work.resources import gather, settle_resources
+from everloom.work.resources import attach_new, gather, settle_resources
+from everloom.work.vector_stores import THREAD_STORE
 
 
-async def compose_thread(ctx: Context, new: NewThread) -> tuple[Thread, list[Message]]:
-    """The thread and the messages to keep, in order. Errors: 404 for a file that is not there."""
+async def compose_thread(
+    ctx: Context, new: NewThread, resources: GivenToolResources | None = None
+) -> tuple[Thread, list[Message]]:
+    """The thread and the messages to keep, in order. ``resources`` stand in place of the thread's own.
+
+    Errors: 404 for a file or a vector store that is not there.
+    """
     thread = Thread(
         id=new_id("thread_"),
         created_at=now(),
         metadata=new.metadata or {},
-        tool_resources=await settle_resources(ctx, new.tool_resources),
+        tool_resources=await settle_resources(ctx, resources or new.tool_resources, lives=THREAD_STORE),
     )
     messages = [await compose(ctx, thread.id, message) for message in new.messages]
     gather(thread.tool_resources, [attachment for message in messages for attachment in message.attachments])
+    await attach_new(ctx, thread.tool_resources, messages)
     return thread, messages
 
 

@@ -3,7 +3,8 @@
 An assistant's files are rows (``AssistantFile``). The id of a row is one of the assistant's twenty
 places, so the limit holds, and two requests that attach at once cannot both take what is free: one
 of them meets a ``Conflict`` and looks again. v2 sees the files in ``tool_resources`` of the code
-interpreter, while the assistant has that tool; what v2 changes there is not shown in v1.
+interpreter, while the assistant has that tool, and in a vector store of the assistant's, while it searches
+(``retrieval.py``); what v2 changes there is not shown in v1.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +16,7 @@ from msgspec import UNSET, Struct
 from everloom.api.v1 import views
 from everloom.api.v1.bodies import ASSISTANT_FILES, OlderAssistant, OlderAssistantChanges, translated
 from everloom.api.v1.dialect import DIALECT
+from everloom.api.v1.retrieval import mirror_store
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, BadRequest, NotFound
@@ -66,6 +68,7 @@ async def create_assistant(ctx: Context, body: OlderAssistant) -> Assistant:
     _mirror(assistant, had=False, before=[], after=file_ids)
     rows = _rows(assistant.id, [], file_ids)
     await ctx.store.write(*_standing(file_ids), Add(assistant), *map(Add, rows))
+    await mirror_store(ctx, assistant, [], file_ids)
     return assistant
 
 
@@ -167,7 +170,9 @@ async def _attach(
             results = await ctx.store.write(*files, change, *detach, *map(Add, new))
         except Conflict:
             continue
-        return results[len(files)], [*kept, *new]
+        assistant = results[len(files)]
+        await mirror_store(ctx, assistant, before, after)
+        return assistant, [*kept, *new]
     raise ApiError(409, f"Assistant {assistant_id} is being changed by other requests. Please try again.")
 
 

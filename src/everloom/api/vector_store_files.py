@@ -1,0 +1,172 @@
+"""The Vector store files tag: files in a store, and batches of them."""
+
+from typing import Literal, TypeVar
+
+import msgspec
+from msgspec import UNSET
+
+from everloom.api.explain import invalid, missing
+from everloom.api.http import route
+from everloom.context import Context
+from everloom.objects.base import Deleted, Page, PageQuery, encode
+from everloom.objects.files import File
+from everloom.objects.vector_stores import (
+    AttributesChange,
+    FileBatch,
+    FileContent,
+    NewFileBatch,
+    NewVectorStoreFile,
+    TextBlock,
+    VectorStore,
+    VectorStoreFile,
+    file_key,
+)
+from everloom.store.base import Change, change_one
+from everloom.work import file_batches, vector_stores
+from everloom.work.extraction import Invalid, Unsupported, extract
+
+Q = TypeVar("Q", bound=PageQuery)
+
+
+class VectorStoreFilesQuery(PageQuery, frozen=True, kw_only=True):
+    """``filter`` keeps the files of one status."""
+
+    filter: Literal["in_progress", "completed", "failed", "cancelled"] | None = None
+
+
+@route("POST", "/vector_stores/{vector_store_id}/files")
+async def create_vector_store_file(ctx: Context, vector_store_id: str, body: NewVectorStoreFile) -> VectorStoreFile:
+    """createVectorStoreFile. A file that is in the store already is read again."""
+    (file,) = await vector_stores.add_files(ctx, vector_store_id, [body])
+    return file
+
+
+@route("GET", "/vector_stores/{vector_store_id}/files")
+async def list_vector_store_files(
+    ctx: Context, vector_store_id: str, page: VectorStoreFilesQuery
+) -> Page[VectorStoreFile]:
+    """listVectorStoreFiles."""
+    await ctx.store.get(VectorStore, vector_store_id)
+    page = await _by_keys(ctx, vector_store_id, page)
+    if page.filter is not None:
+        return await ctx.store.find(VectorStoreFile, page, vector_store_id=vector_store_id, status=page.filter)
+    return await ctx.store.find(VectorStoreFile, page, vector_store_id=vector_store_id)
+
+
+async def _by_keys(ctx: Context, store_id: str, page: Q) -> Q:
+    """The page with the keys of its cursors, which are ids of files.
+
+    A cursor whose file has been taken out since (by a client that deletes as it lists) counts as none.
+    """
+    cursors = {name: file_key(store_id, id) for name in ("after", "before") if (id := getattr(page, name)) is not None}
+    if not cursors:
+        return page
+    known = {row.key for row in await ctx.store.all(VectorStoreFile, id=list(cursors.values()))}
+    return msgspec.structs.replace(page, **{name: key if key in known else None for name, key in cursors.items()})
+
+
+@route("GET", "/vector_stores/{vector_store_id}/files/{file_id}")
+async def get_vector_store_file(ctx: Context, vector_store_id: str, file_id: str) -> VectorStoreFile:
+    """getVectorStoreFile."""
+    await ctx.store.get(VectorStore, vector_store_id)
+    return await ctx.store.get(VectorStoreFile, file_key(vector_store_id, file_id))
+
+
+@route("POST", "/vector_stores/{vector_store_id}/files/{file_id}")
+async def update_vector_store_file_attributes(
+    ctx: Context, vector_store_id: str, file_id: str, body: AttributesChange
+) -> VectorStoreFile:
+    """updateVectorStoreFileAttributes: the new ones take the place of all the old ones."""
+
+    def edit(file: VectorStoreFile) -> None:
+        file.attributes = body.attributes or {}
+
+    await ctx.store.get(VectorStore, vector_store_id)
+    return await change_one(ctx.store, Change(VectorStoreFile, file_key(vector_store_id, file_id), edit))
+
+
+@route("GET", "/vector_stores/{vector_store_id}/files/{file_id}/content")
+async def retrieve_vector_store_file_content(ctx: Context, vector_store_id: str, file_id: str) -> FileContent:
+    """retrieveVectorStoreFileContent: the text that is read from the file. Errors: 400 for one without."""
+    await ctx.store.get(VectorStore, vector_store_id)
+    await ctx.store.get(VectorStoreFile, file_key(vector_store_id, file_id))
+    file = await ctx.store.get(File, file_id)
+    try:
+        text = await extract(ctx.ports.blobs.read(file.id), file.filename)
+    except (Invalid, Unsupported) as error:
+        raise invalid("file_id", str(error), "invalid_file") from error
+    return FileContent(data=[TextBlock(text=text)])
+
+
+@route("DELETE", "/vector_stores/{vector_store_id}/files/{file_id}")
+async def delete_vector_store_file(ctx: Context, vector_store_id: str, file_id: str) -> Deleted:
+    """deleteVectorStoreFile: it is in the store no more; the file itself stays."""
+    await ctx.store.get(VectorStore, vector_store_id)
+    await vector_stores.remove_file(ctx, vector_store_id, file_id)
+    return Deleted(id=file_id, object="vector_store.file.deleted")
+
+
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
+@route("POST", "/vector_stores/{vector_store_id}/file_batches")
+async def create_vector_store_file_batch(ctx: Context, vector_store_id: str, body: NewFileBatch) -> FileBatch:
+    """createVectorStoreFileBatch."""
+    await ctx.store.get(VectorStore, vector_store_id)
+    return await file_batches.create_batch(ctx, vector_store_id, _files_of(body))
+
+
+def _files_of(body: NewFileBatch) -> list[NewVectorStoreFile]:
+    if body.files is not UNSET:
+        if body.file_ids is not UNSET:
+            raise invalid("files", "cannot be given together with 'file_ids'.", "invalid_value")
+        return body.files
+    if body.file_ids is UNSET:
+        raise missing("file_ids")
+    return [
+        NewVectorStoreFile(file_id=id, chunking_strategy=body.chunking_strategy, attributes=body.attributes)
+        for id in dict.fromkeys(body.file_ids)
+    ]
+
+
+@route("GET", "/vector_stores/{vector_store_id}/file_batches/{batch_id}")
+async def get_vector_store_file_batch(ctx: Context, vector_store_id: str, batch_id: str) -> FileBatch:
+    """getVectorStoreFileBatch."""
+    await ctx.store.get(VectorStore, vector_store_id)
+    return await file_batches.get_batch(ctx, vector_store_id, batch_id)
+
+
+@route("POST", "/vector_stores/{vector_store_id}/file_batches/{batch_id}/cancel")
+async def cancel_vector_store_file_batch(ctx: Context, vector_store_id: str, batch_id: str) -> FileBatch:
+    """cancelVectorStoreFileBatch. One whose files have all been read stays as it is."""
+    await ctx.store.get(VectorStore, vector_store_id)
+    return await file_batches.cancel_batch(ctx, vector_store_id, batch_id)
+
+
+@route("GET", "/vector_stores/{vector_store_id}/file_batches/{batch_id}/files")
+async def list_files_in_vector_store_batch(
+    ctx: Context, vector_store_id: str, batch_id: str, page: VectorStoreFilesQuery
+) -> Page[VectorStoreFile]:
+    """listFilesInVectorStoreBatch."""
+    await ctx.store.get(VectorStore, vector_store_id)
+    batch = await ctx.store.get(FileBatch, batch_id, vector_store_id=vector_store_id)
+    files = [file for file in await file_batches.files_of(ctx, batch) if page.filter in (None, file.status)]
+    return window(files, page)
+
+
+def window(files: list[VectorStoreFile], page: PageQuery) -> Page[VectorStoreFile]:
+    """A page of a list that is there whole, oldest first; a cursor that is not in it counts as none."""
+    if page.order == "desc":
+        files = files[::-1]
+    ids = [file.id for file in files]
+    start = ids.index(page.after) + 1 if page.after in ids else 0
+    end = ids.index(page.before) if page.before in ids else len(ids)
+    inside = files[start:end]
+    cut = inside[-page.limit :] if page.before in ids and page.after is None else inside[: page.limit]
+    return Page(
+        [encode(file) for file in cut],
+        msgspec.json.Decoder(VectorStoreFile),
+        first_id=cut[0].id if cut else None,
+        last_id=cut[-1].id if cut else None,
+        has_more=len(inside) > len(cut),
+    )

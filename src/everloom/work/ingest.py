@@ -1,0 +1,195 @@
+"""Reading files into vector stores: text, chunks, vectors, in jobs that may die at any moment.
+
+What is to be done stands in ``IndexTask`` rows, so a job that is entered again finds what is left. A file's
+chunks are kept in one piece in place of those it had, and its outcome in one write that takes its task away:
+however often it is read, no chunk stands twice, and a file that was withdrawn meanwhile is not heard of.
+"""
+
+import asyncio
+import logging
+
+from everloom.context import Context, Ports
+from everloom.kit.errors import NotFound, RateLimited
+from everloom.objects.files import File
+from everloom.objects.vector_stores import (
+    DEFAULT_CHUNKING,
+    FileStatus,
+    IndexTask,
+    IngestError,
+    StaticChunkingStrategy,
+    StoreModel,
+    VectorStore,
+    VectorStoreFile,
+    file_key,
+)
+from everloom.store.base import Change, Remove
+from everloom.vectors.base import Chunk, Vector
+from everloom.work.chunking import chunk, windows
+from everloom.work.extraction import Invalid, Unsupported, extract
+from everloom.work.inference import embed
+from everloom.work.vector_stores import Tally, dispatch, forget, has_expired
+
+log = logging.getLogger(__name__)
+
+FILES_AT_ONCE = 4
+"""Files that one process reads at a time, however many jobs it has."""
+
+_TEXTS_AT_ONCE = 64
+"""Texts embedded between two looks whether the file is still wanted."""
+
+_FLOAT_BYTES = 4
+_OUR_FAULT = "An internal error occurred."
+_EMPTY = "The file could not be parsed because it is empty."
+
+_room = asyncio.Semaphore(FILES_AT_ONCE)
+
+
+class Withdrawn(Exception):
+    """Nobody waits for this file any more: it was removed, cancelled, or begun anew."""
+
+
+async def ingest(ports: Ports, project: str, key: str) -> None:
+    """Do the tasks of one job, ``key``."""
+    ctx = Context.of(ports, project)
+    for task in await ctx.store.all(IndexTask, job=key):
+        if task.verb == "forget":
+            await forget(ctx, task)
+            continue
+        async with _room:
+            await read(ctx, task)
+    await dispatch(ports)
+
+
+async def read(ctx: Context, task: IndexTask) -> None:
+    """Read one file into its store and keep what came of it."""
+    try:
+        usage = await _index(ctx, task)
+    except Withdrawn:
+        await _clear_up(ctx, task)
+    except Unsupported as error:
+        await _end(ctx, task, "failed", IngestError(code="unsupported_file", message=str(error)))
+    except Invalid as error:
+        await _end(ctx, task, "failed", IngestError(code="invalid_file", message=str(error)))
+    except RateLimited as error:
+        await _end(ctx, task, "failed", IngestError(code="rate_limit_exceeded", message=error.message))
+    except Exception:
+        log.exception("reading %s into %s failed", task.file_id, task.vector_store_id)
+        await _end(ctx, task, "failed", IngestError(code="server_error", message=_OUR_FAULT))
+    else:
+        await _end(ctx, task, "completed", usage=usage)
+
+
+async def _index(ctx: Context, task: IndexTask) -> int:
+    """Keep the file's chunks; how many bytes they use."""
+    row = await _wanted(ctx, task)
+    try:
+        file = await ctx.store.get(File, task.file_id)
+        text = await extract(ctx.ports.blobs.read(file.id), file.filename)
+    except (NotFound, FileNotFoundError) as error:
+        raise Invalid("The file could not be found.") from error
+    text = text.encode("utf-8", "replace").decode()
+    chunking = row.chunking_strategy
+    sizes = chunking.static if isinstance(chunking, StaticChunkingStrategy) else DEFAULT_CHUNKING.static
+    texts = await asyncio.to_thread(chunk, text, sizes.max_chunk_size_tokens, sizes.chunk_overlap_tokens)
+    if not texts:
+        raise Invalid(_EMPTY)
+    chunks = await _embedded(ctx, task, texts)
+    await _wanted(ctx, task)
+    await ctx.ports.vectors.put(ctx.project, task.vector_store_id, task.file_id, chunks)
+    return sum(
+        len(piece.text.encode()) + sum(len(vector) * _FLOAT_BYTES for vector in piece.vectors) for piece in chunks
+    )
+
+
+async def _embedded(ctx: Context, task: IndexTask, texts: list[str]) -> list[Chunk]:
+    """The chunks with their vectors: one for each window that the embedding model can read at once."""
+    model = (await ctx.store.get(StoreModel, task.vector_store_id)).model
+    parts = [(place, part) for place, text in enumerate(texts) for part in windows(text) if part.strip()]
+    vectors: list[list[Vector]] = [[] for _ in texts]
+    for start in range(0, len(parts), _TEXTS_AT_ONCE):
+        if start:
+            await _wanted(ctx, task)
+        some = parts[start : start + _TEXTS_AT_ONCE]
+        embedded = await embed(ctx.ports.models, model, [part for _, part in some])
+        for (place, _), vector in zip(some, embedded, strict=True):
+            vectors[place].append(vector)
+    return [Chunk(place, text, own) for place, (text, own) in enumerate(zip(texts, vectors, strict=True)) if own]
+
+
+async def _wanted(ctx: Context, task: IndexTask) -> VectorStoreFile:
+    """The file's row, if its task still stands. Errors: ``Withdrawn``."""
+    try:
+        await ctx.store.get(IndexTask, task.id)
+        if has_expired(await ctx.store.get(VectorStore, task.vector_store_id)):
+            raise Withdrawn
+        return await ctx.store.get(VectorStoreFile, file_key(task.vector_store_id, task.file_id))
+    except NotFound:
+        raise Withdrawn from None
+
+
+async def _end(
+    ctx: Context, task: IndexTask, status: FileStatus, error: IngestError | None = None, usage: int = 0
+) -> None:
+    """Keep the outcome, if it is still asked for."""
+    tally = Tally()
+
+    def edit(row: VectorStoreFile) -> None:
+        tally.note(row.status, status, usage - row.usage_bytes)
+        row.status, row.last_error, row.usage_bytes = status, error, usage
+
+    change = Change(VectorStoreFile, file_key(task.vector_store_id, task.file_id), edit)
+    try:
+        await ctx.store.write(*tally.around(task.vector_store_id, Remove(IndexTask, task.id), change))
+    except NotFound:
+        await _clear_up(ctx, task)
+    else:
+        ctx.ports.bus.wake(task.vector_store_id)
+
+
+async def _clear_up(ctx: Context, task: IndexTask) -> None:
+    """Leave no chunks of a file that is not in the store any more; what is there anew has a task of its own."""
+    rows = await ctx.store.all(VectorStoreFile, id=[file_key(task.vector_store_id, task.file_id)])
+    if not rows or rows[0].status in ("cancelled", "failed"):
+        await ctx.ports.vectors.remove(ctx.project, task.vector_store_id, task.file_id)
+    log.info("%s is not wanted in %s any more", task.file_id, task.vector_store_id)
+
+
+# --- expiry ----------------------------------------------------------------------------------------------------------
+
+
+async def expire_due(ports: Ports) -> None:
+    """Mark the stores whose time is over, and free their chunks; their files' rows stay to be looked at."""
+    for project, store in await ports.database.across(VectorStore, limit=100_000, mortal=True):
+        if has_expired(store):
+            await expire(Context.of(ports, project), store.id)
+
+
+async def expire(ctx: Context, store_id: str) -> None:
+    """Mark one store as expired, if it is due. The chunks go first: a store that is due takes no more."""
+    try:
+        if not has_expired(await ctx.store.get(VectorStore, store_id)):
+            return
+        await ctx.ports.vectors.remove(ctx.project, store_id)
+        await ctx.store.write(Remove(IndexTask, vector_store_id=store_id), Change(VectorStore, store_id, _mark_expired))
+    except NotFound:
+        return
+    ctx.ports.bus.wake(store_id)
+
+
+def _mark_expired(store: VectorStore) -> None:
+    if has_expired(store):
+        store.status = "expired"
+        store.usage_bytes = 0
+
+
+async def watch(ports: Ports, pause: float = 2.0) -> None:
+    """Look after stranded tasks and stores that are due, until cancelled; a hundredth of the time at most."""
+    while True:
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        try:
+            await dispatch(ports)
+            await expire_due(ports)
+        except Exception:
+            log.exception("looking after vector stores failed; trying again")
+        await asyncio.sleep(max(pause, 100 * (loop.time() - before)))
