@@ -5,6 +5,7 @@ import httpx
 from tests.builders import WEATHER, a_run, a_thread, fetched, posted, run_path, settled
 from tests.replies import Calls, Says
 from tests.scripted import ScriptedUpstream
+from tests.stores import ready
 
 
 def a_world(
@@ -32,6 +33,9 @@ def a_world(
         upstream.script(Calls(("weather", {"city": "Bergen"})))
         run = settled(http, a_run(http, thread, assistant, tools=[WEATHER]), "requires_action")
     step = fetched(http, f"{run_path(run)}/steps")["data"][0]
+    store = posted(http, "/vector_stores", {"name": "known"})
+    batch = posted(http, f"/vector_stores/{store['id']}/file_batches", {"file_ids": [file]})
+    ready(http, store)
     return {
         "assistant_id": assistant["id"],
         "thread_id": thread["id"],
@@ -39,4 +43,6 @@ def a_world(
         "run_id": run["id"],
         "step_id": step["id"],
         "file_id": file,
+        "vector_store_id": store["id"],
+        "batch_id": batch["id"],
     }

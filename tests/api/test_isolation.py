@@ -29,6 +29,8 @@ PREFIXES = {
     "run_id": "run_",
     "step_id": "step_",
     "file_id": "file-",
+    "vector_store_id": "vs_",
+    "batch_id": "vsfb_",
 }
 """What stands in paths, and what an id of it that nobody ever gave looks like."""
 
@@ -92,6 +94,10 @@ def body_for(route: Route, ids: dict[str, str]) -> Json | None:
         "submit_tool_outputs": {"tool_outputs": [{"tool_call_id": "call_1", "output": "rain"}], "stream": True},
         "create_assistant_file": {"file_id": ids["file_id"]},
         "modify_assistant": {"name": "taken over"},
+        "create_vector_store_file": {"file_id": ids["file_id"]},
+        "create_vector_store_file_batch": {"file_ids": [ids["file_id"]]},
+        "update_vector_store_file_attributes": {"attributes": {"owner": "taken over"}},
+        "search_vector_store": {"query": "secret"},
     }
     if route.body is None:
         return None
@@ -139,7 +145,12 @@ def _wild(route: Route) -> Iterable[str]:
 
 
 LISTS: dict[str, dict[str, str]] = {
-    "assistants=v2": {"list_assistants": "/assistants", "list_threads": "/threads", "list_files": "/files"},
+    "assistants=v2": {
+        "list_assistants": "/assistants",
+        "list_threads": "/threads",
+        "list_files": "/files",
+        "list_vector_stores": "/vector_stores",
+    },
     DIALECT.name: {"list_assistants": "/assistants", "list_threads": "/threads"},
 }
 """The lists that hang on nothing but the project."""
@@ -162,6 +173,14 @@ def _resources(ids: dict[str, str]) -> Json:
     return {"code_interpreter": {"file_ids": [ids["file_id"]]}}
 
 
+def _stores(ids: dict[str, str]) -> Json:
+    return {"file_search": {"vector_store_ids": [ids["vector_store_id"]]}}
+
+
+def _new_stores(ids: dict[str, str]) -> Json:
+    return {"file_search": {"vector_stores": [{"file_ids": [ids["file_id"]]}]}}
+
+
 @dataclass(frozen=True)
 class Reference:
     """A place in a request's body where ``param``, another object, is named."""
@@ -175,6 +194,34 @@ class Reference:
 
 _THREAD = "/threads/{thread_id}"
 _ASSISTANT = "/assistants/{assistant_id}"
+_STORE = "/vector_stores/{vector_store_id}"
+
+_SEARCHED = [
+    Reference("create_vector_store", "/vector_stores", "file_id", lambda x, _: {"file_ids": [x["file_id"]]}),
+    Reference("create_vector_store_file", f"{_STORE}/files", "file_id", lambda x, _: x),
+    Reference(
+        "create_vector_store_file_batch",
+        f"{_STORE}/file_batches",
+        "file_id",
+        lambda x, good: {"file_ids": [x["file_id"]]},
+    ),
+    Reference("create_vector_store_file_batch", f"{_STORE}/file_batches", "file_id", lambda x, _: {"files": [x]}),
+    *(
+        Reference(operation, path, "vector_store_id", lambda x, _: {"model": "gpt-4o", "tool_resources": _stores(x)})
+        for operation, path in (("create_assistant", "/assistants"), ("modify_assistant", _ASSISTANT))
+    ),
+    *(
+        Reference(operation, path, "vector_store_id", lambda x, _: {"tool_resources": _stores(x)})
+        for operation, path in (("create_thread", "/threads"), ("modify_thread", _THREAD))
+    ),
+    Reference("create_thread", "/threads", "file_id", lambda x, _: {"tool_resources": _new_stores(x)}),
+    Reference(
+        "create_thread_and_run",
+        "/threads/runs",
+        "vector_store_id",
+        lambda x, good: {"assistant_id": good["assistant_id"], "thread": {"tool_resources": _stores(x)}},
+    ),
+]
 
 _CURRENT = [
     Reference(
@@ -236,7 +283,10 @@ _OLDER = [
         lambda x, good: {"assistant_id": good["assistant_id"], "thread": {"messages": [_held(x)]}},
     ),
 ]
-REFERENCES: dict[str, list[Reference]] = {"assistants=v2": [*_CURRENT, *_BOTH], DIALECT.name: [*_OLDER, *_BOTH]}
+REFERENCES: dict[str, list[Reference]] = {
+    "assistants=v2": [*_CURRENT, *_SEARCHED, *_BOTH],
+    DIALECT.name: [*_OLDER, *_BOTH],
+}
 
 
 @pytest.mark.parametrize("beta", FORMS)
