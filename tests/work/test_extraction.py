@@ -223,10 +223,8 @@ SMALL = Bounds(cpu_s=20, wall_s=40, memory=256 * MEBIBYTE, text=8 * MEBIBYTE, un
 def test_two_gigabytes_in_a_docx() -> None:
     bomb = zip_bomb("word/document.xml", 2048 * MEBIBYTE)
     assert len(bomb) < 4 * MEBIBYTE
-    started = time.monotonic()
     with pytest.raises(Invalid, match="unpacks to more than 512 MiB"):
         read(bomb, "a.docx")
-    assert time.monotonic() - started < 20
 
 
 def test_two_gigabytes_that_say_they_are_few() -> None:
@@ -283,10 +281,8 @@ def test_time_on_the_processor_is_limited() -> None:
 
 
 def test_time_on_the_clock_is_limited() -> None:
-    started = time.monotonic()
     with pytest.raises(Invalid, match="more than 1 seconds to read"):
         read(endless(), "a.docx", bounds=Bounds(wall_s=1))
-    assert time.monotonic() - started < 10
 
 
 def test_memory_is_limited() -> None:

@@ -136,7 +136,7 @@ class _Tokens:
         return bisect_left(self._costs, self._costs[end] - size)
 
     def border(self, first: int, limit: int, size: int, overlap: int) -> int:
-        """The best end for what begins at ``first`` and must end at ``limit``: more than ``overlap`` after its begin."""
+        """The best end for what begins at ``first`` and must end at ``limit``, more than ``overlap`` on."""
         least = max(first + 1, bisect_right(self._costs, self._costs[first] + overlap))
         for level, part in _REACH:
             floor = max(least, self.back(limit, size // part))
