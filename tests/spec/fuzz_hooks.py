@@ -53,6 +53,6 @@ def _value(name: str, value: Any) -> Any:
         return _IDS[name]
     if name == "file_ids" and isinstance(value, list):
         return [_IDS["file_id"] if isinstance(item, str) else item for item in value]
-    if name == "vector_store_ids" and isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
-        return []  # There are no vector stores yet.
+    if name == "vector_store_ids" and isinstance(value, list):
+        return [_IDS["vector_store_id"] if isinstance(item, str) else item for item in value]
     return _mapped(value)

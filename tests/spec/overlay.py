@@ -66,6 +66,9 @@ def _moderation() -> list[Patch]:
     ]
 
 
+_NEW_STORE = "file_search/properties/vector_stores/items/properties"
+
+
 def _resources() -> list[Patch]:
     """Tool resources as a request may write them."""
     creations = ("CreateAssistantRequest", "CreateThreadRequest")
@@ -77,6 +80,11 @@ def _resources() -> list[Patch]:
             Patch("nullable", f"{request}/{place}/{tool}", None, "ours: null is 'none', which clients send")
             for request in requests
             for tool in ("code_interpreter", "file_search")
+        ),
+        *(
+            Patch("nullable", f"{name}/{place}/{_NEW_STORE}/{field}", None, "ours: null is 'none', which clients send")
+            for name in creations
+            for field in ("chunking_strategy", "metadata")
         ),
         *(
             Patch("rename", f"{name}/{place}/file_search/oneOf", "not", "ours: {} is 'none', which clients send")
@@ -124,6 +132,12 @@ V1 = [
     Patch("set", "CreateMessageRequest/properties/file_ids/minItems", 0, "the default was [], so it can be sent"),
 ]
 
+_NULLS_OF_STORES = {
+    "CreateVectorStoreRequest": ("name", "expires_after", "chunking_strategy"),
+    "CreateVectorStoreFileRequest": ("chunking_strategy",),
+    "CreateVectorStoreFileBatchRequest": ("chunking_strategy",),
+}
+
 CURRENT = [
     *_COMMON,
     *_pages("ListFilesResponse", "ListVectorStoresResponse", "ListVectorStoreFilesResponse"),
@@ -133,6 +147,11 @@ CURRENT = [
     Patch("nullable", "UsageResponse/properties/next_page", None, "recorded: null on the last page"),
     Patch("nullable", "VectorStoreObject/properties/name", None, "recorded: null without a name"),
     Patch("nullable", "VectorStoreObject/properties/expires_after", None, "recorded: null where nothing expires"),
+    *(
+        Patch("nullable", f"{request}/properties/{field}", None, "ours: null is 'none', which clients send")
+        for request, fields in _NULLS_OF_STORES.items()
+        for field in fields
+    ),
     Patch(
         "set",
         "VectorStoreFileBatchObject/properties/object/enum",
@@ -243,8 +262,8 @@ _SEARCH = {
     "additionalProperties": False,
     "properties": {
         "query": {"type": "string", "minLength": 1},
-        "max_num_results": {"type": "integer", "minimum": 1, "maximum": 50},
-        "rewrite_query": {"type": "boolean"},
+        "max_num_results": {"type": "integer", "minimum": 1, "maximum": 50, "nullable": True},
+        "rewrite_query": {"type": "boolean", "nullable": True},
     },
     "required": ["query"],
 }

@@ -14,6 +14,7 @@ from tests.replies import Calls, Hangs, Reply, Says
 from tests.scripted import ScriptedUpstream
 from tests.spec.comparison import events
 from tests.spec.traffic import Exchange
+from tests.stores import ready
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 
@@ -188,8 +189,41 @@ def _chat(world: World, exchange: Exchange) -> Request:
     return _json(exchange, exchange.path)
 
 
+def _searching_assistant(world: World, exchange: Exchange) -> Request:
+    """A store for the one that the request names."""
+    body = exchange.request
+    if "vs_" in body:
+        body = re.sub(r"vs_\w+", posted(world.http, "/vector_stores")["id"], body)
+    return Request(exchange.path, body.encode(), {"content-type": "application/json"})
+
+
+# --- vector stores ---------------------------------------------------------------------------------------------------
+
+
+def _on_store(world: World, exchange: Exchange) -> Request:
+    store = posted(world.http, "/vector_stores")
+    return _json(exchange, re.sub(r"vs_\w+", store["id"], exchange.path))
+
+
+def _into_store(world: World, exchange: Exchange) -> Request:
+    file_id = _uploaded(world, "text.txt", "assistants", b"Hello world!")
+    asked = _on_store(world, exchange)
+    assert asked.content is not None
+    return Request(asked.path, re.sub(rb"file-\w+", file_id.encode(), asked.content), asked.headers)
+
+
+def _of_store(world: World, exchange: Exchange) -> Request:
+    """A request about what has been read into a store: a file, or a batch of one."""
+    store, file_id = posted(world.http, "/vector_stores"), _uploaded(world, "text.txt", "assistants", b"Hello world!")
+    batch = posted(world.http, f"/vector_stores/{store['id']}/file_batches", {"file_ids": [file_id]})
+    ready(world.http, store)
+    path = re.sub(r"vs_\w+", store["id"], exchange.path)
+    path = re.sub(r"vsfb_\w+", batch["id"], path)
+    return _json(exchange, re.sub(r"file-\w+", file_id, path))
+
+
 PREPARED: dict[str, Callable[[World, Exchange], Request]] = {
-    "POST /assistants": _as_it_was,
+    "POST /assistants": _searching_assistant,
     "POST /assistants/{}": _modify_assistant,
     "POST /threads": _as_it_was,
     "DELETE /threads/{}": _on_thread,
@@ -207,6 +241,17 @@ PREPARED: dict[str, Callable[[World, Exchange], Request]] = {
     "GET /files": _on_file,
     "GET /files/{}": _on_file,
     "GET /files/{}/content": _file_content,
+    "POST /vector_stores": _as_it_was,
+    "GET /vector_stores/{}": _on_store,
+    "POST /vector_stores/{}": _on_store,
+    "POST /vector_stores/{}/files": _into_store,
+    "GET /vector_stores/{}/files": _of_store,
+    "GET /vector_stores/{}/files/{}": _of_store,
+    "DELETE /vector_stores/{}/files/{}": _of_store,
+    "POST /vector_stores/{}/file_batches": _into_store,
+    "GET /vector_stores/{}/file_batches/{}": _of_store,
+    "POST /vector_stores/{}/file_batches/{}/cancel": _of_store,
+    "GET /vector_stores/{}/file_batches/{}/files": _of_store,
     "POST /chat/completions": _chat,
     "GET /models": _as_it_was,
     "GET /models/{}": _model,

@@ -32,7 +32,7 @@ EXAMPLES = int(os.environ.get("EVERLOOM_TEST_SCHEMATHESIS_EXAMPLES", "12"))
 
 PATHS: dict[Dialect, str] = {
     "assistants=v1": r"^/(assistants|threads)",
-    "assistants=v2": r"^/(assistants|threads|files|models|chat/completions)",
+    "assistants=v2": r"^/(assistants|threads|files|vector_stores|models|chat/completions)",
 }
 
 CHECKS = (
@@ -65,7 +65,7 @@ def upstream() -> Iterator[ScriptedUpstream]:
 @pytest.fixture
 def server(upstream: ScriptedUpstream, tmp_path: Path) -> Iterator[Everloom]:
     """A server of its own for each run, on which every name is a model's."""
-    with Everloom(tmp_path, upstream=upstream.url, aliases="*=gpt-4o") as server:
+    with Everloom(tmp_path, upstream=upstream.url, aliases="*=gpt-4o", embedding_model="scripted") as server:
         yield server
 
 
