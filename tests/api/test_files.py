@@ -141,6 +141,44 @@ def test_the_bounds_of_a_page(http: httpx.Client, limit: int, code: str) -> None
     assert http.get("/files", params={"limit": 10_000}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("asked", "span"),
+    [
+        ("bytes=0-0", (0, 1)),
+        ("bytes=10-19", (10, 20)),
+        ("bytes=990-", (990, 1000)),
+        ("bytes=-7", (993, 1000)),
+        ("bytes=-5000", (0, 1000)),
+        ("bytes=500-99999999999", (500, 1000)),
+        ("bytes=9-3", None),
+        ("bytes=0-1,5-6", None),
+        ("bytes=-", None),
+        ("lines=1-2", None),
+    ],
+)
+def test_a_download_goes_on_where_it_broke_off(http: httpx.Client, asked: str, span: tuple[int, int] | None) -> None:
+    content = bytes(index % 251 for index in range(1000))
+    path = f"/files/{upload(http, content)['id']}/content"
+    answer = http.get(path, headers={"range": asked})
+    if span is None:
+        assert (answer.status_code, answer.content) == (200, content)
+        assert answer.headers["accept-ranges"] == "bytes"
+        return
+    start, end = span
+    assert (answer.status_code, answer.content) == (206, content[start:end])
+    assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/1000"
+    assert answer.headers["content-length"] == str(end - start)
+    conditional = http.get(path, headers={"range": asked, "if-range": '"x"'})
+    assert (conditional.status_code, conditional.content) == (200, content)
+
+
+@pytest.mark.parametrize("asked", ["bytes=1000-", "bytes=5000-6000", "bytes=-0"])
+def test_a_range_behind_the_end_is_refused(http: httpx.Client, asked: str) -> None:
+    answer = http.get(f"/files/{upload(http, b'x' * 1000)['id']}/content", headers={"range": asked})
+    assert error_of(answer)[0] == 416
+    assert answer.headers["content-range"] == "bytes */1000"
+
+
 def test_a_deleted_file_is_gone_everywhere(http: httpx.Client, old_http: httpx.Client, server: Everloom) -> None:
     gone, kept = upload(http)["id"], upload(http)["id"]
     new = {
@@ -207,6 +245,17 @@ def test_a_filename_is_data_never_a_path(http: httpx.Client, server: Everloom, s
         assert disposition == f'attachment; filename="{kept}"'
     else:
         assert "; filename*=UTF-8''" in disposition
+
+
+def test_a_filename_has_an_end(small_http: httpx.Client, small: Everloom) -> None:
+    before = blobs(small)
+    form = {"purpose": (None, b"assistants"), "file": ("x" * 10_000, b"hello")}
+    assert small_http.post("/files", files=form).status_code == 400
+    form["file"] = ("x" * 600, b"hello")
+    assert error_of(small_http.post("/files", files=form))[:3] == (400, "file", "string_above_max_length")
+    form["file"] = ("folder/..", b"hello")
+    assert error_of(small_http.post("/files", files=form))[:3] == (400, "file", "invalid_value")
+    assert blobs(small) == before
 
 
 # --- forms that are wrong ------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -185,6 +186,39 @@ def test_a_put_that_is_cancelled_leaves_nothing(blobs: Blobs, tmp_path: Path) ->
 
     run(scenario())
     _wait_until(lambda: not [path for path in tmp_path.rglob("*") if path.is_file()])
+
+
+def test_what_a_killed_put_left_goes_with_its_name(tmp_path: Path) -> None:
+    """A folder alone keeps anything of it. The adapter knows how object_store calls a file that it is still writing."""
+    folder = tmp_path / "blobs"
+    folder.mkdir()
+    program = _DIES.format(url=folder.as_uri(), size=3 * PART_BYTES)
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == -9
+    (left,) = folder.iterdir()
+    assert left.stat().st_size > 0
+
+    async def scenario() -> None:
+        blobs = ObjectBlobs.at(folder.as_uri())
+        with pytest.raises(FileNotFoundError):
+            await whole(blobs, "file-killed")
+        await blobs.remove("file-killed")
+
+    run(scenario())
+    assert not left.exists()
+
+
+_DIES = """
+import asyncio, os, signal
+from everloom.blobs.obstore import ObjectBlobs
+
+async def source():
+    for _ in range({size} // 65536):
+        yield bytes(65536)
+    await asyncio.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(ObjectBlobs.at({url!r}).put("file-killed", source()))
+"""
 
 
 def test_a_reader_may_leave_early(blobs: Blobs) -> None:
