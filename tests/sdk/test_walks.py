@@ -73,6 +73,12 @@ def test_one_object_in_both_versions(each_server: Everloom) -> None:
     assert "ok the documented default header" in walk("views", NEWEST, each_server)
 
 
+def test_vector_stores(each_server: Everloom) -> None:
+    """Those that the first SDK reaches are the ones behind ``retrieval`` alone."""
+    said = walk("vector_stores", NEWEST, each_server)
+    assert said == ["ok stores", "ok files", "ok search", "ok batches", "ok deletions"]
+
+
 @pytest.fixture(scope="module")
 def local_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everloom]:
     """A server alone in the world, with the weights that come with the install; they are fetched once and kept."""
