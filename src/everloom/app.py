@@ -170,6 +170,7 @@ def build(settings: Settings) -> App:
             body_bytes=settings.max_body_bytes,
             file_bytes=settings.max_file_bytes,
             embedding_model=settings.embedding_model,
+            search_first=settings.search_first,
         ),
     )
     return App(settings, ports, local)

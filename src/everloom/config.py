@@ -70,6 +70,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     aliases: tuple[tuple[str, str], ...] = ()
     models: tuple[ModelEntry, ...] = ()
     embedding_model: str = "all-minilm-l6-v2"
+    search_first: Literal["auto", "always", "never"] = "auto"
     preload: bool = False
     local_slots: int = 4
     local_context: int = 2048

@@ -302,7 +302,7 @@ def test_a_run_takes_its_own_settings_over_the_assistants(http: httpx.Client, up
     assert sent["response_format"] == {"type": "json_object"}
 
 
-@pytest.mark.parametrize("tool", ["code_interpreter", "file_search"])
+@pytest.mark.parametrize("tool", ["code_interpreter"])
 def test_a_tool_that_is_not_there_yet_is_named(http: httpx.Client, upstream: ScriptedUpstream, tool: str) -> None:
     run = settled(http, a_run(http, assistant=an_assistant(http, tools=[{"type": tool}])))
     assert run["status"] == "failed"

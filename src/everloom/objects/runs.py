@@ -142,14 +142,16 @@ class Source(Struct, kw_only=True):
 
 
 class ToolWork(Object, kw_only=True):
-    """A call that this server answers itself, kept before it starts and after it ends; ``id`` is the call's.
+    """A call that this server answers itself, kept before it starts and after it ends.
 
+    ``call_id`` is the call's own, which a model's server gave and which may stand in other runs too.
     ``output`` is what the model reads; what the caller reads stands in the step. A call that started and did
     not end was under way when its process died.
     """
 
     run_id: str
     step_id: str
+    call_id: str
     type: str
     arguments: str
     started_at: int | None = None

@@ -55,7 +55,7 @@ _ALL = (
     Kind(RunStep, "step_", "run_steps", "run step", index=("run_id",), beside="run_id"),
     Kind(RunLease, "run_", "run_leases", "run lease", index=("holder",)),
     Kind(Generation, "gen_", "generations", "generation", index=("run_id",)),
-    Kind(ToolWork, "call_", "tool_works", "tool call", index=("run_id",)),
+    Kind(ToolWork, "work_", "tool_works", "tool call", index=("run_id",)),
     Kind(File, "file-", "files", "file", index=("purpose",), missing="No such File object: {id}"),
     Kind(BlobDraft, "", "blob_drafts", "blob"),
     Kind(Upload, "upload_", "uploads", "upload"),

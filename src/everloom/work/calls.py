@@ -68,7 +68,8 @@ class Calls:
         return [
             Add(
                 ToolWork(
-                    id=work.id,
+                    id=new_id("work_"),
+                    call_id=work.id,
                     created_at=created_at,
                     run_id=self._run.id,
                     step_id=self.step.id,

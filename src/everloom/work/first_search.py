@@ -37,7 +37,13 @@ async def search_first(ctx: Context, run: Run, *, chooses_tools: bool) -> list[O
     )
     arguments = encode({"query": query}).decode()
     work = ToolWork(
-        id=call.id, created_at=made, run_id=run.id, step_id=step.id, type="file_search", arguments=arguments
+        id=new_id("work_"),
+        call_id=call.id,
+        created_at=made,
+        run_id=run.id,
+        step_id=step.id,
+        type="file_search",
+        arguments=arguments,
     )
     told = ("thread.run.step.created", "thread.run.step.in_progress")
     return [Add(step, tell=told), step_delta(step.id, FileSearchDelta(index=0, id=call.id)), Add(work)]

@@ -57,9 +57,8 @@ class Journal:
         before, self._waiting = self._waiting, []
         writer = asyncio.create_task(self._commit([*before, *operations]))
         self._writer = writer
-        results = await asyncio.shield(writer)
-        self._writer = None
-        return results[len(before) :]
+        await self._settle()
+        return writer.result()[len(before) :]
 
     async def close(self) -> None:
         """Wait for the transaction under way; forget what has not begun."""

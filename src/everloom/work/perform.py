@@ -13,12 +13,13 @@ from everloom.store.base import Change, Operation
 from everloom.tools.registry import tag
 from everloom.work.journal import Journal
 from everloom.work.performance import Performance, ToolFailure
+from everloom.work.retrieval import search_files, stores_ready
 
 __all__ = ["Pending", "ToolFailure", "close_step", "pending_calls", "perform", "ready"]
 
 Performer = Callable[[Performance], Awaitable[None]]
 
-_PERFORMERS: dict[str, Performer] = {}
+_PERFORMERS: dict[str, Performer] = {"file_search": search_files}
 """By the tool's type."""
 
 UNAVAILABLE = (
@@ -54,6 +55,8 @@ async def ready(ctx: Context, run: Run) -> None:
     for tool in run.tools:
         if (type := tag(tool)) != "function" and type not in _PERFORMERS:
             raise ToolFailure(UNAVAILABLE.format(type=type))
+        if type == "file_search":
+            await stores_ready(ctx, run)
 
 
 async def perform(ctx: Context, run: Run, pending: Pending, journal: Journal) -> None:
@@ -62,7 +65,7 @@ async def perform(ctx: Context, run: Run, pending: Pending, journal: Journal) ->
     for work in pending.works:
         if work.ended_at is not None:
             continue
-        index = next(position for position, call in enumerate(pending.calls) if call.id == work.id)
+        index = next(position for position, call in enumerate(pending.calls) if call.id == work.call_id)
         performance = Performance(ctx, run, pending.step, index, work, ordinals[work.id], journal)
         await journal.write(Change(ToolWork, work.id, _start))
         await _PERFORMERS[work.type](performance)

@@ -53,7 +53,7 @@ async def build(ctx: Context, run: Run) -> Prompt:
     backend, model = ctx.ports.models.resolve(run.model)
     traits = await backend.traits(model)
     body = _options(run, first=not generations, chooses_tools=traits.chooses_tools)
-    works = {work.id: work for work in await ctx.store.all(ToolWork, run_id=run.id)}
+    works = {work.call_id: work for work in await ctx.store.all(ToolWork, run_id=run.id)}
     found = {} if traits.chooses_tools else {id: work for id, work in works.items() if work.type == "file_search"}
     history, own = await _conversation(ctx, run, {id: work for id, work in works.items() if id not in found})
     strategy = run.truncation_strategy
