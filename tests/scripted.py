@@ -44,9 +44,9 @@ class ScriptedUpstream:
     """The server, in a thread with an event loop of its own. ``url`` ends in ``/v1``.
 
     ``requests`` are the chat requests in the order they came, ``disconnects`` those of them whose client
-    went away before the answer's end, ``active`` how many answers are under way. ``embedded`` are the texts
-    that vectors were made of, each lot after ``embedding_delay`` seconds. With ``api_key`` every other key is
-    refused.
+    went away before the answer's end, ``active`` how many answers are under way. ``embeddings`` are the
+    requests for vectors, each answered after ``embedding_delay`` seconds, or refused with ``embedding_fails``.
+    With ``api_key`` every other key is refused.
     """
 
     def __init__(
@@ -60,8 +60,9 @@ class ScriptedUpstream:
         self.disconnects: list[Request] = []
         self.model_lists = 0
         self.active = 0
-        self.embedded: list[str] = []
+        self.embeddings: list[Request] = []
         self.embedding_delay = 0.0
+        self.embedding_fails: Fails | None = None
         self._models = tuple(models)
         self._api_key = api_key
         self._port = port
@@ -92,8 +93,9 @@ class ScriptedUpstream:
         self._rule = None
         self.requests.clear()
         self.disconnects.clear()
-        self.embedded.clear()
+        self.embeddings.clear()
         self.embedding_delay = 0.0
+        self.embedding_fails = None
 
     def wait(self, true: Callable[[], bool], timeout: float = 5.0) -> bool:
         """Whether ``true()`` came about within ``timeout`` seconds."""
@@ -151,9 +153,13 @@ class ScriptedUpstream:
     async def _embed(self, request: web.Request) -> web.StreamResponse:
         if refusal := self._refusal(request):
             return refusal
-        body = await request.json()
+        raw = await request.read()
+        body = json.loads(raw)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        self.embeddings.append(Request(request.method, request.path, body, raw, headers))
         await asyncio.sleep(self.embedding_delay)
-        self.embedded += [body["input"]] if isinstance(body["input"], str) else body["input"]
+        if self.embedding_fails is not None:
+            return _failure(self.embedding_fails)
         return _json(meanings.answer(body))
 
     def _refusal(self, request: web.Request) -> web.Response | None:

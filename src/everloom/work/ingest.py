@@ -7,9 +7,11 @@ however often it is read, no chunk stands twice, and a file that was withdrawn m
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from typing import Literal
 
 from everloom.context import Context, Ports
-from everloom.kit.errors import NotFound, RateLimited
+from everloom.kit.errors import ApiError, NotFound
 from everloom.objects.files import File
 from everloom.objects.vector_stores import (
     DEFAULT_CHUNKING,
@@ -37,6 +39,9 @@ FILES_AT_ONCE = 4
 _TEXTS_AT_ONCE = 64
 """Texts embedded between two looks whether the file is still wanted."""
 
+PAUSES = (1.0, 5.0, 20.0)
+"""Seconds before an embedding model that is busy or unwell is asked again."""
+
 _FLOAT_BYTES = 4
 _OUR_FAULT = "An internal error occurred."
 _EMPTY = "The file could not be parsed because it is empty."
@@ -48,7 +53,7 @@ class Withdrawn(Exception):
     """Nobody waits for this file any more: it was removed, cancelled, or begun anew."""
 
 
-async def ingest(ports: Ports, project: str, key: str) -> None:
+async def ingest(ports: Ports, project: str, key: str, pauses: Sequence[float] = PAUSES) -> None:
     """Do the tasks of one job, ``key``."""
     ctx = Context.of(ports, project)
     for task in await ctx.store.all(IndexTask, job=key):
@@ -56,22 +61,25 @@ async def ingest(ports: Ports, project: str, key: str) -> None:
             await forget(ctx, task)
             continue
         async with _room:
-            await read(ctx, task)
+            await read(ctx, task, pauses)
     await dispatch(ports)
 
 
-async def read(ctx: Context, task: IndexTask) -> None:
+async def read(ctx: Context, task: IndexTask, pauses: Sequence[float] = PAUSES) -> None:
     """Read one file into its store and keep what came of it."""
     try:
-        usage = await _index(ctx, task)
+        usage = await _index(ctx, task, pauses)
     except Withdrawn:
         await _clear_up(ctx, task)
     except Unsupported as error:
         await _end(ctx, task, "failed", IngestError(code="unsupported_file", message=str(error)))
     except Invalid as error:
         await _end(ctx, task, "failed", IngestError(code="invalid_file", message=str(error)))
-    except RateLimited as error:
-        await _end(ctx, task, "failed", IngestError(code="rate_limit_exceeded", message=error.message))
+    except ApiError as error:
+        code: Literal["rate_limit_exceeded", "server_error"]
+        code = "rate_limit_exceeded" if error.status == 429 else "server_error"
+        log.warning("reading %s into %s failed: %s", task.file_id, task.vector_store_id, error.message)
+        await _end(ctx, task, "failed", IngestError(code=code, message=error.message))
     except Exception:
         log.exception("reading %s into %s failed", task.file_id, task.vector_store_id)
         await _end(ctx, task, "failed", IngestError(code="server_error", message=_OUR_FAULT))
@@ -79,7 +87,7 @@ async def read(ctx: Context, task: IndexTask) -> None:
         await _end(ctx, task, "completed", usage=usage)
 
 
-async def _index(ctx: Context, task: IndexTask) -> int:
+async def _index(ctx: Context, task: IndexTask, pauses: Sequence[float]) -> int:
     """Keep the file's chunks; how many bytes they use."""
     row = await _wanted(ctx, task)
     try:
@@ -93,7 +101,7 @@ async def _index(ctx: Context, task: IndexTask) -> int:
     texts = await asyncio.to_thread(chunk, text, sizes.max_chunk_size_tokens, sizes.chunk_overlap_tokens)
     if not texts:
         raise Invalid(_EMPTY)
-    chunks = await _embedded(ctx, task, texts)
+    chunks = await _embedded(ctx, task, texts, pauses)
     await _wanted(ctx, task)
     await ctx.ports.vectors.put(ctx.project, task.vector_store_id, task.file_id, chunks)
     return sum(
@@ -101,7 +109,7 @@ async def _index(ctx: Context, task: IndexTask) -> int:
     )
 
 
-async def _embedded(ctx: Context, task: IndexTask, texts: list[str]) -> list[Chunk]:
+async def _embedded(ctx: Context, task: IndexTask, texts: list[str], pauses: Sequence[float]) -> list[Chunk]:
     """The chunks with their vectors: one for each window that the embedding model can read at once."""
     model = (await ctx.store.get(StoreModel, task.vector_store_id)).model
     parts = [(place, part) for place, text in enumerate(texts) for part in windows(text) if part.strip()]
@@ -110,10 +118,21 @@ async def _embedded(ctx: Context, task: IndexTask, texts: list[str]) -> list[Chu
         if start:
             await _wanted(ctx, task)
         some = parts[start : start + _TEXTS_AT_ONCE]
-        embedded = await embed(ctx.ports.models, model, [part for _, part in some])
+        embedded = await _patiently(ctx, model, [part for _, part in some], pauses)
         for (place, _), vector in zip(some, embedded, strict=True):
             vectors[place].append(vector)
     return [Chunk(place, text, own) for place, (text, own) in enumerate(zip(texts, vectors, strict=True)) if own]
+
+
+async def _patiently(ctx: Context, model: str, texts: list[str], pauses: Sequence[float]) -> Sequence[Vector]:
+    for pause in pauses:
+        try:
+            return await embed(ctx.ports.models, model, texts)
+        except ApiError as error:
+            if error.status != 429 and error.status < 500:
+                raise
+            await asyncio.sleep(pause)
+    return await embed(ctx.ports.models, model, texts)
 
 
 async def _wanted(ctx: Context, task: IndexTask) -> VectorStoreFile:
