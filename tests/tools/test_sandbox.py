@@ -13,6 +13,7 @@ import pytest
 
 from everloom.tools.sandbox import Image, Limits, Logs, SandboxDied, Sandboxes, SandboxFull, SandboxUnavailable
 from tests.bubblewrap import Bench, bench
+from tests.cli.programs import everloom
 
 LIMITS = Limits(disk=64 << 20, file=32 << 20, logs=2_000, images=2, idle_cpu=2)
 
@@ -87,6 +88,19 @@ def test_too_much_text_is_cut(box: Bench) -> None:
     assert told.endswith("\n[The logs end here: they are longer than 2000 characters.]\n")
     assert len(told) < 2_100
     assert box.logs("'still here'") == "'still here'\n"
+
+
+def test_an_output_that_is_far_too_large_costs_only_itself(box: Bench) -> None:
+    told = box.logs("print('x' * 20_000_000)")
+    assert told == "[Some output was lost: there was too much at once.]\n"
+    assert box.logs("'next'") == "'next'\n"
+
+
+def test_a_flood_of_output_is_stopped_and_the_state_kept(box: Bench) -> None:
+    told = box.logs("import time\nz = 3\nwhile True: print('x' * 100_000, flush=True); time.sleep(0.001)", timeout=60)
+    assert told.endswith("[The code was stopped: it wrote far too much.]\n")
+    assert len(told) < 2_200
+    assert box.logs("z") == "3\n"
 
 
 def test_text_that_is_no_text_can_be_stored(box: Bench) -> None:
@@ -214,6 +228,7 @@ def test_an_idle_sandbox_is_ended_with_its_children(tmp_path: Path) -> None:
         box.do(asyncio.sleep(3))
         assert gone(pid)
         assert not [line for line in processes() if "sleep\0" + "1000" in line]
+        assert "Nobody had used it for a long time." in box.logs("1")
 
 
 def processes() -> list[str]:
@@ -273,20 +288,19 @@ def test_a_killed_server_leaves_no_kernel_behind(box: Bench, tmp_path: Path) -> 
     assert all(gone(pid) for pid in pids)
 
 
-def test_an_unprivileged_server_has_sandboxes_too(box: Bench, tmp_path: Path) -> None:
-    """As nobody, with the system's Python where the tests' own cannot be read by others."""
+def test_an_unprivileged_server_has_sandboxes_too(box: Bench) -> None:
     if os.geteuid() != 0:
         pytest.skip("the whole suite runs unprivileged")
     script = "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n" + SERVER.replace(
         "    await sandboxes.open()\n", "    await sandboxes.open()\n    print(sandboxes.available(), flush=True)\n"
     )
-    tmp_path.chmod(0o755)
-    with subprocess.Popen([sys.executable, "-c", script, "/nonexistent"], stdout=subprocess.PIPE, text=True) as server:
+    command = [sys.executable, "-c", script, "/nonexistent"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout
         told = server.stdout.readline().strip()
         if told != "None":
             server.kill()
-            pytest.skip(told)
+            pytest.skip(told or "nobody may not read this Python's libraries")
         assert len(server.stdout.readline().split()) == 2
         server.kill()
 
@@ -328,3 +342,11 @@ def test_data_beside_the_interpreter_are_never_shown() -> None:
 def test_without_bubblewrap_there_is_no_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "bubblewrap (the program 'bwrap') is not installed" in (reason(tmp_path) or "")
+
+
+def test_doctor_says_how_the_code_interpreter_is(box: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = everloom(tmp_path, "doctor", port="0").stdout
+    assert "ok      code interpreter: sandboxes work\n" in told
+    monkeypatch.setenv("PATH", str(tmp_path))
+    told = everloom(tmp_path, "doctor", port="0").stdout
+    assert "note    code interpreter: off. bubblewrap (the program 'bwrap') is not installed" in told

@@ -55,7 +55,7 @@ async def _findings(settings: Settings) -> list[Finding]:
     findings.append(_sqlite(settings.sqlite_file) if settings.sqlite_file else await _postgres(settings.database))
     findings += [*_local_models(settings)]
     findings += [finding async for finding in _upstreams(settings)]
-    return [*findings, await _port(settings), _sandbox()]
+    return [*findings, await _port(settings), await _sandbox(settings)]
 
 
 def _program() -> Finding:
@@ -245,8 +245,14 @@ async def _is_everloom(settings: Settings) -> bool:
         writer.close()
 
 
-def _sandbox() -> Finding:
-    if shutil.which("bwrap"):
-        return Finding("ok", "bubblewrap is here (the code interpreter, in a later version, will use it)")
-    remedy = "install bubblewrap with the system's package manager"
-    return Finding("note", "no bubblewrap; nothing needs it yet, the code interpreter of a later version will", remedy)
+async def _sandbox(settings: Settings) -> Finding:
+    """Tries a sandbox, without a kernel in it."""
+    from everloom.tools.sandbox import Sandboxes
+
+    sandboxes = Sandboxes(settings.data)
+    await sandboxes.open()
+    missing = sandboxes.available()
+    await sandboxes.close()
+    if missing is None:
+        return Finding("ok", "code interpreter: sandboxes work")
+    return Finding("note", f"code interpreter: off. {missing}", "docs/code-interpreter.md says what it needs")

@@ -62,6 +62,7 @@ _FIRST_OWN_USER, _OWN_USERS = 1_900_000_000, 100_000_000
 """Ids that no distribution hands out; a root server gives each sandbox one of its own."""
 
 _START_SECONDS = 20.0
+_END_SECONDS = 5.0
 _taken_users: set[int] = set()
 
 
@@ -84,8 +85,9 @@ class Box:
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 if self.init in children(self.process.pid):
-                    os.kill(self.init, signal.SIGKILL)
-                self.process.kill()
+                    os.kill(self.init, signal.SIGKILL)  # Its parent, bwrap, then ends by itself and leaves no zombie.
+                else:
+                    self.process.kill()
 
     def interrupt(self) -> None:
         """Control-C for the process that was asked for."""
@@ -100,7 +102,11 @@ class Box:
     async def close(self) -> None:
         """End everything in the sandbox and forget it."""
         self.kill()
-        await self.process.wait()
+        try:
+            await asyncio.wait_for(self.process.wait(), _END_SECONDS)
+        except TimeoutError:
+            self.process.kill()
+            await self.process.wait()
         await self._errors
         if self.root >= 0:
             os.close(self.root)
@@ -231,8 +237,9 @@ class Bubblewrap:
 
 def _rlimits(limits: Limits) -> dict[str, int]:
     return {
-        # Data gives Python its MemoryError; the address space is a bound for what data does not count.
-        "DATA": limits.memory,
+        # Data gives Python its MemoryError before the watch kills it; a fresh kernel has 190 MB that it never touches.
+        # The address space is a bound for what data does not count.
+        "DATA": limits.memory + (128 << 20),
         "AS": 4 * limits.memory + (4 << 30),
         "FSIZE": limits.file,
         "NPROC": limits.processes,

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from everloom.tools.sandbox import wire
@@ -13,6 +13,10 @@ _GRACE = 3.0
 """Seconds that a call has to end after an interrupt."""
 _LAST_WORDS = 1.0
 """Seconds to wait for what a call showed, once its reply is there."""
+_FLOOD = 64 << 20
+"""Bytes that a call may send us, whether they are shown or not: reading them takes the server's time."""
+_MESSAGE = 1 << 10
+"""What a message costs beside its bytes."""
 _WAITING = 16
 """Messages kept for whoever reads more slowly than the kernel writes."""
 _MOST = 16 << 20
@@ -31,6 +35,12 @@ class Calls:
         self._request = ""
         """Id of the request that is being answered."""
         self._inbox: asyncio.Queue[wire.Message] = asyncio.Queue(_WAITING)
+        self._heard = 0
+        """Bytes that came since the request."""
+        self._stopped = ""
+        """Why the call was interrupted, if it was."""
+        self._lost = False
+        """Whether the kernel never said that the call had ended, only replied."""
         self._reason = ""
 
     async def _send(self, message: dict[str, Any]) -> None:
@@ -43,6 +53,9 @@ class Calls:
     def _end(self) -> None:
         """See to it that ``ended`` is done soon."""
         raise NotImplementedError
+
+    async def _mend(self) -> None:
+        """Make a connection that a flood has ended work again."""
 
     @property
     def alive(self) -> bool:
@@ -72,6 +85,11 @@ class Calls:
                 async for answer in answers:
                     for allowed in limited.pass_on(answer):
                         yield allowed
+            if self._lost:
+                await self._mend()
+                yield Logs("[Some output was lost: there was too much at once.]\n")
+            if self._stopped:
+                yield Logs(f"[The code was stopped: it {self._stopped}.]\n")
         finally:
             self.busy = False
             if self._request:
@@ -92,7 +110,7 @@ class Calls:
 
     async def _call(self, message: dict[str, Any], timeout: float) -> AsyncGenerator[Output]:
         """Send a request and yield what it shows, to its end."""
-        self._request = message["header"]["msg_id"]
+        self._request, self._heard = message["header"]["msg_id"], 0
         if self.alive:
             await self._send(message)
         async with contextlib.aclosing(self._answers(timeout)) as answers:
@@ -102,16 +120,18 @@ class Calls:
     async def _answers(self, timeout: float) -> AsyncGenerator[Output]:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        interrupted = replied = idle = False
+        self._stopped, self._lost, replied, idle = "", False, False, False
         while not (replied and idle):
             answer = await self._next(deadline)
-            if answer is None:
-                if replied:
-                    break  # The word that it is idle was lost in a flood.
-                if interrupted:
-                    self.kill(f"The code ran for more than {timeout:g} seconds and could not be interrupted.")
+            if answer is None or (self._heard > _FLOOD and not self._stopped):
+                if answer is None and replied:  # The word that it is idle was lost, and perhaps more.
+                    self._lost = True
+                    break
+                if self._stopped:
+                    self.kill(f"The code {self._stopped} and could not be interrupted.")
                 self._interrupt()
-                interrupted, deadline = True, loop.time() + _GRACE
+                self._stopped = "wrote far too much" if answer else f"ran for more than {timeout:g} seconds"
+                deadline = loop.time() + _GRACE
             elif answer.kind.endswith("_reply"):
                 replied, deadline = True, loop.time() + _LAST_WORDS
             elif answer.kind == "status":
@@ -119,8 +139,6 @@ class Calls:
             elif (shown := wire.output(answer)) is not None:
                 yield shown
         self._request = ""
-        if interrupted:
-            yield Logs(f"[The code was stopped: it ran for more than {timeout:g} seconds.]\n")
 
     async def _next(self, deadline: float) -> wire.Message | None:
         """The next message of this request; None when the time is over. Errors: ``SandboxDied``."""
@@ -140,10 +158,13 @@ class Calls:
         self._request = ""
         raise SandboxDied(self._reason or DIED)
 
-    async def _hear(self, message: wire.Message | None) -> None:
-        """Keep a message that came, if somebody waits for it."""
-        if message and self._request and message.parent == self._request:
-            await self._inbox.put(message)
+    async def _hear(self, size: int, read: Callable[[], wire.Message | None]) -> None:
+        """Keep what came (bytes, and how to read it) if somebody waits for it."""
+        self._heard += size + _MESSAGE
+        if self._request and self._heard < 2 * _FLOOD:
+            message = read()
+            if message and message.parent == self._request:
+                await self._inbox.put(message)
 
 
 async def exhaust(outputs: AsyncGenerator[Output]) -> None:

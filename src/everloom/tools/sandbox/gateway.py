@@ -10,6 +10,7 @@ import contextlib
 import json
 import secrets
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -172,7 +173,7 @@ class GatewayKernel(Calls):
     async def _listen(self) -> None:
         async for received in self._socket:
             if received.type == aiohttp.WSMsgType.TEXT:
-                await self._hear(wire.from_text(received.data))
+                await self._hear(len(received.data), partial(wire.from_text, received.data))
         self.kill("The connection to the kernel gateway was lost.")
 
 

@@ -25,6 +25,8 @@ _OWN = DATA.split("/")[1:]
 
 def open_below(root: int, parts: Sequence[str], flags: int) -> int:
     """Open what stands at a path below a folder. The caller closes it. Errors: ``OSError``."""
+    if not {"", ".", ".."}.isdisjoint(parts):
+        raise FileNotFoundError(errno.ENOENT, "no path below a folder")
     here = os.dup(root)
     try:
         for part in parts[:-1]:

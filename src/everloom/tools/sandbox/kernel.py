@@ -8,6 +8,7 @@ import os
 import secrets
 import stat
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from everloom.tools.sandbox import wire
@@ -27,7 +28,7 @@ _ASK_AGAIN = 0.3
 _TICK = 0.1
 """Seconds between two looks at what a running call uses."""
 _LARGEST = 16 << 20
-"""Bytes of a message; ZeroMQ drops the connection that sends a larger one, and makes a new one."""
+"""Bytes of a message; ZeroMQ ends the connection that brings a larger one."""
 _WAITING = 16
 """Messages that ZeroMQ keeps for us."""
 
@@ -42,13 +43,15 @@ del _name
 class Kernel(Calls):
     """Ready once ``start`` has returned it; ``close`` must be called."""
 
-    def __init__(self, box: Box, key: bytes, limits: Limits) -> None:
+    def __init__(self, box: Box, key: bytes, context: "zmq.asyncio.Context", limits: Limits) -> None:
         super().__init__(limits)
         self.box = box
         self.ended = asyncio.ensure_future(box.process.wait())
         self.files = Folder(box.root, box.user, limits)
         self._key = key
+        self._context = context
         self._sockets: list[zmq.asyncio.Socket] = []
+        self._addresses: list[str] = []
         self._descriptors: list[int] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._used = math.inf
@@ -62,13 +65,13 @@ class Kernel(Calls):
         command += ["--HistoryManager.enabled=False", "--InteractiveShell.colors=nocolor"]
         box = await bubblewrap.start(command, {_CONNECTION: json.dumps(_connection(key))})
         try:
-            kernel = cls(box, key.encode(), limits)
+            kernel = cls(box, key.encode(), context, limits)
         except OSError as error:
             await box.close()
             raise SandboxUnavailable(f"The kernel does not start: {await box.told() or error}") from error
         try:
             async with asyncio.timeout(_START_SECONDS):
-                await kernel._connect(context)
+                await kernel._connect()
                 await kernel.quietly(_WARM, _START_SECONDS)
         except (TimeoutError, SandboxDied) as error:
             await kernel.close()
@@ -122,24 +125,43 @@ class Kernel(Calls):
     def _end(self) -> None:
         self.box.kill()
 
-    async def _connect(self, context: "zmq.asyncio.Context") -> None:
+    async def _connect(self) -> None:
         """Wait for the kernel's sockets and for its first sign of life on both."""
         import zmq
 
         for kind, port in ((zmq.DEALER, _SHELL), (zmq.SUB, _IOPUB)):
-            descriptor = await self._socket(f"socket-{port}")
-            socket = context.socket(kind)
-            self._sockets.append(socket)
-            socket.set(zmq.MAXMSGSIZE, _LARGEST)
-            socket.set(zmq.RCVHWM, _WAITING)
-            socket.set(zmq.LINGER, 0)
-            if kind == zmq.SUB:
-                socket.subscribe(b"")
-            # To what stands there now, whatever the sandbox puts in its place later.
-            socket.connect(f"ipc:///proc/self/fd/{descriptor}")
-            self._tasks.append(asyncio.create_task(self._listen(socket)))
+            self._addresses.append(f"ipc:///proc/self/fd/{await self._socket(f'socket-{port}')}")
+            self._open(self._context.socket(kind), self._addresses[-1])
+        await self._greet()
+
+    def _open(self, socket: "zmq.asyncio.Socket", address: str) -> None:
+        import zmq
+
+        self._sockets.append(socket)
+        socket.set(zmq.MAXMSGSIZE, _LARGEST)
+        socket.set(zmq.RCVHWM, _WAITING)
+        socket.set(zmq.LINGER, 0)
+        if socket.type == zmq.SUB:
+            socket.subscribe(b"")
+        # To what stands there now, whatever the sandbox puts in its place later.
+        socket.connect(address)
+        self._tasks.append(asyncio.create_task(self._listen(socket)))
+
+    async def _mend(self) -> None:
+        """Make the second connection anew: the first ended with a message that was too large."""
+        import zmq
+
+        self._tasks.pop().cancel()
+        self._sockets.pop().close(linger=0)
+        self._open(self._context.socket(zmq.SUB), self._addresses[-1])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ASK_AGAIN * 10):
+                await self._greet()
+
+    async def _greet(self) -> None:
+        """Wait for a sign of life on both: a subscription takes its time to arrive, so ask until it has."""
         heard: set[bool] = set()
-        while len(heard) < 2:  # The subscription takes its time to arrive: ask until both sockets have answered.
+        while len(heard) < 2:
             message = wire.request("kernel_info_request", {})
             self._request = message["header"]["msg_id"]
             await self._send(message)
@@ -162,7 +184,8 @@ class Kernel(Calls):
 
     async def _listen(self, socket: "zmq.asyncio.Socket") -> None:
         while True:
-            await self._hear(wire.from_frames(await socket.recv_multipart(), self._key))
+            received = await socket.recv_multipart()
+            await self._hear(sum(map(len, received)), partial(wire.from_frames, received, self._key))
 
     async def _watch(self) -> None:
         began = self._processor_seconds()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import zmq.asyncio
 
 _TICK = 1.0
+_REMEMBERED = 10_000
 _log = logging.getLogger(__name__)
 
 
@@ -64,6 +65,8 @@ class Sandboxes:
         self._context: zmq.asyncio.Context | None = None
         self._warm: list[Place] = []
         self._seats: dict[Hashable, _Seat] = {}
+        self._expired: dict[Hashable, bool] = {}
+        """Conversations whose next call is to hear that its sandbox is a new one."""
         self._left = asyncio.Condition()
         self._starting = 0
         self._filling: asyncio.Task[None] | None = None
@@ -107,7 +110,8 @@ class Sandboxes:
             raise SandboxUnavailable(self._missing)
         seat = self._seats.get(key)
         if seat is None:
-            seat = self._seats[key] = _Seat(Session(self._place))
+            note = "Nobody had used it for a long time." if self._expired.pop(key, False) else ""
+            seat = self._seats[key] = _Seat(Session(self._place, note))
         seat.wanted += 1
         try:
             async with seat.lock:
@@ -190,6 +194,9 @@ class Sandboxes:
                     await self._end(seat, "")
                     if not seat.wanted:
                         self._seats.pop(key, None)
+                        self._expired[key] = True
+                while len(self._expired) > _REMEMBERED:
+                    self._expired.pop(next(iter(self._expired)))
 
     async def _end(self, seat: _Seat, why: str) -> None:
         seat.wanted += 1

@@ -8,6 +8,7 @@ from everloom.tools.sandbox.names import free_name
 from everloom.tools.sandbox.outputs import Logs, Made, Output, SandboxDied, Seen
 
 _DATA = "/mnt/data"
+_RENEWED = "[A new sandbox was started; variables and files of the last one are gone. {}]\n"
 
 
 class Files(Protocol):
@@ -36,10 +37,10 @@ class Place(Protocol):
 class Session:
     """State is kept from call to call. When the kernel dies the next call has a new one, and says so."""
 
-    def __init__(self, start: Callable[[], Awaitable[Place]]) -> None:
+    def __init__(self, start: Callable[[], Awaitable[Place]], note: str = "") -> None:
         self._start = start
         self.place: Place | None = None
-        self._note = ""
+        self._note = _RENEWED.format(note) if note else ""
         self._put: dict[str, str] = {}
         self._seen: Seen = {}
 
@@ -103,7 +104,7 @@ class Session:
             place, self.place = self.place, None
             self._put, self._seen = {}, {}
             if why:
-                self._note = f"[A new sandbox was started; variables and files of the last one are gone. {why}]\n"
+                self._note = _RENEWED.format(why)
             await place.close()
 
     async def _live(self) -> Place:

@@ -1,0 +1,84 @@
+"""Messages of a kernel: signed, and harmless when they are nonsense."""
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from everloom.tools.sandbox import Image, Logs
+from everloom.tools.sandbox.wire import Message, execute, frames, from_frames, from_text, output
+
+KEY = b"key"
+PNG = b"\x89PNG\r\n\x1a\n and so on"
+
+
+def shown(kind: str, **content: object) -> object:
+    return output(Message(kind, "", dict(content)))
+
+
+def test_a_message_comes_back_as_it_was_sent() -> None:
+    message = execute("1 + 1")
+    received = from_frames([b"topic", *frames(message, KEY)], KEY)
+    assert received is not None
+    assert received.kind == "execute_request"
+    assert received.content["code"] == "1 + 1"
+    assert received == from_text(json.dumps(message))
+
+
+def test_a_message_that_somebody_else_signed_is_none() -> None:
+    assert from_frames(frames(execute("1"), b"other"), KEY) is None
+    good = frames(execute("1"), KEY)
+    assert from_frames([*good[:-1], b"{}"], KEY) is None
+
+
+@given(st.lists(st.binary(max_size=20), max_size=8), st.booleans())
+def test_nonsense_is_no_message(received: list[bytes], marked: bool) -> None:
+    assert from_frames([*([b"<IDS|MSG>"] if marked else []), *received], KEY) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "[]", "{}", '{"header": 1, "parent_header": {}, "content": {}}', "[" * 100_000]
+)
+def test_text_that_is_no_message(text: str) -> None:
+    assert from_text(text) is None
+
+
+def test_what_is_shown() -> None:
+    assert shown("stream", name="stdout", text="a\0b\ud800") == Logs("a\ufffdb?")
+    assert shown("error", traceback=["\x1b[0;31mValueError\x1b[0m: no"]) == Logs("ValueError: no\n")
+    png = base64.b64encode(PNG).decode()
+    assert shown("display_data", data={"image/png": png, "text/plain": "<Figure>"}) == Image(PNG)
+    assert shown("execute_result", data={"text/plain": "42"}) == Logs("42\n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("stream", {"text": 1}),
+        ("stream", {}),
+        ("display_data", {"data": None}),
+        ("display_data", {"data": {"image/png": 5}}),
+        ("display_data", {"data": {"image/png": base64.b64encode(b"GIF89a").decode()}}),
+        ("display_data", {"data": {"image/png": "no base64: ü"}}),
+        ("status", {"execution_state": "busy"}),
+        ("no such kind", {}),
+    ],
+)
+def test_what_is_not_shown(kind: str, content: dict[str, object]) -> None:
+    assert shown(kind, **content) is None
+
+
+@given(
+    st.sampled_from(["stream", "error", "display_data", "execute_result"]),
+    st.dictionaries(
+        st.sampled_from(["text", "traceback", "data"]),
+        st.recursive(
+            st.none() | st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+        ),
+    ),
+)
+def test_no_content_is_too_odd(kind: str, content: dict[str, object]) -> None:
+    found = output(Message(kind, "", content))
+    assert found is None or isinstance(found, Logs)
