@@ -36,6 +36,7 @@ def a_world(
     store = posted(http, "/vector_stores", {"name": "known"})
     batch = posted(http, f"/vector_stores/{store['id']}/file_batches", {"file_ids": [file]})
     ready(http, store)
+    begun = {"filename": "a.txt", "purpose": "assistants", "bytes": 5, "mime_type": "text/plain"}
     return {
         "assistant_id": assistant["id"],
         "thread_id": thread["id"],
@@ -45,4 +46,5 @@ def a_world(
         "file_id": file,
         "vector_store_id": store["id"],
         "batch_id": batch["id"],
+        "upload_id": posted(http, "/uploads", begun)["id"],
     }

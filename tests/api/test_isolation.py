@@ -31,13 +31,14 @@ PREFIXES = {
     "file_id": "file-",
     "vector_store_id": "vs_",
     "batch_id": "vsfb_",
+    "upload_id": "upload_",
 }
 """What stands in paths, and what an id of it that nobody ever gave looks like."""
 
 SERVERS_OWN = {"list_models", "retrieve_model", "create_chat_completion"}
 """Models belong to the server: every project sees them."""
 
-NAMES_NOTHING = {"create_file"}
+NAMES_NOTHING = {"create_file", "create_upload"}
 """Creations whose request cannot name another object."""
 
 Place = tuple[str, str]
@@ -93,6 +94,7 @@ def body_for(route: Route, ids: dict[str, str]) -> Json | None:
         "create_run": {"assistant_id": ids["assistant_id"]},
         "submit_tool_outputs": {"tool_outputs": [{"tool_call_id": "call_1", "output": "rain"}], "stream": True},
         "create_assistant_file": {"file_id": ids["file_id"]},
+        "complete_upload": {"part_ids": []},
         "modify_assistant": {"name": "taken over"},
         "create_vector_store_file": {"file_id": ids["file_id"]},
         "create_vector_store_file_batch": {"file_ids": [ids["file_id"]]},

@@ -52,6 +52,11 @@ def test_walk(name: str, sdk: Sdk, each_server: Everloom, upstream: ScriptedUpst
     assert all(line.startswith("ok ") for line in said), said
 
 
+def test_walk_of_uploads(each_server: Everloom) -> None:
+    """By the newest SDK alone: the first one is older than they are."""
+    assert len(walk("uploads", NEWEST, each_server)) == 5
+
+
 @pytest.mark.parametrize("sdk", SDKS, ids=str)
 def test_cancelling_stops_the_model(sdk: Sdk, each_server: Everloom, upstream: ScriptedUpstream) -> None:
     said = walk("cancelling", sdk, each_server)

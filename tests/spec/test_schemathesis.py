@@ -32,7 +32,7 @@ EXAMPLES = int(os.environ.get("EVERLOOM_TEST_SCHEMATHESIS_EXAMPLES", "12"))
 
 PATHS: dict[Dialect, str] = {
     "assistants=v1": r"^/(assistants|threads)",
-    "assistants=v2": r"^/(assistants|threads|files|vector_stores|models|chat/completions)",
+    "assistants=v2": r"^/(assistants|threads|files|uploads|vector_stores|models|chat/completions)",
 }
 
 CHECKS = (
@@ -50,6 +50,8 @@ limits between parameters are no part of a schema)."""
 
 NEVER_ACCEPTED = {
     "submit_tool_outputs": "the calls of a run that waits are no part of a schema",
+    "complete_upload": "the parts of an upload are no part of a schema",
+    "cancel_upload": "the upload that stands is kept for those who would add parts to it",
     "cancel_run": "a run on the scripted upstream has ended before anybody can cancel it",
 }
 """Operations of which no generated request need be right; the walks of the SDKs have them. Deletions are others:
