@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "everloom"
 FLOORS = [
     {"kit"},
     {"objects"},
-    {"store", "blobs", "bus", "jobs", "models", "vectors", "sandboxes"},
+    {"store", "blobs", "bus", "jobs", "models", "vectors"},
     {"context"},
     {"tools"},
     {"work"},
@@ -22,7 +22,7 @@ FLOORS = [
     {"__main__"},
 ]
 HEIGHT = {room: height for height, floor in enumerate(FLOORS) for room in floor}
-PORTS = {"store", "blobs", "bus", "jobs", "models", "vectors", "sandboxes"}
+PORTS = {"store", "blobs", "bus", "jobs", "models", "vectors"}
 OPEN = {"base", "kinds", "ledger", "migrations", "registry", "weights"}
 """The modules of a port's room that everyone above may import; the others are adapters."""
 FILES = sorted(SOURCE.rglob("*.py"))

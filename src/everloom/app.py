@@ -39,6 +39,7 @@ from everloom.models.upstream import UpstreamBackend
 from everloom.models.weights import EMBEDDING_MODEL, MINILM, SMOLLM2, Weight, Weights
 from everloom.store.base import Database
 from everloom.store.sqlite import SqliteDatabase
+from everloom.tools.sandbox import Sandboxes
 from everloom.vectors.base import Vectors
 from everloom.vectors.sqlite import SqliteVectors
 from everloom.work import expiry, ingest
@@ -102,6 +103,8 @@ class App:
             await self._local.preload()
 
     async def _launch(self, work: bool) -> None:
+        if work:  # Before the first job, which may be a run that asks for it.
+            await self.ports.sandboxes.open()
         await self.ports.jobs.launch({name: partial(job, self.ports) for name, job in JOBS.items()}, work=work)
         if work:
             await asyncio.gather(expiry.watch(self.ports), ingest.watch(self.ports), watch_uploads(self.ports))
@@ -115,6 +118,7 @@ class App:
                 log.error("the worker had stopped: %r", result)
         for close in (
             self.ports.jobs.stop(grace),
+            self.ports.sandboxes.close(),
             self.ports.models.close(),
             self.ports.vectors.close(),
             self.ports.bus.close(),
@@ -165,6 +169,13 @@ def build(settings: Settings) -> App:
         blobs=ObjectBlobs.at(settings.blobs),
         models=_models(settings, local),
         vectors=vectors,
+        sandboxes=Sandboxes(
+            settings.data,
+            python=None if settings.sandbox_python == Path() else settings.sandbox_python,
+            idle=settings.sandbox_idle,
+            gateway=settings.sandbox_gateway or None,
+            gateway_token=settings.sandbox_gateway_token or None,
+        ),
         limits=Limits(
             run_expires=settings.run_expires,
             body_bytes=settings.max_body_bytes,

@@ -71,6 +71,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     models: tuple[ModelEntry, ...] = ()
     embedding_model: str = "all-minilm-l6-v2"
     search_first: Literal["auto", "always", "never"] = "auto"
+    sandbox_python: Path = Path()
+    sandbox_idle: float = 3600.0
+    sandbox_gateway: str = ""
+    sandbox_gateway_token: str = ""
     preload: bool = False
     local_slots: int = 4
     local_context: int = 2048

@@ -1,6 +1,8 @@
 """What a verb works with: one project's store, and the ports of the whole server."""
 
-from typing import Literal
+from collections.abc import Hashable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
@@ -25,6 +27,22 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Makes the vectors of stores that are made from now on; a store keeps the one it began with."""
 
 
+class Sandboxes(Protocol):
+    """Where a model's code runs: ``tools/sandbox``, which stands on a floor above."""
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def available(self) -> str | None:
+        """None where code can run, else the reason why not."""
+        ...
+
+    def session(self, key: Hashable) -> AbstractAsyncContextManager[Any]:
+        """The ``tools.sandbox.Session`` of a conversation, for one call at a time."""
+        ...
+
+
 class Ports(Struct, frozen=True, kw_only=True):
     """The adapters that ``app.py`` chose, shared by every request and job of a process."""
 
@@ -34,6 +52,7 @@ class Ports(Struct, frozen=True, kw_only=True):
     blobs: Blobs
     models: Models
     vectors: Vectors
+    sandboxes: Sandboxes
     limits: Limits
 
 

@@ -302,11 +302,12 @@ def test_a_run_takes_its_own_settings_over_the_assistants(http: httpx.Client, up
     assert sent["response_format"] == {"type": "json_object"}
 
 
-@pytest.mark.parametrize("tool", ["code_interpreter"])
-def test_a_tool_that_is_not_there_yet_is_named(http: httpx.Client, upstream: ScriptedUpstream, tool: str) -> None:
-    run = settled(http, a_run(http, assistant=an_assistant(http, tools=[{"type": tool}])))
-    assert run["status"] == "failed"
-    assert f"'{tool}' is not available" in run["last_error"]["message"]
+def test_code_without_a_sandbox_fails_with_the_reason(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    settings = {"upstream": upstream.url, "sandbox_python": tmp_path / "no-such-python"}
+    with Everloom(tmp_path, **settings) as server, client_of(server) as http:
+        run = settled(http, a_run(http, assistant=an_assistant(http, tools=[{"type": "code_interpreter"}])))
+        assert run["status"] == "failed"
+        assert run["last_error"]["message"].startswith("The tool 'code_interpreter' is not available on this server:")
 
 
 def test_steps_page_exactly_within_one_second(http: httpx.Client, upstream: ScriptedUpstream) -> None:

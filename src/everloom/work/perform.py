@@ -11,6 +11,7 @@ from everloom.objects.steps import FunctionStepCall, RunStep, StepCall, ToolCall
 from everloom.objects.tools import Usage
 from everloom.store.base import Change, Operation
 from everloom.tools.registry import tag
+from everloom.work.code import check_sandboxes, run_code
 from everloom.work.journal import Journal
 from everloom.work.performance import Performance, ToolFailure
 from everloom.work.retrieval import search_files, stores_ready
@@ -19,13 +20,8 @@ __all__ = ["Pending", "ToolFailure", "close_step", "pending_calls", "perform", "
 
 Performer = Callable[[Performance], Awaitable[None]]
 
-_PERFORMERS: dict[str, Performer] = {"file_search": search_files}
+_PERFORMERS: dict[str, Performer] = {"code_interpreter": run_code, "file_search": search_files}
 """By the tool's type."""
-
-UNAVAILABLE = (
-    "The tool '{type}' is not available on this server yet. Remove it from the assistant or from the run, or use a "
-    "function instead."
-)
 
 
 class Pending(Struct, frozen=True):
@@ -52,11 +48,11 @@ async def pending_calls(ctx: Context, run: Run) -> Pending | None:
 
 async def ready(ctx: Context, run: Run) -> None:
     """Wait for what the run's tools need. Errors: ``ToolFailure`` when it will not come."""
-    for tool in run.tools:
-        if (type := tag(tool)) != "function" and type not in _PERFORMERS:
-            raise ToolFailure(UNAVAILABLE.format(type=type))
-        if type == "file_search":
-            await stores_ready(ctx, run)
+    types = {tag(tool) for tool in run.tools}
+    if "code_interpreter" in types:
+        check_sandboxes(ctx)
+    if "file_search" in types:
+        await stores_ready(ctx, run)
 
 
 async def perform(ctx: Context, run: Run, pending: Pending, journal: Journal) -> None:

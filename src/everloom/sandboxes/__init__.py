@@ -1,1 +1,0 @@
-"""Where a model's code runs: apart from everything, with nothing to lose."""
