@@ -14,7 +14,7 @@ from everloom.bus.memory import MemoryBus
 from everloom.context import Context, Limits, Ports
 from everloom.jobs.dbos import DbosJobs
 from everloom.kit.clock import now
-from everloom.kit.errors import NotFound
+from everloom.kit.errors import BadRequest, NotFound
 from everloom.models.registry import Models
 from everloom.models.upstream import UpstreamBackend
 from everloom.objects.threads import Thread
@@ -47,6 +47,7 @@ async def a_server(folder: Path, upstream: ScriptedUpstream) -> AsyncIterator[Co
         raise AssertionError("nobody works here")
 
     backend = UpstreamBackend(upstream.url)
+    nowhere: Any = None  # files are read without a sandbox
     ports = Ports(
         database=SqliteDatabase(folder / "everloom.db", synchronous="NORMAL"),
         bus=MemoryBus(),
@@ -54,6 +55,7 @@ async def a_server(folder: Path, upstream: ScriptedUpstream) -> AsyncIterator[Co
         blobs=ObjectBlobs.at((folder / "blobs").as_uri()),
         models=Models([], default=backend),
         vectors=SqliteVectors(folder / "vectors.db"),
+        sandboxes=nowhere,
         limits=Limits(embedding_model="scripted"),
     )
     await ports.database.open()
@@ -114,6 +116,11 @@ async def fresh(ctx: Context, store: VectorStore) -> VectorStore:
     return await ctx.store.get(VectorStore, store.id)
 
 
+async def asked(upstream: ScriptedUpstream) -> None:
+    """Wait until a vector has been asked for."""
+    assert await asyncio.to_thread(upstream.wait, lambda: bool(upstream.embeddings))
+
+
 class LeavingVectors:
     """Vectors whose worker is stopped right after it has kept a file's chunks."""
 
@@ -154,7 +161,7 @@ async def test_a_file_that_is_taken_out_while_it_is_read_leaves_nothing(
     store, (one, two) = await a_store(ctx, "apples", "pears")
     upstream.embedding_delay = 0.2
     reading = asyncio.create_task(work(ctx))
-    await asyncio.sleep(0.05)
+    await asked(upstream)
     await vector_stores.remove_file(ctx, store.id, one)
     assert (await fresh(ctx, store)).file_counts.total == 1
     await reading
@@ -169,7 +176,7 @@ async def test_a_store_that_goes_while_it_is_filled_leaves_nothing(ctx: Context,
     store, _ = await a_store(ctx, "apples", "pears")
     upstream.embedding_delay = 0.2
     reading = asyncio.create_task(work(ctx))
-    await asyncio.sleep(0.05)
+    await asked(upstream)
     await vector_stores.remove_store(ctx, store.id)
     await reading
     assert await ctx.ports.vectors.count(ctx.project, store.id) == 0
@@ -182,7 +189,7 @@ async def test_of_two_readings_the_later_one_counts(ctx: Context, upstream: Scri
     store, (file_id,) = await a_store(ctx, "apples " * 200)
     upstream.embedding_delay = 0.2
     first = asyncio.create_task(work(ctx))
-    await asyncio.sleep(0.05)
+    await asked(upstream)
     sizes = {"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 0}
     again = msgspec.convert(
         {"file_id": file_id, "chunking_strategy": {"type": "static", "static": sizes}}, NewVectorStoreFile
@@ -236,12 +243,32 @@ async def test_what_a_dead_server_left_to_be_forgotten_is_forgotten(ctx: Context
 async def test_a_model_that_is_busy_for_a_moment_is_asked_again(ctx: Context, upstream: ScriptedUpstream) -> None:
     store, (file_id,) = await a_store(ctx, "apples")
     upstream.embedding_fails = Fails(429)
-    reading = asyncio.create_task(work(ctx, 0.2, 0.2))
+    reading = asyncio.create_task(work(ctx, 0.5, 0.5))
+    await asked(upstream)
     await asyncio.sleep(0.1)
     upstream.embedding_fails = None
     await reading
     assert (await file_in(ctx, store, file_id)).status == "completed"
     assert len(upstream.embeddings) == 2
+
+
+@on_a_server
+async def test_a_store_takes_many_files_and_not_too_many(ctx: Context, upstream: ScriptedUpstream) -> None:
+    files = [a_file() for _ in range(620)]
+    await ctx.store.write(*map(Add, files))
+    store = await vector_stores.create_store(ctx, file_ids=[file.id for file in files])
+    assert (store.file_counts.in_progress, store.file_counts.total) == (620, 620)
+    tasks = await ctx.store.all(IndexTask)
+    assert len(tasks) == 620
+    assert len({task.job for task in tasks}) == 31
+
+    def fill(store: VectorStore) -> None:
+        store.file_counts.total = vector_stores.MAX_FILES
+
+    await ctx.store.write(Change(VectorStore, store.id, fill), Add(one_more := a_file()))
+    with pytest.raises(BadRequest, match="at most 10000 files"):
+        await vector_stores.add_files(ctx, store.id, [NewVectorStoreFile(file_id=one_more.id)])
+    assert len(await ctx.store.all(VectorStoreFile)) == 620
 
 
 # --- expiry ----------------------------------------------------------------------------------------------------------

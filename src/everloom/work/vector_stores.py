@@ -47,6 +47,9 @@ THREAD_STORE = ExpiresAfter(anchor="last_active_at", days=7)
 THREAD_STORE_WAIT = 60.0
 """Seconds a run waits for its thread's store to have read its files."""
 
+_AT_ONCE = 500
+"""Files put into a store in one write, as many as a batch has."""
+
 _GROUP = 20
 """Files a job reads, one after the other."""
 
@@ -142,10 +145,9 @@ async def create_store(
     keep_alive(store)
     model = StoreModel(id=store.id, created_at=store.created_at, model=ctx.ports.limits.embedding_model)
     await ctx.store.write(Add(store), Add(model))
-    if files:
-        await add_files(ctx, store.id, files)
-        return await ctx.store.get(VectorStore, store.id)
-    return store
+    for start in range(0, len(files), _AT_ONCE):
+        await add_files(ctx, store.id, files[start : start + _AT_ONCE])
+    return await ctx.store.get(VectorStore, store.id) if files else store
 
 
 async def remove_store(ctx: Context, store_id: str) -> None:
