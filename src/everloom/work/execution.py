@@ -30,7 +30,7 @@ from everloom.work.answer import Answer
 from everloom.work.calls import required_of
 from everloom.work.citations import Citations
 from everloom.work.first_search import search_first
-from everloom.work.guided import Unwrapped
+from everloom.work.guided import READERS
 from everloom.work.inference import stream_chunks
 from everloom.work.journal import Journal, Superseded
 from everloom.work.leftovers import leftovers
@@ -166,14 +166,23 @@ class Execution:
         answer = Answer(run, left.steps, Citations(prompt.sources))
         self._answer = answer
         before = left.sweep()
-        unwrapped = Unwrapped() if prompt.guided else None
+        reader = READERS[prompt.form]() if prompt.form else None
         async with aclosing(stream_chunks(self._ctx.ports.models, prompt.body)) as chunks:
             async for chunk in chunks:
-                if operations := answer.take(unwrapped.take(chunk) if unwrapped else chunk):
+                if operations := answer.take(reader.take(chunk) if reader else chunk):
                     self.journal.put(*before, *operations)
                     before = []
+                if reader and reader.done:
+                    answer.usage = await self._cost(prompt, reader.pieces)
+                    break
         self.journal.put(*before, *answer.ensure_step())
         return answer
+
+    async def _cost(self, prompt: Prompt, written: int) -> Usage:
+        """The tokens of an answer that was not heard to its end."""
+        backend, model = self._ctx.ports.models.resolve(prompt.body["model"])
+        read = await backend.count({**prompt.body, "model": model})
+        return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
 
     async def _conclude(self, run: Run, prompt: Prompt, answer: Answer) -> None:
         """Keep the whole generation and the state it leads to in one write."""

@@ -1,7 +1,7 @@
 """From a thread and a run to the messages a model reads, cut to what fits."""
 
 import base64
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -12,9 +12,9 @@ from everloom.objects.files import File
 from everloom.objects.messages import ImageFileContent, ImageUrlContent, Message, RefusalContent, TextContent
 from everloom.objects.runs import Generation, Run, Source, ToolWork
 from everloom.objects.steps import FunctionStepCall, MessageCreation, RunStep, ToolCalls
-from everloom.objects.tools import FileSearchTool, NamedToolChoice, ResponseFormat, ToolChoice
+from everloom.objects.tools import CodeInterpreterTool, FunctionTool, NamedToolChoice, ResponseFormat, ToolChoice
 from everloom.tools.registry import offers
-from everloom.work.guided import guide
+from everloom.work.guided import ask_for_code, guide, show_outputs
 
 ANSWER_SHARE = 4
 """Without a budget for the answer, a quarter of the context window is kept free for it."""
@@ -38,13 +38,13 @@ class NoRoom(Exception):
 
 class Prompt(Struct, frozen=True):
     """A request for a model. ``dropped`` messages of the thread's beginning did not fit; ``sources`` may be cited;
-    ``guided`` says that the answer comes in the form of ``guided.py``."""
+    ``form`` is how the answer is to be read, by what ``guided.py`` asked for."""
 
     body: JsonObject
     dropped: int
     generations: list[Generation]
     sources: list[Source]
-    guided: bool
+    form: Literal["cited", "fenced"] | None
 
 
 async def build(ctx: Context, run: Run) -> Prompt:
@@ -54,18 +54,33 @@ async def build(ctx: Context, run: Run) -> Prompt:
     traits = await backend.traits(model)
     body = _options(run, first=not generations, chooses_tools=traits.chooses_tools)
     works = {work.call_id: work for work in await ctx.store.all(ToolWork, run_id=run.id)}
-    found = {} if traits.chooses_tools else {id: work for id, work in works.items() if work.type == "file_search"}
-    history, own = await _conversation(ctx, run, {id: work for id, work in works.items() if id not in found})
+    shown = {} if traits.chooses_tools else works
+    history, own = await _conversation(ctx, run, {id: work for id, work in works.items() if id not in shown})
     strategy = run.truncation_strategy
     kept = history
     if strategy.type == "last_messages" and strategy.last_messages is not None:
         kept = history[-strategy.last_messages :]
-    guided = bool(found and not own) and guide(body, kept, list(found.values()))
+    form = None if traits.chooses_tools or own else _guidance(run, body, kept, list(shown.values()))
     room = _room(run, generations, traits.context_window, body)
     fitting = await _fit(ctx, run, body, kept, own, room)
     body["messages"] = [*_instructions(run), *fitting, *own]
     sources = [source for work in works.values() for source in work.sources]
-    return Prompt(body, len(history) - len(fitting), generations, sources, guided)
+    return Prompt(body, len(history) - len(fitting), generations, sources, form)
+
+
+def _guidance(
+    run: Run, body: JsonObject, messages: list[JsonObject], works: list[ToolWork]
+) -> Literal["cited", "fenced"] | None:
+    """Give a model that does not choose tools what they have brought, and say how its answer is to be read."""
+    if searches := [work for work in works if work.type == "file_search"]:
+        return "cited" if guide(body, messages, searches) else None
+    if works:
+        show_outputs(messages, works)
+    elif any(isinstance(tool, CodeInterpreterTool) for tool in run.tools) and run.tool_choice != "none":
+        if run.tool_choice != "auto":
+            ask_for_code(messages)
+        return "fenced"
+    return None
 
 
 class _Room(Struct, frozen=True):
@@ -130,7 +145,7 @@ def _plausible(history: list[JsonObject], tokens: int) -> list[JsonObject]:
 def _options(run: Run, *, first: bool, chooses_tools: bool) -> JsonObject:
     """The request without its messages. Who does not choose tools is given what a search found, not the search."""
     body: JsonObject = {"model": run.model, "temperature": run.temperature, "top_p": run.top_p}
-    offered = run.tools if chooses_tools else [tool for tool in run.tools if not isinstance(tool, FileSearchTool)]
+    offered = run.tools if chooses_tools else [tool for tool in run.tools if isinstance(tool, FunctionTool)]
     if tools := offers(offered):
         body["tools"] = tools
         body["parallel_tool_calls"] = run.parallel_tool_calls
