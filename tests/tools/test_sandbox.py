@@ -215,7 +215,9 @@ def test_a_kernel_that_ends_itself_is_replaced_and_the_next_call_says_so(box: Be
 def test_what_was_left_running_may_not_eat_the_processor(box: Bench) -> None:
     pid = box.process("eats")
     box.run("import threading\ndef spin():\n    while True: pass\nthreading.Thread(target=spin).start()", "eats")
-    box.do(asyncio.sleep(5))
+    for _ in range(30):
+        if Path(f"/proc/{pid}").exists():
+            box.do(asyncio.sleep(1))
     assert gone(pid)
     assert "left running used too much processor time" in box.logs("1", "eats")
 
@@ -251,12 +253,12 @@ def test_the_one_idle_longest_makes_room(tmp_path: Path) -> None:
         assert told.endswith("False\n")
 
 
-def test_a_warm_kernel_is_there_at_once(tmp_path: Path) -> None:
+def test_a_conversation_begins_with_a_warm_kernel(tmp_path: Path) -> None:
     with bench(tmp_path, pool=1) as box:
         box.do(box.sandboxes.warm())
-        before = time.monotonic()
-        assert box.logs("6 * 7") == "42\n"
-        assert time.monotonic() - before < 1.5, "a cold one takes longer than that"
+        (warm,) = box.sandboxes._warm
+        assert box.process() == warm.box.first  # type: ignore[attr-defined]  # tests look behind the port
+        assert box.logs("import sys; 'pandas' in sys.modules") == "True\n"
 
 
 SERVER = """
