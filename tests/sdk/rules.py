@@ -46,7 +46,33 @@ def _recital(found: re.Match[str], body: Json, outputs: list[str]) -> Reply:
     return Says(" | ".join(f"{message['role']}: {text_of(message)}" for message in body["messages"]))
 
 
+def _search(found: re.Match[str], body: Json, outputs: list[str]) -> Reply:
+    """Look for it, then cite the first passage."""
+    if not outputs:
+        return Calls(("file_search", {"query": found[1]}))
+    marks = re.findall("【[^】]+】", outputs[-1])
+    return Says(f"It is the Albatross{marks[0]}." if marks else "I found nothing.")
+
+
+_SUM = """import pandas as pd
+import matplotlib.pyplot as plt
+data = pd.read_csv("/mnt/data/{name}")
+data.plot()
+plt.show()
+open("/mnt/data/sum.txt", "w").write(str(data["number"].sum()))
+print(data["number"].sum())"""
+
+
+def _code(found: re.Match[str], body: Json, outputs: list[str]) -> Reply:
+    """Run code over a file, then name what it wrote."""
+    if not outputs:
+        return Calls(("code_interpreter", {"code": _SUM.format(name=found[1])}))
+    return Says("It is 42: [sum](sandbox:/mnt/data/sum.txt).")
+
+
 _RULES = (
+    (r"^search for (.+)$", _search),
+    (r"^add up and plot (.+)$", _code),
     (r"^call weather for (.+?)(, then compare)?$", _weather),
     (r"^take (\d+) rounds$", _steps),
     (r"^recite", _recital),

@@ -1,6 +1,7 @@
 """Programs as users wrote them, run against the real server by the SDKs of then and of now, as strict as they go."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +83,12 @@ def test_vector_stores(each_server: Everloom) -> None:
     """Those that the first SDK reaches are the ones behind ``retrieval`` alone."""
     said = walk("vector_stores", NEWEST, each_server)
     assert said == ["ok stores", "ok files", "ok search", "ok batches", "ok deletions"]
+
+
+@pytest.mark.skipif(not shutil.which("bwrap"), reason="there is no bubblewrap here")
+@pytest.mark.parametrize("sdk", SDKS, ids=str)
+def test_tools(sdk: Sdk, each_server: Everloom) -> None:
+    assert walk("tools", sdk, each_server) == ["ok search", "ok code", "ok files"]
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,7 @@ NEVER_ACCEPTED = {
     "submit_tool_outputs": "the calls of a run that waits are no part of a schema",
     "complete_upload": "the parts of an upload are no part of a schema",
     "cancel_upload": "the upload that stands is kept for those who would add parts to it",
+    "modify_message": "the thread of the message that stands may be deleted before any right metadata is made up",
     "cancel_run": "a run on the scripted upstream has ended before anybody can cancel it",
 }
 """Operations of which no generated request need be right; the walks of the SDKs have them. Deletions are others:
