@@ -60,6 +60,7 @@ def _url(database: str) -> Iterator[str | None]:
         yield ""
         return
     import pytest
+
     from tests.postgres import fresh_database
 
     try:

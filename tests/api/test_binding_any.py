@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.api.test_binding import FUNCTION, IMAGE, Anything, Request
-from tests.api.test_binding_query import Query
 
 from everloom.api.binding import decode_body, decode_query
 from everloom.kit.errors import BadRequest
 from everloom.objects.assistants import AssistantChanges, NewAssistant
 from everloom.objects.messages import NewMessage
 from everloom.objects.tools import Tool
+from tests.api.test_binding import FUNCTION, IMAGE, Anything, Request
+from tests.api.test_binding_query import Query
 
 REAL: list[Any] = [NewMessage, NewAssistant, AssistantChanges, Request, list[Tool], Anything]
 _WORDS = st.sampled_from(

@@ -13,15 +13,15 @@ import httpx
 import openai
 import pytest
 from prometheus_client import REGISTRY
-from tests.scripted import Breaks, Calls, Fails, Garbage, Hangs, Says, ScriptedUpstream, Slow
-from tests.serving import KEY, Serving
-from tests.spec.oracle import CheckedTransport
 
 from everloom.api import chat  # noqa: F401 - its import registers the operation
 from everloom.api.http import ROUTES
 from everloom.kit.sse import DataLines
 from everloom.models.registry import Models
 from everloom.models.upstream import UpstreamBackend
+from tests.scripted import Breaks, Calls, Fails, Garbage, Hangs, Says, ScriptedUpstream, Slow
+from tests.serving import KEY, Serving
+from tests.spec.oracle import CheckedTransport
 
 HELLO: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello!"}]}
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}

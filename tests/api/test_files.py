@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import openai
 import pytest
+
 from tests.servers import API_KEY, Everloom
 from tests.servers import http as client_of
 

@@ -11,16 +11,16 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.builders import Json, a_thread, fetched
-from tests.scripted import ScriptedUpstream
-from tests.servers import Everloom
-from tests.servers import http as client_of
-from tests.world import a_world
 
 import everloom.app  # noqa: F401  (its import fills ROUTES, as at a server's start)
 from everloom.api.http import ROUTES, Route
 from everloom.api.v1 import DIALECT
 from everloom.kit.ids import new_id
+from tests.builders import Json, a_thread, fetched
+from tests.scripted import ScriptedUpstream
+from tests.servers import Everloom
+from tests.servers import http as client_of
+from tests.world import a_world
 
 PREFIXES = {
     "assistant_id": "asst_",

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import openai
 import pytest
-from tests.scripted import ScriptedUpstream
-from tests.serving import KEY, Serving
 
 from everloom.api import models  # noqa: F401 - its import registers the operations
 from everloom.api.http import ROUTES
 from everloom.models.registry import Models
 from everloom.models.upstream import UpstreamBackend
+from tests.scripted import ScriptedUpstream
+from tests.serving import KEY, Serving
 
 
 @pytest.fixture

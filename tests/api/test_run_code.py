@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tests.api.test_vector_stores import a_file
 from tests.builders import Json, a_run, a_thread, an_assistant, events_of, fetched, posted, run_path, settled
 from tests.replies import Calls, Reply, Says

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tests.api.test_vector_stores import a_file, a_store, ready
 from tests.builders import (
     WEATHER,

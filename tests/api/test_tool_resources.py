@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+
 from tests.builders import Json, a_thread, an_assistant, fetched, posted, refused
 from tests.servers import Everloom
 from tests.servers import http as client_of

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+
 from tests.builders import a_thread, an_assistant, fetched, posted, refused
 from tests.servers import ADMIN_KEY, API_KEY, Everloom
 

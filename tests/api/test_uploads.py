@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+
 from tests.api.test_files import eventually
 from tests.builders import Json, fetched, posted, refused
 from tests.servers import API_KEY, Everloom

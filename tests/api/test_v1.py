@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tests.builders import WEATHER, Json, a_run, a_thread, an_assistant, events_of, fetched, posted, refused, settled
 from tests.builders import run_path as path_of
 from tests.replies import Calls, Says

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tests.builders import Json, fetched, posted, refused
 from tests.scripted import ScriptedUpstream
 from tests.servers import Everloom

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from tests.weights import default_gguf, default_weights
 
 from everloom.models.local import LocalBackend
+from tests.weights import default_gguf, default_weights
 
 T = TypeVar("T")
 NAME = "smollm2-135m"

@@ -15,14 +15,14 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 from openai.types import CreateEmbeddingResponse
-from tests.models.reference_bert import Bert
-from tests.weights import default_gguf, default_weights
 
 from everloom.kit.errors import BadRequest, ModelFailure
 from everloom.models.gguf import Head, read_head
 from everloom.models.local import LocalBackend
 from everloom.models.minilm import gguf
 from everloom.models.weights import EMBEDDING_MODEL, MINILM
+from tests.models.reference_bert import Bert
+from tests.weights import default_gguf, default_weights
 
 T = TypeVar("T")
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from tests.weights import default_gguf
 
 from everloom.models.gguf import Head, read_head
+from tests.weights import default_gguf
 
 
 def test_the_default_model_was_trained_on_8192_tokens() -> None:

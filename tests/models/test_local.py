@@ -7,9 +7,9 @@ from typing import Any
 
 import jsonschema
 import pytest
-from tests.models.local_model import NAME, Local, loaded, user
 
 from everloom.kit.errors import ApiError, NotFound
+from tests.models.local_model import NAME, Local, loaded, user
 
 PERSON = {
     "type": "object",

@@ -6,6 +6,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+
 from tests.models.gguf_template import KNOWS_TOOLS, with_template
 from tests.models.local_model import Local, function, loaded, user
 from tests.weights import default_gguf

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.models.local_model import NAME, Local, loaded, user
-from tests.weights import default_gguf, default_weights
 
 from everloom.kit.errors import ModelFailure
 from everloom.models.local import LocalBackend
+from tests.models.local_model import NAME, Local, loaded, user
+from tests.weights import default_gguf, default_weights
 
 LONG: dict[str, Any] = {"messages": user("Tell me a story."), "max_tokens": 2000, "stream": True}
 ROOT = Path(__file__).parents[2]

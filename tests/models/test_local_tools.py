@@ -6,9 +6,9 @@ from typing import Any
 
 import jsonschema
 import pytest
-from tests.models.local_model import Local, function, loaded, user
 
 from everloom.kit.errors import ApiError
+from tests.models.local_model import Local, function, loaded, user
 
 STRING = {"type": "string", "maxLength": 20}
 INTEGER = {"type": "integer", "minimum": 0, "maximum": 1000}

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from tests.scripted import ScriptedUpstream
 
 from everloom.kit.errors import NotFound
 from everloom.models.registry import Models
 from everloom.models.upstream import UpstreamBackend
 from everloom.objects.models import Model
+from tests.scripted import ScriptedUpstream
 
 local = UpstreamBackend("http://127.0.0.1:9/local", model="smollm2-135m", retries=0)
 remote = UpstreamBackend("http://127.0.0.1:9/remote", retries=0)

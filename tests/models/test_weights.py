@@ -7,10 +7,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tests.weights import default_gguf, default_weights
 
 from everloom.kit.errors import ModelFailure
 from everloom.models.weights import MINILM, SMOLLM2, DataFile, Weight, Weights, fetch_with_bar
+from tests.weights import default_gguf, default_weights
 
 DATA = b"weights" * 1000
 
