@@ -169,13 +169,7 @@ def build(settings: Settings) -> App:
         blobs=ObjectBlobs.at(settings.blobs),
         models=_models(settings, local),
         vectors=vectors,
-        sandboxes=Sandboxes(
-            settings.data,
-            python=None if settings.sandbox_python == Path() else settings.sandbox_python,
-            idle=settings.sandbox_idle,
-            gateway=settings.sandbox_gateway or None,
-            gateway_token=settings.sandbox_gateway_token or None,
-        ),
+        sandboxes=sandboxes(settings),
         limits=Limits(
             run_expires=settings.run_expires,
             body_bytes=settings.max_body_bytes,
@@ -185,6 +179,17 @@ def build(settings: Settings) -> App:
         ),
     )
     return App(settings, ports, local)
+
+
+def sandboxes(settings: Settings) -> Sandboxes:
+    """Where code runs by these settings, not yet open."""
+    return Sandboxes(
+        settings.data,
+        python=None if settings.sandbox_python == Path() else settings.sandbox_python,
+        idle=settings.sandbox_idle,
+        gateway=settings.sandbox_gateway or None,
+        gateway_token=settings.sandbox_gateway_token or None,
+    )
 
 
 def _postgres(url: str) -> tuple[Database, Bus, Vectors]:

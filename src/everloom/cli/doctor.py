@@ -247,12 +247,12 @@ async def _is_everloom(settings: Settings) -> bool:
 
 async def _sandbox(settings: Settings) -> Finding:
     """Tries a sandbox, without a kernel in it."""
-    from everloom.tools.sandbox import Sandboxes
+    from everloom.app import sandboxes
 
-    sandboxes = Sandboxes(settings.data)
-    await sandboxes.open()
-    missing = sandboxes.available()
-    await sandboxes.close()
+    tried = sandboxes(settings)
+    await tried.open()
+    missing = tried.available()
+    await tried.close()
     if missing is None:
         return Finding("ok", "code interpreter: sandboxes work")
     return Finding("note", f"code interpreter: off. {missing}", "docs/code-interpreter.md says what it needs")

@@ -21,9 +21,10 @@ from everloom.objects.steps import (
     LogsDelta,
 )
 from everloom.objects.threads import Thread
-from everloom.store.base import Add, Operation
+from everloom.store.base import Add
 from everloom.tools.sandbox import Image, SandboxDied, SandboxFull, Session
 from everloom.tools.sandbox import Logs as Printed
+from everloom.work.blobs import NewBlob
 from everloom.work.performance import Performance, ToolFailure
 
 MODEL_READS = 12_000
@@ -87,11 +88,11 @@ class _Show:
     def _image(self, file: File) -> None:
         self.text += f"[image {file.id}]\n"
         self._outputs.append(ImageOutput(image=ImageReference(file_id=file.id)))
-        self._tell(ImageDelta(index=len(self._outputs) - 1, image=ImageReference(file_id=file.id)), Add(file))
+        self._tell(ImageDelta(index=len(self._outputs) - 1, image=ImageReference(file_id=file.id)))
 
-    def _tell(self, output: LogsDelta | ImageDelta, *keep: Operation) -> None:
+    def _tell(self, output: LogsDelta | ImageDelta) -> None:
         piece = CodePiece(outputs=[output])
-        self._performance.tell(CodeInterpreterDelta(index=self._performance.index, code_interpreter=piece), *keep)
+        self._performance.tell(CodeInterpreterDelta(index=self._performance.index, code_interpreter=piece))
 
 
 async def _bring_files(performance: Performance, session: Session, show: _Show) -> None:
@@ -117,7 +118,6 @@ async def _keep_files(performance: Performance, session: Session) -> list[str]:
     paths = []
     for made in await session.changed():
         file = await _file(performance, made.name, session.read(made.path))
-        performance.keep.append(Add(file))
         path = f"sandbox:{made.path}"
         performance.sources.append(Source(mark=path, file_id=file.id))
         paths.append(path)
@@ -125,10 +125,13 @@ async def _keep_files(performance: Performance, session: Session) -> list[str]:
 
 
 async def _file(performance: Performance, name: str, blocks: AsyncIterator[bytes]) -> File:
-    """A file that code made: its bytes are kept, its row is the caller's to keep."""
-    id = new_id("file-")
-    size = await performance.ctx.ports.blobs.put(id, blocks)
-    return File(id=id, created_at=now(), bytes=size, filename=PurePosixPath(name).name, purpose="assistants_output")
+    """A file that code made, kept before anybody is told of it."""
+    async with NewBlob(performance.ctx, new_id("file-")) as blob:
+        size = await blob.put(blocks)
+        filename = PurePosixPath(name).name
+        file = File(id=blob.id, created_at=now(), bytes=size, filename=filename, purpose="assistants_output")
+        await blob.keep(Add(file))
+    return file
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

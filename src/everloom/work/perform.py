@@ -83,7 +83,6 @@ def _ended(performance: Performance) -> list[Operation]:
         work.sources = performance.sources
 
     return [
-        *performance.keep,
         Change(RunStep, performance.step.id, fill),
         Change(ToolWork, performance.work.id, end),
     ]

@@ -3,7 +3,6 @@
 from everloom.context import Context
 from everloom.objects.runs import Run, Source, ToolWork
 from everloom.objects.steps import CallDelta, RunStep, StepCall, ToolCalls
-from everloom.store.base import Operation
 from everloom.work.calls import step_delta
 from everloom.work.journal import Journal
 
@@ -13,7 +12,7 @@ class ToolFailure(Exception):
 
 
 class Performance:
-    """What a performer works with. It fills ``call`` and ``output``, and may add ``sources`` and things to ``keep``.
+    """What a performer works with. It fills ``call`` and ``output``, and may add ``sources``.
 
     ``again`` says that the call was under way once before, when its process died. ``ordinal`` counts the
     run's calls to this server's tools from 1: marks hold it, so that those of two searches differ.
@@ -33,9 +32,8 @@ class Performance:
         self.again = work.started_at is not None
         self.output = ""
         self.sources: list[Source] = []
-        self.keep: list[Operation] = []
         self._journal = journal
 
-    def tell(self, delta: CallDelta, *keep: Operation) -> None:
-        """Tell more of the call to whoever follows the run, and keep with it what it speaks of."""
-        self._journal.put(*keep, step_delta(self.step.id, delta))
+    def tell(self, delta: CallDelta) -> None:
+        """Tell more of the call to whoever follows the run."""
+        self._journal.put(step_delta(self.step.id, delta))
