@@ -1,7 +1,9 @@
 """Exact nearest neighbours: the vectors of a store in memory as float32, all compared by numpy.
 
-100 000 vectors of 384 numbers take 10 ms, a million 100 ms; recall is 1. Databases keep the numbers as
-float16, which halves disk and reading and moves a cosine by less than a thousandth.
+100 000 vectors of 384 numbers take 5 ms, a million 50 ms; recall is 1. Databases keep the numbers as
+float16, which halves disk and reading and moves a cosine by less than a thousandth. ``vecdot`` and not ``@``:
+the product of a matrix and a vector goes to all cores at once, and where one of them is busy it waits for that
+one (200 000 vectors: 16 to 32 ms, with ``vecdot`` on one core 10).
 This module imports numpy, so adapters import it at the first vector they meet: a start need not pay for it.
 """
 
@@ -54,7 +56,7 @@ class _Block(NamedTuple):
     files: Integers
 
     def best(self, vector: Floats, limit: int, files: Integers | None) -> Iterable[Hit]:
-        scores = self.matrix @ vector
+        scores = np.vecdot(self.matrix, vector)
         if len(self.starts) != len(scores):
             scores = np.maximum.reduceat(scores, self.starts)
         numbers = self.numbers

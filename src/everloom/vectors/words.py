@@ -17,7 +17,7 @@ _LONGEST = 128
 MAX_TERMS = 64
 """Different words of a query that are looked at; a query may be a whole message."""
 
-ENOUGH = 20_000
+ENOUGH = 4_000
 """How many chunks the words that are looked for may stand in altogether, the rarest words first."""
 
 
