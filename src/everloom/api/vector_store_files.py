@@ -7,8 +7,9 @@ from msgspec import UNSET
 
 from everloom.api.explain import invalid, missing
 from everloom.api.http import route
+from everloom.api.windows import window
 from everloom.context import Context
-from everloom.objects.base import Deleted, Page, PageQuery, encode
+from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.files import File
 from everloom.objects.vector_stores import (
     AttributesChange,
@@ -151,22 +152,4 @@ async def list_files_in_vector_store_batch(
     await ctx.store.get(VectorStore, vector_store_id)
     batch = await ctx.store.get(FileBatch, batch_id, vector_store_id=vector_store_id)
     files = [file for file in await file_batches.files_of(ctx, batch) if page.filter in (None, file.status)]
-    return window(files, page)
-
-
-def window(files: list[VectorStoreFile], page: PageQuery) -> Page[VectorStoreFile]:
-    """A page of a list that is there whole, oldest first; a cursor that is not in it counts as none."""
-    if page.order == "desc":
-        files = files[::-1]
-    ids = [file.id for file in files]
-    start = ids.index(page.after) + 1 if page.after in ids else 0
-    end = ids.index(page.before) if page.before in ids else len(ids)
-    inside = files[start:end]
-    cut = inside[-page.limit :] if page.before in ids and page.after is None else inside[: page.limit]
-    return Page(
-        [encode(file) for file in cut],
-        msgspec.json.Decoder(VectorStoreFile),
-        first_id=cut[0].id if cut else None,
-        last_id=cut[-1].id if cut else None,
-        has_more=len(inside) > len(cut),
-    )
+    return window(files, VectorStoreFile, page)

@@ -8,7 +8,7 @@ interpreter, while the assistant has that tool, and in a vector store of the ass
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -17,6 +17,7 @@ from everloom.api.v1 import views
 from everloom.api.v1.bodies import ASSISTANT_FILES, OlderAssistant, OlderAssistantChanges, translated
 from everloom.api.v1.dialect import DIALECT
 from everloom.api.v1.retrieval import mirror_store
+from everloom.api.windows import window
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, BadRequest, NotFound
@@ -28,8 +29,6 @@ from everloom.objects.messages import Message
 from everloom.objects.threads import Thread
 from everloom.objects.tools import CodeInterpreterResources, CodeInterpreterTool, Tool
 from everloom.store.base import Add, Change, Conflict, Remove
-
-T = TypeVar("T", bound=Object)
 
 _TRIES = 10
 """How often a change of attachments looks again before it gives way to the others: 409, which clients retry."""
@@ -117,7 +116,7 @@ async def list_assistant_files(ctx: Context, assistant_id: str, page: PageQuery)
     """listAssistantFiles."""
     await ctx.store.get(Assistant, assistant_id)
     rows = await ctx.store.all(AssistantFile, assistant_id=assistant_id)
-    return _window([_shown(row) for row in rows], FileOfAssistant, page)
+    return window([_shown(row) for row in rows], FileOfAssistant, page)
 
 
 @DIALECT.route("POST", "/assistants/{assistant_id}/files")
@@ -239,7 +238,7 @@ def _shown(row: AssistantFile) -> FileOfAssistant:
 @DIALECT.route("GET", "/threads/{thread_id}/messages/{message_id}/files")
 async def list_message_files(ctx: Context, thread_id: str, message_id: str, page: PageQuery) -> Page[FileOfMessage]:
     """listMessageFiles."""
-    return _window(await _files_of(ctx, thread_id, message_id), FileOfMessage, page)
+    return window(await _files_of(ctx, thread_id, message_id), FileOfMessage, page)
 
 
 @DIALECT.route("GET", "/threads/{thread_id}/messages/{message_id}/files/{file_id}")
@@ -256,25 +255,3 @@ async def _files_of(ctx: Context, thread_id: str, message_id: str) -> list[FileO
     message = await ctx.store.get(Message, message_id, thread_id=thread_id)
     file_ids = dict.fromkeys(attachment.file_id for attachment in message.attachments)
     return [FileOfMessage(id=id, created_at=message.created_at, message_id=message.id) for id in file_ids]
-
-
-def _window(lines: list[T], cls: type[T], page: PageQuery) -> Page[T]:
-    """A page of a short list, which is there whole, oldest first.
-
-    A cursor whose file has been detached since (by a client that deletes as it lists) counts as none.
-    """
-    if page.order == "desc":
-        lines = lines[::-1]
-    ids = [line.id for line in lines]
-    start = ids.index(page.after) + 1 if page.after in ids else 0
-    end = ids.index(page.before) if page.before in ids else len(ids)
-    inside = lines[start:end]
-    backward = page.before in ids and page.after is None
-    cut = inside[-page.limit :] if backward else inside[: page.limit]
-    return Page(
-        [encode(line) for line in cut],
-        msgspec.json.Decoder(cls),
-        first_id=cut[0].id if cut else None,
-        last_id=cut[-1].id if cut else None,
-        has_more=len(inside) > len(cut),
-    )
