@@ -58,7 +58,7 @@ class Serving:
         await database.open()
         await keys.first_start(database, api_key=KEY)
         await self._models.open()
-        # These operations reach neither jobs, blobs nor vectors.
+        # These operations reach neither jobs, blobs, vectors nor sandboxes.
         nowhere: Any = None
         ports = Ports(
             database=database,
@@ -67,6 +67,7 @@ class Serving:
             blobs=nowhere,
             models=self._models,
             vectors=nowhere,
+            sandboxes=nowhere,
             limits=Limits(),
         )
         try:
