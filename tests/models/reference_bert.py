@@ -20,7 +20,7 @@ class Bert:
         (length,) = struct.unpack_from("<Q", self._data)
         self._start = 8 + length
         self._head = json.loads(self._data[8 : self._start])
-        self._vocabulary: dict[str, int] = json.loads(tokenizer.read_bytes())["model"]["vocab"]
+        self.vocabulary: dict[str, int] = json.loads(tokenizer.read_bytes())["model"]["vocab"]
         self._weight = cache(self._read)
 
     def _read(self, name: str) -> np.ndarray:
@@ -62,17 +62,18 @@ class Bert:
 
     def tokens(self, text: str) -> list[int]:
         """WordPiece: lower case, no accents, words and signs apart, then the longest pieces from the left."""
-        shown = "".join(f" {sign} " if _alone(sign) else sign for sign in text if not _unseen(sign))
-        plain = "".join(sign for sign in unicodedata.normalize("NFD", shown) if unicodedata.category(sign) != "Mn")
-        pieces = [piece for word in plain.lower().split() for piece in self._pieces(word)]
-        return [self._vocabulary[piece] for piece in ("[CLS]", *pieces, "[SEP]")]
+        seen = "".join(f" {sign} " if _chinese(sign) else sign for sign in text if not _unseen(sign))
+        plain = [sign for sign in unicodedata.normalize("NFD", seen) if unicodedata.category(sign) != "Mn"]
+        shown = "".join(f" {sign} " if _alone(sign) else sign.lower() for sign in plain)
+        pieces = [piece for word in shown.split() for piece in self._pieces(word)]
+        return [self.vocabulary[piece] for piece in ("[CLS]", *pieces, "[SEP]")]
 
     def _pieces(self, word: str) -> list[str]:
         pieces: list[str] = []
-        rest = word
+        rest = word if len(word) <= 100 else "\ufffd"
         while rest:
             lead = "##" if pieces else ""
-            size = next((size for size in range(len(rest), 0, -1) if lead + rest[:size] in self._vocabulary), 0)
+            size = next((size for size in range(len(rest), 0, -1) if lead + rest[:size] in self.vocabulary), 0)
             if not size:
                 return ["[UNK]"]
             pieces.append(lead + rest[:size])
@@ -81,10 +82,14 @@ class Bert:
 
 
 def _unseen(sign: str) -> bool:
-    return sign not in "\t\n\r" and unicodedata.category(sign).startswith("C")
+    return sign == "\ufffd" or (sign not in "\t\n\r" and unicodedata.category(sign) in ("Cc", "Cf", "Co"))
+
+
+def _chinese(sign: str) -> bool:
+    return 0x4E00 <= ord(sign) <= 0x9FFF
 
 
 def _alone(sign: str) -> bool:
-    """Signs that are words by themselves: punctuation, ASCII's symbols, and Chinese characters."""
+    """Signs that are words by themselves: punctuation, and ASCII's symbols."""
     ascii_symbol = sign.isascii() and sign.isprintable() and not sign.isalnum() and sign != " "
-    return ascii_symbol or unicodedata.category(sign).startswith("P") or 0x4E00 <= ord(sign) <= 0x9FFF
+    return ascii_symbol or unicodedata.category(sign).startswith("P")

@@ -17,9 +17,8 @@ import pytest
 from openai.types import CreateEmbeddingResponse
 
 from everloom.kit.errors import BadRequest, ModelFailure
-from everloom.models.gguf import Head, read_head
 from everloom.models.local import LocalBackend
-from everloom.models.minilm import gguf
+from everloom.models.minilm_engine import MiniLMEngine
 from everloom.models.weights import EMBEDDING_MODEL, MINILM
 from tests.models.reference_bert import Bert
 from tests.weights import default_gguf, default_weights
@@ -194,23 +193,15 @@ def test_a_killed_child_is_started_again(embedder: Embedder) -> None:
     assert before @ embedder.vectors("rain")[0] > 0.99999
 
 
-def test_the_model_file_is_written_once(tmp_path: Path) -> None:
-    safetensors, tokenizer = default_weights().fetch(MINILM)
-    here = tmp_path / safetensors.name
-    here.symlink_to(safetensors)
-    made = gguf(here, tokenizer)
-    assert read_head(made) == Head(512, embeds=True)
-    assert 20_000_000 < made.stat().st_size < 50_000_000
-    first = made.stat().st_mtime_ns
-    assert gguf(here, tokenizer).stat().st_mtime_ns == first
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([here.name, made.name])
-
-
 @pytest.mark.parametrize("damage", [b"", b"\x08\0\0\0\0\0\0\0{}      ", b"\xff" * 64])
-def test_damaged_weights_are_refused_and_leave_nothing(tmp_path: Path, damage: bytes) -> None:
-    tokenizer = default_weights().fetch(MINILM)[1]
+def test_damaged_weights_are_a_failure(tmp_path: Path, damage: bytes) -> None:
     broken = tmp_path / "model.safetensors"
     broken.write_bytes(damage)
-    with pytest.raises(ModelFailure, match=r"model\.safetensors could not be made ready"):
-        gguf(broken, tokenizer)
-    assert list(tmp_path.iterdir()) == [broken]
+    engine = MiniLMEngine(broken, default_weights().fetch(MINILM)[1])
+
+    async def main() -> None:
+        with pytest.raises(ModelFailure, match="cannot be loaded"):
+            await engine.embed(["a"])
+        assert engine.pid is None
+
+    asyncio.run(main())

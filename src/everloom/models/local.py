@@ -12,12 +12,13 @@ from pathlib import Path
 
 from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest, ModelFailure, NotFound
-from everloom.models import local_embed, local_request, minilm
+from everloom.models import local_embed, local_request
 from everloom.models.base import Traits
 from everloom.models.gguf import read_head
 from everloom.models.grammar import PROBE, Grammar
 from everloom.models.local_answer import LocalAnswer
 from everloom.models.local_engine import Engine
+from everloom.models.minilm_engine import CONTEXT, MiniLMEngine
 from everloom.models.weights import EMBEDDING_MODEL, MINILM, Weight, Weights
 from everloom.objects.base import JsonObject
 from everloom.objects.models import Model
@@ -43,8 +44,10 @@ class LocalBackend:
         context: int = DEFAULT_CONTEXT,
         threads: int | None = None,
     ) -> None:
-        self._models = {
-            name: _LocalModel(source, weights, slots=slots, context=context, threads=threads)
+        self._models: dict[str, _LocalModel | _MiniLM] = {
+            name: _MiniLM(weights)
+            if source is MINILM
+            else _LocalModel(source, weights, slots=slots, context=context, threads=threads)
             for name, source in models.items()
         }
         self._since = now()
@@ -60,7 +63,7 @@ class LocalBackend:
     async def preload(self) -> None:
         """Fetch and load every model now. ``ModelFailure`` when one cannot be."""
         for model in self._models.values():
-            await (await model.engine()).ready()
+            await model.load()
 
     async def models(self) -> Sequence[Model]:
         """All of them, loaded or not."""
@@ -80,15 +83,13 @@ class LocalBackend:
 
     async def traits(self, model: str) -> Traits:
         """From the file's head and its chat template; a chat model is loaded for that, as it is about to be asked."""
-        engine = await self._model(model).engine()
-        chooses = not engine.embeds and (await engine.ready()).knows_tools
-        return Traits(context_window=engine.context, chooses_tools=chooses)
+        return await self._model(model).traits()
 
     def children(self) -> list[int]:
         """The process ids of the loaded models, for whoever looks after the machine."""
         return [pid for model in self._models.values() if (pid := model.pid) is not None]
 
-    def _model(self, name: str) -> "_LocalModel":
+    def _model(self, name: str) -> "_LocalModel | _MiniLM":
         if name not in self._models:
             message = f"The model `{name}` does not exist or you do not have access to it."
             raise NotFound(message, param="model", code="model_not_found")
@@ -142,13 +143,20 @@ class _LocalModel:
         await answer.begin()
         return answer
 
+    async def load(self) -> None:
+        await (await self.engine()).ready()
+
+    async def traits(self) -> Traits:
+        engine = await self.engine()
+        chooses = not engine.embeds and (await engine.ready()).knows_tools
+        return Traits(context_window=engine.context, chooses_tools=chooses)
+
     async def embed(self, body: JsonObject) -> bytes:
         engine = await self.engine()
         if not engine.embeds:
             message = f"The model `{body['model']}` makes no embeddings. On this server `{EMBEDDING_MODEL}` does."
             raise BadRequest(message, param="model")
-        await engine.ready()
-        return await local_embed.embed(engine, body)
+        return await local_embed.by_llama(engine, body)
 
     async def count(self, body: JsonObject) -> int:
         engine = await self._chat_engine()
@@ -160,15 +168,13 @@ class _LocalModel:
     async def _chat_engine(self) -> Engine:
         engine = await self.engine()
         if engine.embeds:
-            message = "This is not a chat model: it makes embeddings. Ask another model of this server."
-            raise BadRequest(message, param="model")
+            raise _no_chat()
         return engine
 
     async def _path(self) -> Path:
-        if not isinstance(self._source, Weight):
-            return self._source
-        paths = await asyncio.to_thread(self._weights.fetch, self._source)
-        return await asyncio.to_thread(minilm.gguf, *paths) if self._source is MINILM else paths[0]
+        if isinstance(self._source, Weight):
+            return (await asyncio.to_thread(self._weights.fetch, self._source))[0]
+        return self._source
 
     def _make_engine(self, path: Path) -> Engine:
         try:
@@ -189,6 +195,49 @@ class _LocalModel:
                 self._compiled.pop(next(iter(self._compiled)))
             self._compiled[key] = said["content"].startswith(PROBE)
         return self._compiled[key]
+
+
+class _MiniLM:
+    """The embedding model of a fresh install, which llama.cpp does not serve."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+        self._engine: MiniLMEngine | None = None
+        self._finding = asyncio.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        return self._engine.pid if self._engine is not None else None
+
+    async def close(self) -> None:
+        if self._engine is not None:
+            await self._engine.close()
+
+    async def load(self) -> None:
+        await (await self.engine()).ready()
+
+    async def engine(self) -> MiniLMEngine:
+        """The engine, not necessarily started; the weights are fetched first where they are to be."""
+        async with self._finding:
+            if self._engine is None:
+                self._engine = MiniLMEngine(*await asyncio.to_thread(self._weights.fetch, MINILM))
+            return self._engine
+
+    async def embed(self, body: JsonObject) -> bytes:
+        return await local_embed.by_minilm(await self.engine(), body)
+
+    async def traits(self) -> Traits:
+        return Traits(context_window=CONTEXT, chooses_tools=False)
+
+    async def chat(self, body: JsonObject) -> LocalAnswer:
+        raise _no_chat()
+
+    async def count(self, body: JsonObject) -> int:
+        raise _no_chat()
+
+
+def _no_chat() -> BadRequest:
+    return BadRequest("This is not a chat model: it makes embeddings. Ask another model of this server.", param="model")
 
 
 def _fingerprint(path: Path) -> str:

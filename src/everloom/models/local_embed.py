@@ -2,6 +2,7 @@
 
 import array
 import base64
+import contextlib
 import sys
 import unicodedata
 from typing import Any
@@ -9,24 +10,38 @@ from typing import Any
 import msgspec
 
 from everloom.kit.errors import ApiError, BadRequest, ModelFailure
-from everloom.models.local_engine import Engine
+from everloom.models.local_engine import Engine, text_too_long
+from everloom.models.minilm_engine import CONTEXT, DIMENSIONS, Input, MiniLMEngine, TooLong, UnknownTokens
 from everloom.objects.base import JsonObject, encode
 
 LOT = 16
-"""Texts that the engine is asked for at once."""
+"""Texts that llama.cpp is asked for at once."""
 
 _TOKENS_IN_HAND = 8192
 
-_Input = str | list[int]
+
+async def by_minilm(engine: MiniLMEngine, body: JsonObject) -> bytes:
+    """The answer of the model that comes with the install.
+
+    Errors: ``BadRequest`` for no input, for a text that is too long, for ``dimensions`` other than the model's own and
+    for tokens that the model does not know.
+    """
+    inputs = _inputs(body.get("input"))
+    _check_dimensions(body, DIMENSIONS)
+    try:
+        made = await engine.embed(inputs)
+    except TooLong as error:
+        raise text_too_long(CONTEXT, error.tokens) from None
+    except UnknownTokens:
+        raise _unknown_tokens() from None
+    return _answer(made.vectors, made.tokens, body)
 
 
-async def embed(engine: Engine, body: JsonObject) -> bytes:
-    """The answer to a request of the reference, in the bytes of the reference.
+async def by_llama(engine: Engine, body: JsonObject) -> bytes:
+    """The answer of any other model that llama.cpp serves. Errors: as ``by_minilm``.
 
     The texts are asked for ``LOT`` at a time, one lot after the other, so that a long request (a file being read in)
     does not hold up a short one (a search): the engine takes lots in the order in which they come.
-    Errors: ``BadRequest`` for no input, for a text that is too long, for ``dimensions`` other than the model's own and
-    for tokens that the model does not know.
     """
     inputs = _inputs(body.get("input"))
     if any(isinstance(value, list) for value in inputs):
@@ -34,12 +49,12 @@ async def embed(engine: Engine, body: JsonObject) -> bytes:
     vectors: list[bytes] = []
     tokens = 0
     for begin in range(0, len(inputs), LOT):
-        lot = inputs[begin : begin + LOT]
+        lot = [_apart(value) for value in inputs[begin : begin + LOT]]
         said = await _ask(engine, lot)
         vectors += _vectors(said, len(lot))
         tokens += said["usage"]["prompt_tokens"]
-        _check_dimensions(body.get("dimensions"), len(vectors[0]) // 4)
-    return _answer(vectors, body["model"], tokens, as_base64=body.get("encoding_format") == "base64")
+        _check_dimensions(body, len(vectors[0]) // 4)
+    return _answer(vectors, tokens, body)
 
 
 def slots(context: int) -> int:
@@ -47,34 +62,27 @@ def slots(context: int) -> int:
     return max(1, min(LOT, _TOKENS_IN_HAND // context))
 
 
-def _inputs(value: Any) -> list[_Input]:
+def _inputs(value: Any) -> list[Input]:
     """Every form of ``input`` as a list of texts or of token lists."""
     if isinstance(value, str) or (isinstance(value, list) and value and isinstance(value[0], int)):
         value = [value]
-    try:
-        inputs = msgspec.convert(value, list[str] | None) or []
-        # What this engine's normaliser does to composed letters: of a Korean syllable it keeps the first sound alone.
-        # Taken apart beforehand, every sound is its own letter, as in the model's own tokenizer.
-        return [unicodedata.normalize("NFD", text) for text in _filled(inputs)]
-    except msgspec.ValidationError:
-        try:
-            return [*_filled(msgspec.convert(value, list[list[int]]))]
-        except msgspec.ValidationError:
-            raise _no_input() from None
-
-
-def _filled(inputs: list[Any]) -> list[Any]:
-    if not inputs or not all(inputs):
-        raise _no_input()
-    return inputs
-
-
-def _no_input() -> BadRequest:
+    for kind in (list[str], list[list[int]]):
+        with contextlib.suppress(msgspec.ValidationError):
+            inputs: list[Input] = msgspec.convert(value, kind)
+            if inputs and all(inputs):
+                return inputs
     message = "'input' must be a text, a list of texts or lists of token ids, none of them empty."
-    return BadRequest(message, param="input")
+    raise BadRequest(message, param="input")
 
 
-async def _framed(engine: Engine, inputs: list[_Input]) -> list[_Input]:
+def _apart(value: Input) -> Input:
+    """A text with its letters taken apart. llama.cpp's own normaliser keeps the first sound alone of a Korean syllable;
+    taken apart beforehand, every sound is a letter, as in the models' own tokenizers.
+    """
+    return unicodedata.normalize("NFD", value) if isinstance(value, str) else value
+
+
+async def _framed(engine: Engine, inputs: list[Input]) -> list[Input]:
     """Token lists between the marks that this model's texts begin and end with."""
     ends = (await engine.ask("/tokenize", {"content": "", "add_special": True}))["tokens"]
     if len(ends) != 2:
@@ -82,17 +90,21 @@ async def _framed(engine: Engine, inputs: list[_Input]) -> list[_Input]:
     return [value if value[:1] == ends[:1] else [ends[0], *value, ends[1]] for value in inputs]
 
 
-async def _ask(engine: Engine, lot: list[_Input]) -> Any:
+async def _ask(engine: Engine, lot: list[Input]) -> Any:
     try:
         return await engine.ask("/v1/embeddings", {"input": lot, "encoding_format": "base64"})
     except ApiError as error:
         if "invalid tokens" in error.message:
-            raise BadRequest(
-                "'input' holds token ids that this model does not have. Tokens of another model's tokenizer mean "
-                "nothing to it: send the text itself (LangChain: check_embedding_ctx_length=False).",
-                param="input",
-            ) from None
+            raise _unknown_tokens() from None
         raise
+
+
+def _unknown_tokens() -> BadRequest:
+    return BadRequest(
+        "'input' holds token ids that this model does not have. Tokens of another model's tokenizer mean nothing to "
+        "it: send the text itself (LangChain: check_embedding_ctx_length=False).",
+        param="input",
+    )
 
 
 def _vectors(said: Any, count: int) -> list[bytes]:
@@ -104,17 +116,19 @@ def _vectors(said: Any, count: int) -> list[bytes]:
     return vectors
 
 
-def _check_dimensions(asked: int | None, own: int) -> None:
+def _check_dimensions(body: JsonObject, own: int) -> None:
+    asked = body.get("dimensions")
     if asked is not None and asked != own:
         message = f"This model does not support specifying dimensions. Its vectors have {own}."
         raise BadRequest(message, param="dimensions")
 
 
-def _answer(vectors: list[bytes], model: str, tokens: int, *, as_base64: bool) -> bytes:
+def _answer(vectors: list[bytes], tokens: int, body: JsonObject) -> bytes:
+    as_base64 = body.get("encoding_format") == "base64"
     shown = [msgspec.Raw(_quoted(vector) if as_base64 else _numbers(vector)) for vector in vectors]
     data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(shown)]
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return encode({"object": "list", "data": data, "model": model, "usage": usage})
+    return encode({"object": "list", "data": data, "model": body["model"], "usage": usage})
 
 
 def _quoted(vector: bytes) -> bytes:

@@ -1,212 +1,191 @@
-"""all-MiniLM-L6-v2 as a GGUF file: written once from the published weights, so that llama.cpp serves it.
+"""all-MiniLM-L6-v2 in numpy: a text's tokens, and the vectors of token lists. Loaded by ``minilm_child.py`` alone.
 
-Layout: the GGUF specification of ggml, and the names that llama.cpp gives the tensors and keys of a BERT. Why this
-and no second engine: ``docs/decisions/embeddings.md``.
+Six layers of BERT (Devlin et al., 2018) and the mean of what they give, at unit length. Why numpy and no engine for
+networks: ``docs/decisions/embeddings.md``.
 """
 
 import json
+import mmap
 import struct
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-from msgspec import Struct
+import numpy
+from numpy.typing import NDArray
 
-from everloom.kit.errors import ModelFailure
+from everloom.models.wordpiece import WordPiece
 
-if TYPE_CHECKING:
-    import numpy
-    import numpy.typing
+Floats = NDArray[numpy.float32]
 
-    Floats = numpy.typing.NDArray[numpy.float32]
-
-CONTEXT = 512
-"""Tokens that the model has positions for; it was trained on 256."""
-
-_FILE = "all-MiniLM-L6-v2.q8-f16.gguf"
-"""Named after what is in it, so that a later version of this code that packs differently writes another file."""
-
-_F32, _F16, _Q8 = 0, 1, 8
-_ALIGNMENT = 32
-_NORMAL, _CONTROL = 1, 3
-_STRING, _ARRAY = 8, 9
-
-_TOP = {
-    "embeddings.word_embeddings.weight": "token_embd.weight",
-    "embeddings.token_type_embeddings.weight": "token_types.weight",
-    "embeddings.position_embeddings.weight": "position_embd.weight",
-    "embeddings.LayerNorm.weight": "token_embd_norm.weight",
-    "embeddings.LayerNorm.bias": "token_embd_norm.bias",
-}
-_LAYER = {
-    "attention.self.query": "attn_q",
-    "attention.self.key": "attn_k",
-    "attention.self.value": "attn_v",
-    "attention.output.dense": "attn_output",
-    "attention.output.LayerNorm": "attn_output_norm",
-    "intermediate.dense": "ffn_up",
-    "output.dense": "ffn_down",
-    "output.LayerNorm": "layer_output_norm",
-}
+DIMENSIONS = 384
+_HEADS = 12
 _LAYERS = 6
-
-_NUMBERS: dict[str, int] = {
-    "bert.block_count": _LAYERS,
-    "bert.context_length": CONTEXT,
-    "bert.embedding_length": 384,
-    "bert.feed_forward_length": 1536,
-    "bert.attention.head_count": 12,
-    "bert.pooling_type": 1,  # the mean over the tokens
-    "tokenizer.ggml.token_type_count": 2,
-}
-_SPECIAL = {
-    "padding": "[PAD]",
-    "unknown": "[UNK]",
-    "bos": "[CLS]",
-    "cls": "[CLS]",
-    "eos": "[SEP]",
-    "seperator": "[SEP]",  # spelt so in llama.cpp
-    "mask": "[MASK]",
-}
+_EPSILON = 1e-12
+_ROWS = 32
+"""Rows on which an activation is computed at once: what they take stays in the processor's cache."""
 
 
-def gguf(safetensors: Path, tokenizer: Path) -> Path:
-    """The model file beside the published weights, written first if need be. Blocking (under a second).
+class _Linear(NamedTuple):
+    weight: Floats
+    bias: Floats
 
-    Any number of processes may ask at once: each writes a file of its own and renames it. ``ModelFailure`` when the
-    weights are not what they should be or the folder cannot be written.
-    """
-    target = safetensors.with_name(_FILE)
-    if target.is_file():
-        return target
-    try:
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".gguf-", delete=False) as file:
-            scratch = Path(file.name)
-            try:
-                for block in _blocks(_Safetensors(safetensors), json.loads(tokenizer.read_bytes())):
-                    file.write(block)
-                file.flush()
-                scratch.replace(target)
-            finally:
-                scratch.unlink(missing_ok=True)
-    except (OSError, ValueError, KeyError, struct.error) as error:
-        raise ModelFailure(f"{safetensors.name} could not be made ready for use: {error!r}", status=503) from error
-    return target
+    def __call__(self, x: Floats) -> Floats:
+        y: Floats = x @ self.weight.T
+        y += self.bias
+        return y
 
 
-class _Tensor(Struct, frozen=True):
-    name: str
-    shape: tuple[int, ...]
-    kind: int
-    data: bytes
+class _Norm(NamedTuple):
+    weight: Floats
+    bias: Floats
+
+    def __call__(self, x: Floats) -> Floats:
+        """In place."""
+        x -= x.mean(axis=1, keepdims=True)
+        variance = numpy.einsum("ij,ij->i", x, x) / x.shape[1]
+        x *= (1 / numpy.sqrt(variance + _EPSILON))[:, None]
+        x *= self.weight
+        x += self.bias
+        return x
+
+
+class _Layer(NamedTuple):
+    attention: _Linear
+    """Queries, keys and values side by side; the queries already divided by the root of a head's size."""
+    joined: _Linear
+    joined_norm: _Norm
+    inner: _Linear
+    outer: _Linear
+    outer_norm: _Norm
+
+
+class MiniLM:
+    """The model. Its methods may be called by several threads at once."""
+
+    def __init__(self, safetensors: Path, tokenizer: Path) -> None:
+        self._words = WordPiece(json.loads(tokenizer.read_bytes())["model"]["vocab"])
+        self._weights = _Safetensors(safetensors)
+        read = self._weights.read
+        self._embeddings = read("embeddings.word_embeddings.weight")
+        types = read("embeddings.token_type_embeddings.weight")
+        self._positions: Floats = read("embeddings.position_embeddings.weight") + types[0]
+        self._norm = _Norm(read("embeddings.LayerNorm.weight"), read("embeddings.LayerNorm.bias"))
+        self._layers = [_layer(self._weights, f"encoder.layer.{number}") for number in range(_LAYERS)]
+
+    @property
+    def context(self) -> int:
+        """The tokens of the longest text, its two marks among them."""
+        return len(self._positions)
+
+    def tokens(self, text: str | Sequence[int]) -> list[int]:
+        """The text, or the tokens of one, between the model's marks. ``ValueError`` for tokens it does not have."""
+        if isinstance(text, str):
+            return self._words.tokens(text)
+        if not all(0 <= token < len(self._embeddings) for token in text):
+            raise ValueError("tokens that the model does not have")
+        return self._words.framed(text)
+
+    def embed(self, lists: Sequence[Sequence[int]]) -> Floats:
+        """A vector of unit length for each list of tokens. All are computed together, so mind how long they are."""
+        sizes = [len(tokens) for tokens in lists]
+        starts = numpy.cumsum([0, *sizes[:-1]])
+        x = self._embeddings[numpy.concatenate([numpy.asarray(tokens) for tokens in lists])]
+        x += self._positions[numpy.concatenate([numpy.arange(size) for size in sizes])]
+        x = self._norm(x)
+        groups = _groups(sizes, starts)
+        for layer in self._layers:
+            x = _apply(layer, x, groups)
+        vectors: Floats = numpy.add.reduceat(x, starts, axis=0)
+        vectors /= numpy.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors
+
+
+_Groups = list[tuple[int, NDArray[numpy.int64]]]
+"""Texts of one length, which attend together: the length, and the rows of all of them, text by text."""
+
+
+def _groups(sizes: Sequence[int], starts: NDArray[Any]) -> _Groups:
+    by_size: dict[int, list[int]] = {}
+    for size, start in zip(sizes, starts, strict=True):
+        by_size.setdefault(size, []).append(int(start))
+    return [(size, (numpy.array(begin)[:, None] + numpy.arange(size)).ravel()) for size, begin in by_size.items()]
+
+
+def _apply(layer: _Layer, x: Floats, groups: _Groups) -> Floats:
+    mixed = layer.attention(x)
+    attended = numpy.empty_like(x)
+    for size, rows in groups:
+        split = mixed[rows].reshape(-1, size, 3, _HEADS, DIMENSIONS // _HEADS).transpose(2, 0, 3, 1, 4)
+        scores: Floats = split[0] @ split[1].swapaxes(2, 3)
+        scores -= scores.max(axis=-1, keepdims=True)
+        numpy.exp(scores, out=scores)
+        heads: Floats = scores @ split[2]
+        heads /= scores.sum(axis=-1, keepdims=True)
+        attended[rows] = heads.swapaxes(1, 2).reshape(-1, DIMENSIONS)
+    y = layer.joined(attended)
+    y += x
+    x = layer.joined_norm(y)
+    y = layer.outer(_gelu(layer.inner(x)))
+    y += x
+    return layer.outer_norm(y)
+
+
+def _gelu(x: Floats) -> Floats:
+    """GELU in its form with a hyperbolic tangent, in place: numpy has no error function."""
+    scratch = numpy.empty((min(_ROWS, len(x)), x.shape[1]), numpy.float32)
+    for start in range(0, len(x), _ROWS):
+        rows = x[start : start + _ROWS]
+        bent = scratch[: len(rows)]
+        numpy.multiply(rows, rows, out=bent)
+        bent *= numpy.float32(0.044715)
+        bent += numpy.float32(1)
+        bent *= rows
+        bent *= numpy.float32(0.7978845608)
+        numpy.tanh(bent, out=bent)
+        bent += numpy.float32(1)
+        rows *= bent
+        rows *= numpy.float32(0.5)
+    return x
+
+
+def _layer(weights: "_Safetensors", name: str) -> _Layer:
+    def linear(part: str) -> _Linear:
+        return _Linear(weights.read(f"{name}.{part}.weight"), weights.read(f"{name}.{part}.bias"))
+
+    def norm(part: str) -> _Norm:
+        return _Norm(weights.read(f"{name}.{part}.LayerNorm.weight"), weights.read(f"{name}.{part}.LayerNorm.bias"))
+
+    query, key, value = (linear(f"attention.self.{part}") for part in ("query", "key", "value"))
+    scale = numpy.float32((DIMENSIONS // _HEADS) ** -0.5)
+    return _Layer(
+        attention=_Linear(
+            numpy.concatenate([query.weight * scale, key.weight, value.weight]),
+            numpy.concatenate([query.bias * scale, key.bias, value.bias]),
+        ),
+        joined=linear("attention.output.dense"),
+        joined_norm=norm("attention.output"),
+        inner=linear("intermediate.dense"),
+        outer=linear("output.dense"),
+        outer_norm=norm("output"),
+    )
 
 
 class _Safetensors:
-    """A safetensors file: a JSON head that says where each tensor lies, then the tensors."""
+    """A safetensors file, mapped: a JSON head that says where each tensor lies, then the tensors."""
 
     def __init__(self, path: Path) -> None:
-        self._data = path.read_bytes()
+        with path.open("rb") as file:
+            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         (length,) = struct.unpack_from("<Q", self._data)
         self._start = 8 + length
         self._head: dict[str, Any] = json.loads(self._data[8 : self._start])
 
-    def read(self, name: str) -> "Floats":
-        import numpy
-
+    def read(self, name: str) -> Floats:
+        """A tensor where it lies, without a copy."""
         entry = self._head[name]
         if entry["dtype"] != "F32":
             raise ValueError(f"{name} is {entry['dtype']}, not F32")
-        begin, end = (self._start + offset for offset in entry["data_offsets"])
-        return numpy.frombuffer(self._data[begin:end], "<f4").reshape(entry["shape"])
-
-
-def _blocks(weights: _Safetensors, tokenizer: Any) -> Iterator[bytes]:
-    tensors = [_packed(weights.read(source), name) for source, name in _names()]
-    pairs = _pairs(tokenizer)
-    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(pairs)) + b"".join(pairs)
-    offset = 0
-    for tensor in tensors:
-        dimensions = tuple(reversed(tensor.shape))  # ggml names the innermost first
-        head += _string(tensor.name) + struct.pack(f"<I{len(dimensions)}Q", len(dimensions), *dimensions)
-        head += struct.pack("<IQ", tensor.kind, offset)
-        offset += len(tensor.data) + _gap(tensor.data)
-    yield head + bytes(_gap(head))
-    for tensor in tensors:
-        yield tensor.data + bytes(_gap(tensor.data))
-
-
-def _names() -> Iterator[tuple[str, str]]:
-    yield from _TOP.items()
-    for layer in range(_LAYERS):
-        for source, name in _LAYER.items():
-            for part in ("weight", "bias"):
-                yield f"encoder.layer.{layer}.{source}.{part}", f"blk.{layer}.{name}.{part}"
-
-
-def _packed(values: "Floats", name: str) -> _Tensor:
-    """A tensor in the smallest form that costs no accuracy one would see: measured in the decision record."""
-    shape = values.shape
-    if name.split(".")[-2] in ("ffn_up", "ffn_down") and len(shape) == 2:
-        return _Tensor(name, shape, _Q8, _eight_bits(values))
-    if len(shape) == 2 and name not in ("position_embd.weight", "token_types.weight"):
-        return _Tensor(name, shape, _F16, values.astype("<f2").tobytes())
-    return _Tensor(name, shape, _F32, values.tobytes())
-
-
-def _eight_bits(values: "Floats") -> bytes:
-    """ggml's Q8_0: for each 32 values a half-precision scale and 32 signed bytes."""
-    import numpy
-
-    blocks = values.reshape(-1, 32)
-    scales = numpy.abs(blocks).max(axis=1) / 127
-    inverse = numpy.divide(1, scales, out=numpy.zeros_like(scales), where=scales > 0)
-    packed = numpy.empty((len(blocks), 34), numpy.uint8)
-    packed[:, :2] = scales.astype("<f2").view(numpy.uint8).reshape(-1, 2)
-    packed[:, 2:] = numpy.round(blocks * inverse[:, None]).astype(numpy.int8).view(numpy.uint8)
-    return packed.tobytes()
-
-
-def _pairs(tokenizer: Any) -> list[bytes]:
-    """The key-value pairs: what llama.cpp has to know of the model and of its WordPiece vocabulary.
-
-    The file's own truncation to 128 tokens and its padding are not taken over: how much to read is the caller's say.
-    """
-    ids: dict[str, int] = tokenizer["model"]["vocab"]
-    special = {token["content"] for token in tokenizer["added_tokens"]}
-    vocabulary = sorted(ids, key=ids.__getitem__)
-    if list(map(ids.__getitem__, vocabulary)) != list(range(len(vocabulary))):
-        raise ValueError("the vocabulary has gaps")
-    pieces = [_string(piece if piece in special else _phantom(piece)) for piece in vocabulary]
-    kinds = [_CONTROL if piece in special else _NORMAL for piece in vocabulary]
-    pairs = [
-        _pair("general.architecture", _STRING, _string("bert")),
-        _pair("general.name", _STRING, _string("all-MiniLM-L6-v2")),
-        *(_pair(key, 4, struct.pack("<I", value)) for key, value in _NUMBERS.items()),
-        _pair("bert.attention.layer_norm_epsilon", 6, struct.pack("<f", 1e-12)),
-        _pair("bert.attention.causal", 7, struct.pack("<?", False)),
-        _pair("tokenizer.ggml.model", _STRING, _string("bert")),
-        _pair("tokenizer.ggml.tokens", _ARRAY, struct.pack("<IQ", _STRING, len(pieces)) + b"".join(pieces)),
-        _pair("tokenizer.ggml.token_type", _ARRAY, struct.pack(f"<IQ{len(kinds)}i", 5, len(kinds), *kinds)),
-    ]
-    return pairs + [
-        _pair(f"tokenizer.ggml.{role}_token_id", 4, struct.pack("<I", ids[token])) for role, token in _SPECIAL.items()
-    ]
-
-
-def _phantom(piece: str) -> str:
-    """llama.cpp marks the pieces that begin a word, where WordPiece marks those that go on."""
-    return piece[2:] if piece.startswith("##") else "\u2581" + piece
-
-
-def _pair(key: str, kind: int, value: bytes) -> bytes:
-    return _string(key) + struct.pack("<I", kind) + value
-
-
-def _string(text: str) -> bytes:
-    data = text.encode()
-    return struct.pack("<Q", len(data)) + data
-
-
-def _gap(data: bytes) -> int:
-    return -len(data) % _ALIGNMENT
+        begin, end = entry["data_offsets"]
+        flat = numpy.frombuffer(self._data, "<f4", count=(end - begin) // 4, offset=self._start + begin)
+        return flat.reshape(entry["shape"])

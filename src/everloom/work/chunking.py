@@ -52,14 +52,16 @@ def spans(text: str, max_tokens: int, overlap: int) -> Iterator[tuple[int, int]]
     if not 0 <= overlap < max_tokens:
         raise ValueError("chunks must overlap by less than their size")
     tokens = _Tokens(text)
-    first = 0
-    while first < tokens.count:
-        limit = tokens.reach(first, max_tokens)
-        end = limit if limit == tokens.count else tokens.border(first, limit, max_tokens, overlap)
+    first = end = 0
+    while end < tokens.count:
+        while (limit := tokens.reach(first, max_tokens)) <= end:
+            first += 1  # a long word after the last chunk leaves room for less of it
+        if limit == tokens.count:
+            end = limit
+        else:  # behind what was covered before, and so far that the next chunk begins behind this one
+            end = tokens.border(limit, max_tokens, max(end, tokens.reach(first, overlap)))
         yield tokens.begins(first), tokens.begins(end)
-        if end == tokens.count:
-            return
-        first = max(first + 1, tokens.back(end, overlap))
+        first = tokens.back(end, overlap)
 
 
 def windows(text: str, max_tokens: int = WINDOW_TOKENS) -> list[str]:
@@ -78,7 +80,7 @@ def windows(text: str, max_tokens: int = WINDOW_TOKENS) -> list[str]:
         limit = tokens.reach(first, size)
         if left <= max_tokens:
             limit = tokens.count
-        end = limit if limit == tokens.count else tokens.border(first, limit, size, 0)
+        end = limit if limit == tokens.count else tokens.border(limit, size, first)
         pieces.append(text[tokens.begins(first) : tokens.begins(end)])
         first = end
     return _joined(pieces)
@@ -135,11 +137,10 @@ class _Tokens:
         """The first of the last words before ``end`` that cost no more than ``size``."""
         return bisect_left(self._costs, self._costs[end] - size)
 
-    def border(self, first: int, limit: int, size: int, overlap: int) -> int:
-        """The best end for what begins at ``first`` and must end at ``limit``, more than ``overlap`` on."""
-        least = max(first + 1, bisect_right(self._costs, self._costs[first] + overlap))
+    def border(self, limit: int, size: int, after: int) -> int:
+        """The best end for what must end at ``limit`` and is of ``size`` tokens then; behind ``after``."""
         for level, part in _REACH:
-            floor = max(least, self.back(limit, size // part))
+            floor = max(after + 1, self.back(limit, size // part))
             found = self._levels.rfind(level, floor - 1, limit)
             if found >= 0:
                 return found + 1
