@@ -7,6 +7,8 @@ import math
 import os
 import signal
 import struct
+import subprocess
+import sys
 from array import array
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
@@ -205,3 +207,15 @@ def test_damaged_weights_are_a_failure(tmp_path: Path, damage: bytes) -> None:
         assert engine.pid is None
 
     asyncio.run(main())
+
+
+def test_the_child_ends_with_the_pipe() -> None:
+    """However the parent goes, its end of the pipe goes with it."""
+    files = map(str, default_weights().fetch(MINILM))
+    command = [sys.executable, "-m", "everloom.models.minilm_child", *files, "1"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert b"ready" in child.stdout.read(11)
+        child.stdin.close()
+        assert child.wait(10) == 0
