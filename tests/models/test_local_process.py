@@ -47,8 +47,8 @@ def wait_for_end(pid: int, seconds: float = 10) -> bool:
 
 def test_nothing_runs_before_it_is_needed(local: Local) -> None:
     with loaded() as other:
-        assert other.run(other.backend.traits(NAME)).context_window == 4096
         assert other.backend.children() == []
+        assert other.run(other.backend.traits(NAME)).context_window == 4096
         other.run(other.backend.preload())
         (pid,) = other.backend.children()
         assert alive(pid)
