@@ -219,3 +219,14 @@ def test_the_child_ends_with_the_pipe() -> None:
         assert b"ready" in child.stdout.read(11)
         child.stdin.close()
         assert child.wait(10) == 0
+
+
+def test_a_loop_ends_that_was_never_closed() -> None:
+    """As after a failed start of the server: the child goes with the loop's pipes, and nothing waits for it."""
+    script = (
+        "import asyncio, sys, pathlib\n"
+        "from everloom.models.minilm_engine import MiniLMEngine\n"
+        "asyncio.run(MiniLMEngine(*map(pathlib.Path, sys.argv[1:])).embed(['a']))\n"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", script, *map(str, default_weights().fetch(MINILM))]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 0

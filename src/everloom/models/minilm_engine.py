@@ -154,9 +154,8 @@ class MiniLMEngine:
                 if waiting is not None and not waiting.done():
                     waiting.set_result(said)
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
             await process.wait()
+        finally:  # without a wait: a loop that is torn down without our ``close`` must come to its end
             waiting_now, self._waiting = self._waiting, {}
             for future in waiting_now.values():
                 if not future.done():
