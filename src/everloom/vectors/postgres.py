@@ -188,7 +188,7 @@ class PostgresVectors:
             file_id,
             [chunk.position for chunk in chunks],
             [words.clean(chunk.text, nul=False) for chunk in chunks],
-            [" ".join({tables.place(found.number), *words.split(chunk.text)}) for chunk in chunks],
+            [" ".join({tables.lexeme(found.number, word) for word in words.split(chunk.text)}) for chunk in chunks],
             [None] * len(chunks) if self.with_points else packed,
         )
         if self.with_points:
@@ -272,20 +272,21 @@ class PostgresVectors:
 
     async def _matching(self, found: tables.Set, text: str, limit: int, files: Collection[str] | None) -> list[Found]:
         terms = words.terms(text)
-        queries = [tables.query(found.number, [term]) for term in terms]
+        queries = [tables.query(found.number, term) for term in terms]
         counted = await self._fetch(tables.FREQUENCIES, terms, queries, words.ENOUGH + 1)
         worth, chosen = words.weigh({row[0]: row[1] for row in counted}, found.chunks)
         if not chosen:
             return []
-        parameters: list[Any] = [tables.query(found.number, list(chosen)), limit]
-        for term, value in chosen.items():
-            parameters += (f"'{term}'", value)
-        if files is not None:
-            parameters.append(list(files))
-        rows = await self._fetch(tables.matching(len(chosen), files is not None), *parameters)
+        parameters = ([tables.query(found.number, term) for term in chosen], list(chosen.values()), limit, words.ENOUGH)
+        narrowed = () if files is None else (list(files),)
+        hits = await self._fetch(tables.matching(files is not None), *parameters, *narrowed)
+        rows = await self._fetch(tables.CHUNKS, [row["number"] for row in hits])
         measure = words.share(worth)
-        hits = [Found(row["file_id"], row["position"], row["text"], measure(row["text"])) for row in rows]
-        return sorted(hits, key=lambda hit: -hit.score)
+        held = [
+            Found(row["file_id"], row["position"], row["text"], measure(row["text"]))
+            for row in sorted(rows, key=lambda row: row["number"])
+        ]
+        return sorted(held, key=lambda one: -one.score)
 
 
 async def _make(connection: Any, extension: bool) -> bool:

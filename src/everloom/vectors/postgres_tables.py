@@ -1,6 +1,5 @@
 """The tables of ``postgres.py``, and the texts of what is asked of them."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 _SETS = """
@@ -26,8 +25,9 @@ SCHEMA = (
     _CHUNKS,
     "CREATE INDEX IF NOT EXISTS ix_vector_chunks_set ON vector_chunks (set_number, number)",
     "CREATE INDEX IF NOT EXISTS ix_vector_chunks_file ON vector_chunks (set_number, file_id)",
-    "CREATE INDEX IF NOT EXISTS ix_vector_chunks_words ON vector_chunks USING gin (words)",
+    "CREATE INDEX IF NOT EXISTS ix_vector_chunks_words ON vector_chunks USING gin (words) WITH (fastupdate = off)",
 )
+"""Without ``fastupdate``: what it puts off writing, every search would have to read through."""
 
 POINTS_SCHEMA = (
     _POINTS,
@@ -124,25 +124,24 @@ FREQUENCIES = (
 )
 
 
-def place(number: int) -> str:
-    """The word that stands in every chunk of a set and, since no text's word has a sign in it, in no other."""
-    return f"={number}"
+def lexeme(number: int, word: str) -> str:
+    """A word as the index of words has it: every set has its own, so that no search meets another set's chunks."""
+    return f"{number}/{word}"
 
 
-def query(number: int, terms: Sequence[str]) -> str:
-    """A ``tsquery``: any of the terms, in one set. Terms are letters and digits alone, so quotes are all it takes."""
-    some = " | ".join(f"'{term}'" for term in terms)
-    return f"'{place(number)}' & ({some})"
+def query(number: int, term: str) -> str:
+    """A ``tsquery`` for one term of a set. Terms are letters and digits alone, so quotes are all it takes."""
+    return f"'{lexeme(number, term)}'"
 
 
-def matching(terms: int, filtered: bool) -> str:
-    """Chunks by the worth of the words in them. Parameters: query, limit, then each term and its worth, and files."""
-    worth = " + ".join(
-        f"CASE WHEN words @@ ${3 + 2 * place}::text::tsquery THEN ${4 + 2 * place}::float8 ELSE 0 END"
-        for place in range(terms)
-    )
+def matching(filtered: bool) -> str:
+    """Chunks by the worth of the words in them. Parameters: queries, their worths, limit, rows a query, and files.
+
+    A row is counted once for each query that finds it: to ask a row which of them it holds would be to unpack it.
+    """
     return (
-        f"SELECT file_id, position, text FROM (SELECT number, file_id, position, text, {worth} AS worth"
-        " FROM vector_chunks WHERE words @@ $1::text::tsquery"
-        f"{f' AND file_id = ANY(${3 + 2 * terms})' if filtered else ''}) AS held ORDER BY worth DESC, number LIMIT $2"
+        "SELECT found.number FROM unnest($1::text[], $2::float8[]) AS asked (query, worth)"
+        " CROSS JOIN LATERAL (SELECT number FROM vector_chunks WHERE words @@ asked.query::tsquery"
+        f"{' AND file_id = ANY($5)' if filtered else ''} LIMIT $4) AS found"
+        " GROUP BY found.number ORDER BY sum(asked.worth) DESC, found.number LIMIT $3"
     )
