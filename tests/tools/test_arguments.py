@@ -3,12 +3,14 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from everloom.tools.arguments import TextField
 
 
+@example("\\", False, [1])
+@example("\\u12 😀", True, [1])
 @given(st.text(max_size=60), st.booleans(), st.lists(st.integers(1, 7), min_size=1, max_size=20))
 def test_the_pieces_give_the_text(text: str, ascii_only: bool, cuts: list[int]) -> None:
     text = text.encode("utf-8", "ignore").decode()
@@ -32,6 +34,9 @@ def test_the_pieces_give_the_text(text: str, ascii_only: bool, cuts: list[int]) 
         ('{"code": 7}', "7"),
         ('{"code": "x = 1', "x = 1"),
         ('{"code": "a\nb"}', "a\nb"),
+        (r'{"code": "C:\\users"}', "C:\\users"),
+        (r'{"code": "\ud83d!"}', "?!"),
+        (r'{"code": "find(\d, \\d, \n)"}', "find(\\d, \\d, \n)"),
         ("", ""),
     ],
 )

@@ -3,8 +3,19 @@
 import json
 import re
 
-_HALF_ESCAPE = re.compile(r"(?:\\u[0-9a-fA-F]{0,3}|\\)\Z")
-_HALF_PAIR = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\Z")
+_WHOLE = re.compile(
+    r"""(?:[^"\\]                                                     # a letter
+        |\\[^u]                                                       # an escape of one
+        |\\u(?![dD][89abAB])[0-9a-fA-F]{4}                            # one of four digits
+        |\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}   # a pair of these for one letter
+    )*""",
+    re.VERBOSE,
+)
+"""As much of a JSON string as consists of whole letters: the last one may still be on its way."""
+
+
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+"""What is escaped that JSON does not know (``\\d`` of a regular expression) stands for itself."""
 
 
 class TextField:
@@ -33,14 +44,10 @@ class TextField:
         return added
 
     def _so_far(self, begin: int) -> str:
-        raw = self._written[begin:]
-        end = re.match(r'(?:[^"\\]|\\.)*', raw, re.DOTALL)
-        raw = raw[: end.end()] if end else ""
-        raw = _HALF_PAIR.sub("", _HALF_ESCAPE.sub("", raw))
-        try:
-            return str(json.loads(f'"{raw}"', strict=False))
-        except ValueError:
-            return self._written[begin : begin + self._shown]
+        whole = _WHOLE.match(self._written, begin)
+        assert whole is not None
+        known = _ESCAPE.sub(lambda escape: escape[0] if escape[1] in '"\\/bfnrtu' else "\\" + escape[0], whole[0])
+        return str(json.loads(f'"{known}"', strict=False))
 
     @property
     def written(self) -> str:
@@ -48,7 +55,10 @@ class TextField:
         return self._written
 
     def value(self) -> str:
-        """The field once all has arrived."""
+        """The field once all has arrived; half letters that a model made up are replaced."""
+        return self._value().encode("utf-8", "replace").decode()
+
+    def _value(self) -> str:
         try:
             found = json.loads(self._written, strict=False)
         except ValueError:
