@@ -31,6 +31,7 @@ from everloom.store.base import Add, Change
 from everloom.store.sqlite import SqliteDatabase
 from everloom.vectors.sqlite import SqliteVectors
 from everloom.work import ingest, vector_stores
+from everloom.work.chunking import chunk
 from everloom.work.search import SearchOptions, default_limit, score, search
 from tests.replies import Fails
 from tests.scripted import ScriptedUpstream
@@ -269,6 +270,46 @@ async def test_a_store_takes_many_files_and_not_too_many(ctx: Context, upstream:
     with pytest.raises(BadRequest, match="at most 10000 files"):
         await vector_stores.add_files(ctx, store.id, [NewVectorStoreFile(file_id=one_more.id)])
     assert len(await ctx.store.all(VectorStoreFile)) == 620
+
+
+# --- windows ---------------------------------------------------------------------------------------------------------
+
+PROSE = " ".join(f"This is sentence number {place} of a text about nothing at all." for place in range(600))
+
+
+def test_chunks_that_overlap_share_their_windows() -> None:
+    pieces = ingest.cut(PROSE, 800, 400)
+    assert [text for text, _ in pieces] == chunk(PROSE, 800, 400)
+    assert all(own for _, own in pieces)
+    windows = [window for _, own in pieces for window in own]
+    assert "".join(dict.fromkeys(windows)) == PROSE
+    assert len(set(windows)) < 0.6 * len(windows)
+    for text, own in pieces:
+        begin = PROSE.index(text)
+        for window in own:
+            middle = PROSE.index(window) + len(window) // 2
+            assert begin <= middle <= begin + len(text)
+
+
+def test_chunks_that_hardly_overlap_have_windows_of_their_own() -> None:
+    for sizes in ((800, 0), (100, 20)):
+        for text, own in ingest.cut(PROSE, *sizes):
+            assert "".join(own) == text
+
+
+def test_small_chunks_that_overlap_have_vectors_too() -> None:
+    assert all(own for _, own in ingest.cut(PROSE, 100, 50))
+    assert ingest.cut("word", 800, 400) == [("word", ["word"])]
+    assert ingest.cut("", 800, 400) == []
+
+
+@on_a_server
+async def test_what_chunks_share_is_embedded_once(ctx: Context, upstream: ScriptedUpstream) -> None:
+    store, _ = await a_store(ctx, PROSE)
+    await work(ctx)
+    texts = [text for request in upstream.embeddings for text in request.body["input"]]
+    assert len(set(texts)) == len(texts)
+    assert await ctx.ports.vectors.count(ctx.project, store.id) == len(chunk(PROSE, 800, 400))
 
 
 # --- expiry ----------------------------------------------------------------------------------------------------------

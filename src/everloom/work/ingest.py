@@ -7,7 +7,9 @@ however often it is read, no chunk stands twice, and a file that was withdrawn m
 
 import asyncio
 import logging
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Literal
 
 from everloom.context import Context, Ports
@@ -26,7 +28,7 @@ from everloom.objects.vector_stores import (
 )
 from everloom.store.base import Change, Remove
 from everloom.vectors.base import Chunk, Vector
-from everloom.work.chunking import chunk, windows
+from everloom.work.chunking import spans, windows
 from everloom.work.extraction import Invalid, Unsupported, extract
 from everloom.work.inference import embed
 from everloom.work.vector_stores import Tally, dispatch, forget, has_expired
@@ -98,10 +100,10 @@ async def _index(ctx: Context, task: IndexTask, pauses: Sequence[float]) -> int:
     text = text.encode("utf-8", "replace").decode()
     chunking = row.chunking_strategy
     sizes = chunking.static if isinstance(chunking, StaticChunkingStrategy) else DEFAULT_CHUNKING.static
-    texts = await asyncio.to_thread(chunk, text, sizes.max_chunk_size_tokens, sizes.chunk_overlap_tokens)
-    if not texts:
+    pieces = await asyncio.to_thread(cut, text, sizes.max_chunk_size_tokens, sizes.chunk_overlap_tokens)
+    if not pieces:
         raise Invalid(_EMPTY)
-    chunks = await _embedded(ctx, task, texts, pauses)
+    chunks = await _embedded(ctx, task, pieces, pauses)
     await _wanted(ctx, task)
     await ctx.ports.vectors.put(ctx.project, task.vector_store_id, task.file_id, chunks)
     return sum(
@@ -109,19 +111,42 @@ async def _index(ctx: Context, task: IndexTask, pauses: Sequence[float]) -> int:
     )
 
 
-async def _embedded(ctx: Context, task: IndexTask, texts: list[str], pauses: Sequence[float]) -> list[Chunk]:
-    """The chunks with their vectors: one for each window that the embedding model can read at once."""
+def cut(text: str, max_tokens: int, overlap: int) -> list[tuple[str, list[str]]]:
+    """The chunks of a text, each with the windows that its vectors are made of.
+
+    Where chunks overlap by much, the text itself is cut into windows, and each belongs to every chunk that holds
+    its middle: with the default strategy that leaves less than half of the vectors to be made. A window stands
+    out of its chunk by half of itself at most.
+    """
+    chunks = [(begin, end) for begin, end in spans(text, max_tokens, overlap) if not text[begin:end].isspace()]
+    if overlap * 4 < max_tokens:
+        return [(text[begin:end], _told(windows(text[begin:end]))) for begin, end in chunks]
+    pieces = windows(text)
+    middles = [end - len(piece) // 2 for piece, end in zip(pieces, accumulate(map(len, pieces)), strict=True)]
+    return [
+        (text[begin:end], _told(pieces[bisect_left(middles, begin) : bisect_left(middles, end)]) or [text[begin:end]])
+        for begin, end in chunks
+    ]
+
+
+def _told(pieces: Sequence[str]) -> list[str]:
+    """Those of which there is something to say."""
+    return [piece for piece in pieces if not piece.isspace()]
+
+
+async def _embedded(
+    ctx: Context, task: IndexTask, pieces: Sequence[tuple[str, list[str]]], pauses: Sequence[float]
+) -> list[Chunk]:
+    """The chunks with their vectors. What several of them share is embedded once."""
     model = (await ctx.store.get(StoreModel, task.vector_store_id)).model
-    parts = [(place, part) for place, text in enumerate(texts) for part in windows(text) if part.strip()]
-    vectors: list[list[Vector]] = [[] for _ in texts]
-    for start in range(0, len(parts), _TEXTS_AT_ONCE):
+    texts = list(dict.fromkeys(window for _, own in pieces for window in own))
+    vectors: dict[str, Vector] = {}
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
         if start:
             await _wanted(ctx, task)
-        some = parts[start : start + _TEXTS_AT_ONCE]
-        embedded = await _patiently(ctx, model, [part for _, part in some], pauses)
-        for (place, _), vector in zip(some, embedded, strict=True):
-            vectors[place].append(vector)
-    return [Chunk(place, text, own) for place, (text, own) in enumerate(zip(texts, vectors, strict=True)) if own]
+        some = texts[start : start + _TEXTS_AT_ONCE]
+        vectors.update(zip(some, await _patiently(ctx, model, some, pauses), strict=True))
+    return [Chunk(place, text, [vectors[window] for window in own]) for place, (text, own) in enumerate(pieces)]
 
 
 async def _patiently(ctx: Context, model: str, texts: list[str], pauses: Sequence[float]) -> Sequence[Vector]:
