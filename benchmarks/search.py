@@ -26,6 +26,7 @@ import numpy as np
 from benchmarks.measure import HEADERS, PATH, Row, everloom, folder, machine, median, note, options, table
 from everloom.vectors.base import Chunk, Vectors
 from everloom.vectors.sqlite import SqliteVectors
+from everloom.work.chunking import chunk
 
 DIMENSIONS = 384
 CLUSTERS = 2000
@@ -218,35 +219,29 @@ def _truth(made: Made, hits: list[list[int]]) -> dict[str, float]:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 READ_FILES = 12
-READ_CHUNKS = 10
-"""Chunks of the default size in each file, about."""
+READ_WORDS = 4000
+PROSE = (
+    "the river ran below the old town and every spring it rose until people near the bridge carried their chairs "
+    "upstairs while merchants counted what was left of their grain and wrote long letters about the price of bread"
+)
 
 
 def _reading() -> list[Row]:
     """Text files put into a store of a server, until they have been read."""
     note("reading files")
-    made = Made(FILE)
+    chance = random.Random(6)
+    texts = [" ".join(chance.choices(PROSE.split(), k=READ_WORDS)) for _ in range(READ_FILES)]
+    chunks = sum(len(chunk(text)) for text in texts)
     with folder() as home, everloom(home, fetch_weights="true") as server:
-        _read_one(server.url, "one to load the model")
-        texts = [" ".join(made.texts(file, READ_CHUNKS * 2)) for file in range(READ_FILES)]
+        _filled(server.url, [_upload(server.url, "first.txt", "to load the model")])
         ids = [_upload(server.url, f"{place}.txt", text) for place, text in enumerate(texts)]
-        before = server.memory()
         started = time.perf_counter()
-        store = _filled(server.url, ids)
+        _filled(server.url, ids)
         seconds = time.perf_counter() - started
-        used = store["usage_bytes"] - sum(len(text) for text in texts)
-        row = f"{store['usage_bytes'] / seconds / 1000:,.0f} kB/s, {seconds / READ_FILES:.2f} s a file"
+        speed = f"{chunks / seconds:.1f} chunks/s, {sum(map(len, texts)) / seconds / 1000:.0f} kB of text/s"
         return [
-            Row(
-                f"reading {READ_FILES} files of {len(texts[0]) // 1000} kB, MiniLM",
-                row,
-                f"{used / 1e6:.1f} MB of vectors; {max(before, server.memory()) / 1e6:.0f} MB of memory",
-            )
+            Row(f"reading {READ_FILES} text files, {chunks} chunks, MiniLM", speed, f"{server.memory() / 1e6:.0f} MB")
         ]
-
-
-def _read_one(url: str, text: str) -> None:
-    _filled(url, [_upload(url, "first.txt", text)])
 
 
 def _upload(url: str, name: str, text: str) -> str:
