@@ -33,9 +33,8 @@ def map_body(context: schemathesis.HookContext, body: Any) -> Any:
 def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
     """Let the objects that were given stand until the end."""
     if case.method.upper() == "DELETE" or case.path == "/uploads/{upload_id}/cancel":
-        parents = {name for name in case.path_parameters if name != "file_id"}
-        if parents and not any(case.path_parameters[name] == _IDS.get(name) for name in parents):
-            return  # A file taken out of something of the run's own: the file itself stands.
+        if "file_id" in case.path_parameters and len(case.path_parameters) > 1:
+            return  # A file is taken out of something; the file itself stands.
         for name, id in _IDS.items():
             if case.path_parameters.get(name) == id:
                 case.path_parameters[name] = id[:-24] + _NOBODYS
