@@ -19,25 +19,57 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
+from aiohttp.multipart import BodyPartReader
 
 from tests import meanings
 from tests.replies import Answer, Breaks, Calls, Fails, Garbage, Hangs, Json, Reply, Says, Slow, answer_to
 
-__all__ = ["Breaks", "Calls", "Fails", "Garbage", "Hangs", "Reply", "Request", "Says", "ScriptedUpstream", "Slow"]
+__all__ = [
+    "Breaks",
+    "Calls",
+    "Fails",
+    "FormPart",
+    "Garbage",
+    "Hangs",
+    "Reply",
+    "Request",
+    "Says",
+    "ScriptedUpstream",
+    "Slow",
+]
+
+
+@dataclass(frozen=True)
+class FormPart:
+    """A part of a form as it arrived; ``filename`` is None for a field of text."""
+
+    name: str
+    filename: str | None
+    content_type: str | None
+    content: bytes
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the server was asked: the JSON body, its very bytes, and the headers (lower-case names)."""
+    """What the server was asked: the JSON body and its very bytes, or a form's parts; headers have lower-case names."""
 
     method: str
     path: str
     body: Json
     raw: bytes
     headers: dict[str, str]
+    form: tuple[FormPart, ...] = field(default=())
+
+    def field(self, name: str) -> str | None:
+        """The first text of a form under this name."""
+        return next((part.content.decode() for part in self.form if part.name == name and part.filename is None), None)
+
+
+Endpoint = Callable[[Request], web.StreamResponse]
+"""Answers what this server knows nothing of itself: ``web.json_response({...})``, ``web.Response(body=b"...")``."""
 
 
 class ScriptedUpstream:
@@ -46,7 +78,8 @@ class ScriptedUpstream:
     ``requests`` are the chat requests in the order they came, ``disconnects`` those of them whose client
     went away before the answer's end, ``active`` how many answers are under way. ``embeddings`` are the
     requests for vectors, each answered after ``embedding_delay`` seconds, or refused with ``embedding_fails``.
-    With ``api_key`` every other key is refused.
+    With ``api_key`` every other key is refused. What ``serve`` names is answered by a function, and ``others`` are
+    the requests to such paths; every other path answers 404 without a body of the platform's.
     """
 
     def __init__(
@@ -63,6 +96,8 @@ class ScriptedUpstream:
         self.embeddings: list[Request] = []
         self.embedding_delay = 0.0
         self.embedding_fails: Fails | None = None
+        self.others: list[Request] = []
+        self._endpoints: dict[str, Endpoint] = {}
         self._models = tuple(models)
         self._api_key = api_key
         self._port = port
@@ -87,6 +122,10 @@ class ScriptedUpstream:
         """Answer from the request's body when the script is used up; None leaves it to the default."""
         self._rule = rule
 
+    def serve(self, path: str, endpoint: Endpoint) -> None:
+        """Answer POST requests to ``path`` (``/moderations``) until the next ``reset``."""
+        self._endpoints[path] = endpoint
+
     def reset(self) -> None:
         """Forget script, rule and what was recorded: the next test begins here."""
         self._script.clear()
@@ -94,6 +133,8 @@ class ScriptedUpstream:
         self.requests.clear()
         self.disconnects.clear()
         self.embeddings.clear()
+        self.others.clear()
+        self._endpoints.clear()
         self.embedding_delay = 0.0
         self.embedding_fails = None
 
@@ -132,6 +173,7 @@ class ScriptedUpstream:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/embeddings", self._embed)
         app.router.add_get("/v1/models", self._list_models)
+        app.router.add_post("/v1/{rest:.+}", self._other)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         try:
@@ -161,6 +203,19 @@ class ScriptedUpstream:
         if self.embedding_fails is not None:
             return _failure(self.embedding_fails)
         return _json(meanings.answer(body))
+
+    async def _other(self, request: web.Request) -> web.StreamResponse:
+        if refusal := self._refusal(request):
+            return refusal
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        if request.content_type == "multipart/form-data":
+            asked = Request(request.method, request.path, {}, b"", headers, await _form(request))
+        else:
+            raw = await request.read()
+            asked = Request(request.method, request.path, json.loads(raw or b"{}"), raw, headers)
+        self.others.append(asked)
+        endpoint = self._endpoints.get(request.path.removeprefix("/v1"))
+        return web.Response(status=404, text="<html>Not Found</html>") if endpoint is None else endpoint(asked)
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         if self._api_key is None or request.headers.get("authorization") == f"Bearer {self._api_key}":
@@ -195,6 +250,15 @@ class ScriptedUpstream:
         if self._script:
             return self._script.popleft()
         return (self._rule and self._rule(body)) or answer_to(body)
+
+
+async def _form(request: web.Request) -> tuple[FormPart, ...]:
+    parts = []
+    async for part in await request.multipart():
+        assert isinstance(part, BodyPartReader)
+        content = bytes(await part.read())
+        parts.append(FormPart(part.name or "", part.filename, part.headers.get("content-type"), content))
+    return tuple(parts)
 
 
 async def _answer(request: web.Request, body: Json, raw: bytes, reply: Reply) -> web.StreamResponse:

@@ -44,7 +44,7 @@ class Sandboxes(Protocol):
 
 
 class Ports(Struct, frozen=True, kw_only=True):
-    """The adapters that ``app.py`` chose, shared by every request and job of a process."""
+    """The adapters that ``app`` chose, shared by every request and job of a process."""
 
     database: Database
     bus: Bus

@@ -13,7 +13,7 @@ from aiohttp import web
 from everloom.kit.errors import ApiError, ModelFailure
 from everloom.models.registry import Models
 from everloom.models.upstream import UpstreamBackend
-from everloom.work.inference import embed, embeddings
+from everloom.work.embedding import embed, embeddings
 
 Handler = Callable[[dict[str, Any]], web.Response]
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from everloom.kit.errors import NotFound
+from everloom.kit.errors import BadRequest, NotFound
+from everloom.models.base import Offer
 from everloom.models.registry import Models
 from everloom.models.upstream import UpstreamBackend
 from everloom.objects.models import Model
@@ -66,12 +67,71 @@ def test_aliases_do_not_lead_to_aliases() -> None:
         models.resolve("a")
 
 
+class Voice:
+    """A backend that only speaks; the registry asks it nothing else."""
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def models(self) -> list[Model]:
+        return [Model(id="voice", created=1, owned_by="tests")]
+
+    def offers(self, model: str) -> frozenset[Offer]:
+        return frozenset({"speak"})
+
+
+voice = Voice()
+
+
+class Talker(Voice):
+    def offers(self, model: str) -> frozenset[Offer]:
+        return frozenset({"chat"})
+
+
+talker = Talker()
+
+
+def test_an_alias_for_everything_goes_to_the_first_that_offers_it() -> None:
+    models = Models([("talker", talker, None), ("voice", voice, None)], [("*", "talker"), ("*", "voice")])
+    assert models.resolve("tts-1", "speak") == (voice, "voice")
+    assert models.resolve("gpt-4", "chat") == (talker, "talker")
+    assert models.resolve("gpt-4") == (talker, "talker")
+
+
+def test_what_no_alias_offers_goes_to_the_default() -> None:
+    models = Models([("talker", talker, None)], [("*", "talker")], default=remote)
+    assert models.resolve("tts-1", "speak") == (remote, "tts-1")
+
+
+def test_a_stand_in_gives_way_to_every_entry_but_the_default() -> None:
+    entries = [("voice", voice, None), ("talker", talker, None)]
+    stand_ins = [("tts-*", "voice")]
+    assert Models(entries, default=remote, stand_ins=stand_ins).resolve("tts-1", "speak") == (voice, "voice")
+    served = Models([*entries, ("tts-*", remote, None)], stand_ins=stand_ins)
+    assert served.resolve("tts-1", "speak") == (remote, "tts-1")
+
+
+@pytest.mark.parametrize("aliases", [[], [("named", "talker")]])
+def test_a_model_that_does_something_else(aliases: list[tuple[str, str]]) -> None:
+    models = Models([("talker", talker, None), ("voice", voice, None)], aliases, default=remote)
+    with pytest.raises(BadRequest) as caught:
+        models.resolve("named" if aliases else "talker", "speak")
+    assert caught.value.message.endswith("does not speak. On this server `voice` does.")
+    assert (caught.value.param, caught.value.code) == ("model", "invalid_model")
+
+
+def test_a_kind_that_nobody_offers() -> None:
+    with pytest.raises(NotFound, match="no model that does this is set up"):
+        Models([("talker", talker, None)]).resolve("dall-e-3", "draw")
+
+
 @pytest.mark.parametrize("name", ["gpt-5", "", "GPT-4O"])
 def test_a_model_nobody_serves(name: str) -> None:
     with pytest.raises(NotFound) as caught:
         Models([("gpt-4o", remote, None)]).resolve(name)
     assert caught.value.message.startswith(f"The model `{name}` does not exist or you do not have access to it.")
-    assert f"EVERLOOM_ALIASES='{name}=smollm2-135m'" in caught.value.message
+    assert f"EVERLOOM_ALIASES='{name}=gpt-4o'" in caught.value.message
     assert (caught.value.status, caught.value.param, caught.value.code) == (404, "model", "model_not_found")
 
 

@@ -262,9 +262,9 @@ def test_one_connection_serves_many_requests(upstream: ScriptedUpstream) -> None
             for _ in range(3):
                 await read(backend, BODY)
                 await read(backend, STREAMED)
-            assert backend._session is not None
-            assert backend._session.connector is not None
-            assert sum(len(kept) for kept in backend._session.connector._conns.values()) == 1
+            assert backend._server._session is not None
+            assert backend._server._session.connector is not None
+            assert sum(len(kept) for kept in backend._server._session.connector._conns.values()) == 1
 
     asyncio.run(main())
 

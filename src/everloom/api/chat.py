@@ -4,22 +4,19 @@ What is asked is checked here in the platform's words, then goes to the model as
 answer on its way back. Stored completions (``store``) belong to a later operation of the reference.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from everloom.api.http import Call, ClientGone, EventStream, route
+from everloom.api.http import Call, EventStream, route
 from everloom.context import Context
 from everloom.kit import sse
 from everloom.kit.errors import ApiError, BadRequest
 from everloom.objects.base import JsonObject, Metadata, encode
 from everloom.objects.tools import FunctionDefinition, FunctionName
 from everloom.work import inference
-
-T = TypeVar("T")
 
 
 class TextPart(Struct, tag="text"):
@@ -191,9 +188,9 @@ async def create_chat_completion(ctx: Context, call: Call, body: NewChatCompleti
     request = msgspec.json.decode(call.raw_body)
     models = ctx.ports.models
     if body.stream:
-        answer = await _unless_gone(call, inference.ask(models, request, call.raw_body))
+        answer = await call.unless_gone(inference.ask(models, request, call.raw_body))
         return EventStream(_frames(answer), answer.close)
-    return await _unless_gone(call, _whole(inference.ask(models, request, call.raw_body)))
+    return await call.unless_gone(_whole(inference.ask(models, request, call.raw_body)))
 
 
 async def _whole(asked: Coroutine[Any, Any, inference.Metered]) -> bytes:
@@ -220,30 +217,6 @@ async def _frames(answer: inference.Metered) -> AsyncIterator[bytes]:
             yield rest + b"\n\n"
     except ApiError as error:
         yield b"\n" + sse.frame(encode(error.envelope()))
-
-
-async def _unless_gone(call: Call, work: Coroutine[Any, Any, T]) -> T:
-    """The result of ``work``, which is cancelled when the client leaves meanwhile (``ClientGone``)."""
-    me = asyncio.current_task()
-    assert me is not None
-    left = False
-
-    async def watch() -> None:
-        nonlocal left
-        await call.disconnected()
-        left = True
-        me.cancel()
-
-    watcher = asyncio.create_task(watch())
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if not left:
-            raise
-        me.uncancel()
-        raise ClientGone from None
-    finally:
-        watcher.cancel()
 
 
 def check(body: NewChatCompletion) -> None:

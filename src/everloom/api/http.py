@@ -7,19 +7,23 @@ A handler's parameters are bound by name and type:
 - a parameter named in the path (``{thread_id}``) is that segment, checked against the id's prefix;
 - ``body: SomeStruct`` is the JSON body, any other Struct is filled from the query string.
 
-It answers with a Struct or Page (rendered as JSON), ``bytes`` (JSON already), an ``EventStream`` or a
-``Download``. Errors are raised (``kit/errors.py``) and rendered in ``server.py`` alone.
+It answers with a Struct or Page (rendered as JSON), ``bytes`` (JSON already), a ``Reply`` (bytes of another
+kind), an ``EventStream`` or a ``Download``. Errors are raised (``kit/errors.py``) and rendered in ``server.py`` alone.
 """
 
+import asyncio
+import contextlib
 import inspect
 import typing
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
 from everloom.context import Context
 from everloom.objects.keys import KeyHash
+
+T = TypeVar("T")
 
 Receive = Callable[[], Awaitable[Any]]
 Handler = Callable[..., Awaitable[Any]]
@@ -34,7 +38,7 @@ class ClientGone(Exception):
 class Call:
     """One HTTP request, beyond what is bound to a handler's parameters."""
 
-    __slots__ = ("_receive", "caller", "dialect", "headers", "method", "path", "query", "raw_body")
+    __slots__ = ("_endings", "_receive", "caller", "dialect", "headers", "method", "path", "query", "raw_body")
 
     def __init__(self, scope: Mapping[str, Any], receive: Receive) -> None:
         self.method: str = scope["method"]
@@ -46,6 +50,7 @@ class Call:
         self.raw_body: bytes = b""
         """The JSON body as it came, once it has been bound."""
         self._receive = receive
+        self._endings: list[Callable[[], Awaitable[None]]] = []
 
     def header(self, name: bytes) -> str | None:
         """A header by its lower-case name."""
@@ -67,6 +72,50 @@ class Call:
         """Return when the client has gone; meaningful once the body has been read."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+    async def unless_gone(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of ``work``, which is cancelled when the client leaves meanwhile (``ClientGone``).
+
+        For work on a body that has been read.
+        """
+        me = asyncio.current_task()
+        assert me is not None
+        left = False
+
+        async def watch() -> None:
+            nonlocal left
+            await self.disconnected()
+            left = True
+            me.cancel()
+
+        watcher = asyncio.create_task(watch())
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not left:
+                raise
+            me.uncancel()
+            raise ClientGone from None
+        finally:
+            watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watcher
+
+    def at_end(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Have ``close`` awaited when the request has been answered, or has failed."""
+        self._endings.append(close)
+
+    async def end(self) -> None:
+        """Await what ``at_end`` was given, the last first. Called by the server, once."""
+        while self._endings:
+            await self._endings.pop()()
+
+
+class Reply(Struct, frozen=True):
+    """An answer that is all there, and no JSON: a text, subtitles."""
+
+    body: bytes
+    content_type: str
 
 
 class EventStream:

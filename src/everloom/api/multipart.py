@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections import deque
 from collections.abc import AsyncIterator
 
@@ -19,6 +20,8 @@ FIELD_BYTES = 64 * 1024
 
 MAX_PARTS = 1000
 
+_MEDIA_TYPE = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}", re.ASCII)
+
 # The parser logs every fault of a form; they are the client's, who is told.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
@@ -26,16 +29,17 @@ _BROKEN = "Could not parse multipart form. (HINT: This likely means that your HT
 
 
 class Part:
-    """One field of a form. ``filename`` is what the client says; None for a field of text.
+    """One field of a form. ``filename`` is what the client says; None for a field of text, as ``content_type`` may be.
 
     Iterating gives the content in blocks, once; what is left unread when the next part is asked for is passed over.
     """
 
-    __slots__ = ("_form", "filename", "name")
+    __slots__ = ("_form", "content_type", "filename", "name")
 
-    def __init__(self, name: str, filename: str | None, form: "_Form") -> None:
+    def __init__(self, name: str, filename: str | None, content_type: str | None, form: "_Form") -> None:
         self.name = name
         self.filename = filename
+        self.content_type = content_type
         self._form = form
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -165,7 +169,11 @@ class _Form:
         if kind != b"form-data" or b"name" not in options:
             raise BadRequest(_BROKEN.format(what="Content-Disposition headers"))
         filename = options.get(b"filename")
-        self._found.append(Part(_text(options[b"name"]), None if filename is None else _text(filename), self))
+        # Only what may stand in a header again is taken over, since a form is handed on to other servers.
+        declared = _text(self._headers.get(b"content-type", b"")).partition(";")[0].strip()
+        content_type = declared if _MEDIA_TYPE.fullmatch(declared) else None
+        name = _text(options[b"name"])
+        self._found.append(Part(name, None if filename is None else _text(filename), content_type, self))
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         # A file of many line ends comes in crumbs: they are put together again as far as they lie together.

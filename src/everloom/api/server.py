@@ -13,7 +13,7 @@ import msgspec
 
 from everloom.api.auth import Auth
 from everloom.api.binding import decode_body, decode_query
-from everloom.api.http import CURRENT_DIALECT, Call, ClientGone, Dialect, Download, EventStream, Route
+from everloom.api.http import CURRENT_DIALECT, Call, ClientGone, Dialect, Download, EventStream, Reply, Route
 from everloom.api.metrics import observe
 from everloom.api.paths import Paths, check_ids
 from everloom.context import Context, Ports
@@ -74,11 +74,11 @@ class Server:
         started = time.perf_counter()
         exchange = Exchange(send, [*self._common, (b"x-request-id", b"req_" + secrets.token_hex(16).encode())], started)
         route: Route | None = None
+        call = Call(scope, receive)
         try:
             if scope["method"] == "OPTIONS":
                 await exchange.whole(204, b"", _PREFLIGHT)
                 return
-            call = Call(scope, receive)
             route, params = self._find(call)
             await self._answer(route, params, call, exchange, receive)
         except ClientGone:
@@ -91,6 +91,7 @@ class Server:
                 ApiError(500, SERVER_ERROR.format(id=exchange.request_id), type="server_error"),
             )
         finally:
+            await call.end()
             observe(route.name if route else "none", exchange.status, time.perf_counter() - started)
 
     def _find(self, call: Call) -> tuple[Route, dict[str, str]]:
@@ -186,6 +187,8 @@ class Exchange:
             await self.whole(200, result.encode(), [_JSON])
         elif isinstance(result, bytes):
             await self.whole(200, result, [_JSON])
+        elif isinstance(result, Reply):
+            await self.whole(200, result.body, [(b"content-type", result.content_type.encode("latin-1"))])
         else:
             await self.whole(200, _encode(result), [_JSON])
 
@@ -219,39 +222,22 @@ class Exchange:
         try:
             await self._start(200, headers + _pairs(stream.headers))
             await self._until_gone(stream.frames, call)
+        except ApiError as error:
+            body = sse.frame(_encode(error.envelope()), event="error")
+            await self._send({"type": "http.response.body", "body": body})
         finally:
             if stream.close is not None:
                 await stream.close()
 
     async def _until_gone(self, frames: AsyncIterator[bytes], call: Call) -> None:
         """Send frames until they end or the client leaves, whichever is first."""
-        me = asyncio.current_task()
-        assert me is not None
-        left = False
+        with contextlib.suppress(ClientGone):
+            await call.unless_gone(self._all(frames))
 
-        async def watch() -> None:
-            nonlocal left
-            await call.disconnected()
-            left = True
-            me.cancel()
-
-        watcher = asyncio.create_task(watch())
-        try:
-            async for frame in frames:
-                await self._send({"type": "http.response.body", "body": frame, "more_body": True})
-            await self._send({"type": "http.response.body", "body": b""})
-        except asyncio.CancelledError:
-            if not left:
-                raise
-            me.uncancel()
-        except ApiError as error:
-            await self._send(
-                {"type": "http.response.body", "body": sse.frame(_encode(error.envelope()), event="error")}
-            )
-        finally:
-            watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watcher
+    async def _all(self, frames: AsyncIterator[bytes]) -> None:
+        async for frame in frames:
+            await self._send({"type": "http.response.body", "body": frame, "more_body": True})
+        await self._send({"type": "http.response.body", "body": b""})
 
     async def _download(self, download: Download, call: Call) -> None:
         await self._start(download.status, _pairs(download.headers))

@@ -71,6 +71,10 @@ class ModelFailure(ApiError):
         super().__init__(status, message, type="server_error", code=code)
 
 
+class NoSuchEndpoint(ModelFailure):
+    """A model's server is there and has no such operation."""
+
+
 class RateLimited(ApiError):
     """429, ours or an upstream's; ``retry_after`` in seconds."""
 

@@ -1,17 +1,22 @@
-"""The models' port. The wire form of the reference is the common tongue: a request body goes in, the
+"""The models' ports. The wire form of the reference is the common tongue: a request body goes in, the
 answer's bytes come out, so that what needs no change passes through untouched.
 
-Adapters: ``local.py`` (llama.cpp in a child process) and ``upstream.py`` (any OpenAI-compatible server);
-contract suite: ``tests/contracts/test_models.py``.
+Every adapter is a ``Backend``, and beyond that what it offers: it chats, completes, embeds, moderates, speaks,
+transcribes or draws. ``registry.Models`` finds the one that offers what is asked under a model's name.
+Contract suites: ``tests/contracts/``.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Collection, Sequence
+from pathlib import Path
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
 from everloom.objects.base import JsonObject
 from everloom.objects.models import Model
+
+Offer = Literal["chat", "complete", "embed", "moderate", "speak", "transcribe", "draw"]
+"""What can be asked of a model: the verb of the port that answers."""
 
 
 class Answer(Protocol):
@@ -41,8 +46,42 @@ class Traits(Struct, frozen=True, kw_only=True):
     chooses_tools: bool = True
 
 
+class FormFile(Struct, frozen=True, kw_only=True):
+    """A file that came in a form. It lies at ``path`` (``size`` bytes) until the request has been answered."""
+
+    field: str
+    filename: str
+    content_type: str
+    path: Path
+    size: int
+
+
+class Form(Struct, frozen=True, kw_only=True):
+    """A multipart request of the reference, checked: its fields as they were named and sent, and its files."""
+
+    fields: tuple[tuple[str, str], ...]
+    files: tuple[FormFile, ...]
+
+    def get(self, name: str) -> str | None:
+        """The first field of this name."""
+        return next((value for key, value in self.fields if key == name), None)
+
+    def all(self, name: str) -> list[str]:
+        """The fields of a list, which clients call ``name`` or ``name[]``."""
+        return [value for key, value in self.fields if key in (name, f"{name}[]")]
+
+    def file(self, name: str) -> FormFile | None:
+        """The first file of this name."""
+        return next((file for file in self.files if file.field == name), None)
+
+    def naming(self, model: str) -> "Form":
+        """The same form for another model."""
+        kept = tuple(field for field in self.fields if field[0] != "model")
+        return Form(fields=(("model", model), *kept), files=self.files)
+
+
 class Backend(Protocol):
-    """One server of models. ``body`` is a request of the reference whose ``model`` is the backend's own name."""
+    """One server of models. In requests to it, ``model`` is the backend's own name."""
 
     async def open(self) -> None: ...
 
@@ -52,17 +91,19 @@ class Backend(Protocol):
         """What it serves right now."""
         ...
 
+    def offers(self, model: str) -> Collection[Offer]:
+        """What may be asked of a model, as far as is known without asking it."""
+        ...
+
+
+class Chats(Backend, Protocol):
+    """Offers ``chat``."""
+
     async def chat(self, body: JsonObject, raw: bytes | None = None) -> Answer:
         """createChatCompletion. Returns once the model has accepted the request; with ``stream`` the blocks
         are server-sent events that end in ``data: [DONE]``. Errors: ``ApiError`` in the platform's words.
 
         ``raw`` is ``body`` as its sender wrote it, for a backend that hands requests on unread.
-        """
-        ...
-
-    async def embed(self, body: JsonObject) -> bytes:
-        """createEmbedding: the whole answer, with ``encoding_format`` float or base64 as asked. Errors: as ``chat``;
-        400 with code ``context_length_exceeded`` when a text is longer than the model reads.
         """
         ...
 
@@ -72,4 +113,62 @@ class Backend(Protocol):
 
     async def traits(self, model: str) -> Traits:
         """What one should know of a model before asking it."""
+        ...
+
+
+class Completes(Backend, Protocol):
+    """Offers ``complete``."""
+
+    async def complete(self, body: JsonObject, raw: bytes | None = None) -> Answer:
+        """createCompletion; as ``chat``. A server that has chat completions alone raises ``NoSuchEndpoint``."""
+        ...
+
+
+class Embeds(Backend, Protocol):
+    """Offers ``embed``."""
+
+    async def embed(self, body: JsonObject) -> bytes:
+        """createEmbedding: the whole answer, with ``encoding_format`` float or base64 as asked. Errors: as ``chat``;
+        400 with code ``context_length_exceeded`` when a text is longer than the model reads.
+        """
+        ...
+
+
+class Moderates(Backend, Protocol):
+    """Offers ``moderate``."""
+
+    async def moderate(self, body: JsonObject) -> bytes:
+        """createModeration: the whole answer. Errors: as ``chat``."""
+        ...
+
+
+class Speaks(Backend, Protocol):
+    """Offers ``speak``."""
+
+    async def speak(self, body: JsonObject) -> Answer:
+        """createSpeech. Returns with the first sound; the blocks are the audio in the format asked for."""
+        ...
+
+
+class Transcribes(Backend, Protocol):
+    """Offers ``transcribe``."""
+
+    async def transcribe(self, form: Form, *, translate: bool = False) -> Answer:
+        """createTranscription, or createTranslation, in the ``response_format`` asked for."""
+        ...
+
+
+class Draws(Backend, Protocol):
+    """Offers ``draw``."""
+
+    async def generate_image(self, body: JsonObject) -> bytes:
+        """createImage: the whole answer. Errors: as ``chat``."""
+        ...
+
+    async def edit_image(self, form: Form) -> bytes:
+        """createImageEdit: the whole answer."""
+        ...
+
+    async def vary_image(self, form: Form) -> bytes:
+        """createImageVariation: the whole answer."""
         ...

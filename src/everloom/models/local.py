@@ -5,7 +5,7 @@ Nothing heavy is imported here: only the child loads the engine. Limits and form
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest, ModelFailure, NotFound
 from everloom.models import local_embed, local_request
-from everloom.models.base import Traits
+from everloom.models.base import Offer, Traits
 from everloom.models.gguf import read_head
 from everloom.models.grammar import PROBE, Grammar
 from everloom.models.local_answer import LocalAnswer
@@ -26,6 +26,9 @@ from everloom.objects.models import Model
 DEFAULT_SLOTS = 4
 DEFAULT_CONTEXT = 4096
 _REMEMBERED_GRAMMARS = 512
+
+_CHATS: frozenset[Offer] = frozenset({"chat"})
+_EMBEDS: frozenset[Offer] = frozenset({"embed"})
 
 
 class LocalBackend:
@@ -69,6 +72,10 @@ class LocalBackend:
         """All of them, loaded or not."""
         return [Model(id=name, created=self._since, owned_by="everloom") for name in self._models]
 
+    def offers(self, model: str) -> Collection[Offer]:
+        """Vectors or words, as the model's file says; a file that cannot be read says why when it is asked."""
+        return self._models[model].offers() if model in self._models else ()
+
     async def chat(self, body: JsonObject, raw: bytes | None = None) -> LocalAnswer:
         """createChatCompletion; returns with the model's first word. ``raw`` is not needed."""
         return await self._model(body["model"]).chat(body)
@@ -108,6 +115,7 @@ class _LocalModel:
         self._context = context
         self._threads = threads
         self._engine: Engine | None = None
+        self._embeds: bool | None = None
         self._fingerprint = ""
         self._finding = asyncio.Lock()
         self._compiled: dict[bytes, bool] = {}
@@ -145,6 +153,17 @@ class _LocalModel:
 
     async def load(self) -> None:
         await (await self.engine()).ready()
+
+    def offers(self) -> Collection[Offer]:
+        if self._embeds is None:
+            if isinstance(self._source, Weight):
+                self._embeds = False
+            else:
+                try:
+                    self._embeds = read_head(self._source).embeds
+                except (OSError, ValueError):
+                    return _CHATS | _EMBEDS
+        return _EMBEDS if self._embeds else _CHATS
 
     async def traits(self) -> Traits:
         engine = await self.engine()
@@ -222,6 +241,9 @@ class _MiniLM:
             if self._engine is None:
                 self._engine = MiniLMEngine(*await asyncio.to_thread(self._weights.fetch, MINILM))
             return self._engine
+
+    def offers(self) -> Collection[Offer]:
+        return _EMBEDS
 
     async def embed(self, body: JsonObject) -> bytes:
         return await local_embed.by_minilm(await self.engine(), body)

@@ -2,16 +2,28 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import translate
+from typing import Any, Literal, overload
 
 from everloom.kit.clock import now
-from everloom.kit.errors import ApiError, ModelFailure, NotFound
-from everloom.models.base import Backend
+from everloom.kit.errors import ApiError, BadRequest, ModelFailure, NotFound
+from everloom.models.base import Backend, Chats, Completes, Draws, Embeds, Moderates, Offer, Speaks, Transcribes
 from everloom.objects.models import Model
 
 _WILDCARDS = re.compile(r"[*?\[]")
 _LONGEST_NAME_SHOWN = 128
+
+VERBS: dict[Offer, str] = {
+    "chat": "chat",
+    "complete": "complete text",
+    "embed": "make embeddings",
+    "moderate": "moderate",
+    "speak": "speak",
+    "transcribe": "transcribe",
+    "draw": "make images",
+}
+"""What a model does, in messages."""
 
 
 class Models:
@@ -19,10 +31,12 @@ class Models:
 
     ``backends`` are (id, backend, own name) triples: the id is a name or a pattern as in ``fnmatch``, the own
     name is what the backend calls the model (None: as it was asked for). ``aliases`` are (pattern, model) pairs;
-    an alias leads to a model, never to another alias. ``default`` serves every name that nothing else names.
+    an alias leads to a model, never to another alias. ``default`` serves every name that nothing else names, but for
+    those of ``stand_ins``: aliases of this server's own, which any other entry overrules.
 
-    The more exact entry wins: an exact alias, an exact id, an alias with wildcards, an id with wildcards, the
-    default; among equals the first one.
+    The more exact entry wins: an exact alias, an exact id, an alias with wildcards, an id with wildcards, a
+    stand-in, the default; among equals the first one. An entry with wildcards is passed over where its model does not
+    offer what is asked, so that ``*=a-chat-model,*=a-voice`` finds each of them its requests.
     """
 
     def __init__(
@@ -31,6 +45,7 @@ class Models:
         aliases: Sequence[tuple[str, str]] = (),
         *,
         default: Backend | None = None,
+        stand_ins: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._exact: dict[str, tuple[Backend, str]] = {}
         self._patterns: list[tuple[re.Pattern[str], Backend, str | None]] = []
@@ -48,6 +63,7 @@ class Models:
                 self._alias_patterns.append((re.compile(translate(pattern)), target))
             else:
                 self._aliases.setdefault(pattern, target)
+        self._stand_ins = [(re.compile(translate(pattern)), target) for pattern, target in stand_ins]
         distinct = {id(backend): backend for _, backend, _ in backends}
         if default is not None:
             distinct.setdefault(id(default), default)
@@ -65,13 +81,54 @@ class Models:
             if isinstance(result, BaseException):
                 raise result
 
-    def resolve(self, name: str) -> tuple[Backend, str]:
-        """The backend for a model name and the name it knows the model by; 404 ``model_not_found`` for none."""
-        target = self._target(name)
-        found = self._serving(target)
-        if found is None:
-            raise _unknown(name, target)
-        return found
+    @overload
+    def resolve(self, name: str, offer: Literal["chat"]) -> tuple[Chats, str]: ...
+    @overload
+    def resolve(self, name: str, offer: Literal["complete"]) -> tuple[Completes, str]: ...
+    @overload
+    def resolve(self, name: str, offer: Literal["embed"]) -> tuple[Embeds, str]: ...
+    @overload
+    def resolve(self, name: str, offer: Literal["moderate"]) -> tuple[Moderates, str]: ...
+    @overload
+    def resolve(self, name: str, offer: Literal["speak"]) -> tuple[Speaks, str]: ...
+    @overload
+    def resolve(self, name: str, offer: Literal["transcribe"]) -> tuple[Transcribes, str]: ...
+    @overload
+    def resolve(self, name: str, offer: Literal["draw"]) -> tuple[Draws, str]: ...
+    @overload
+    def resolve(self, name: str, offer: None = None) -> tuple[Backend, str]: ...
+
+    def resolve(self, name: str, offer: Offer | None = None) -> tuple[Any, str]:
+        """The backend that does ``offer`` (None: anything) for a model name, and the name it knows the model by.
+
+        Errors: 404 ``model_not_found`` for a name that nobody serves, 400 for a model that does something else.
+        """
+        known = False
+        for backend, own in self._candidates(name):
+            if offer is None or offer in backend.offers(own):
+                return backend, own
+            known = True
+        if known and offer is not None:
+            raise _does_not(name, offer, self._offering(offer))
+        raise _unknown(name, self._target(name), self._offering(offer or "chat"))
+
+    def _candidates(self, name: str) -> Iterator[tuple[Backend, str]]:
+        """Who may answer for a name, the first choice first. What is named exactly is the only choice."""
+        if name in self._aliases or name in self._exact:
+            found = self._serving(self._target(name))
+            if found is not None:
+                yield found
+            return
+        targets = [target for pattern, target in self._alias_patterns if pattern.match(name)]
+        yield from filter(None, map(self._serving, targets))
+        yield from ((backend, own or name) for pattern, backend, own in self._patterns if pattern.match(name))
+        yield from filter(None, (self._exact.get(target) for pattern, target in self._stand_ins if pattern.match(name)))
+        if self._default is not None and name:
+            yield self._default, name
+
+    def _offering(self, offer: Offer) -> str | None:
+        """The first model that is named exactly and does ``offer``, as an example."""
+        return next((name for name, (backend, own) in self._exact.items() if offer in backend.offers(own)), None)
 
     async def list(self) -> list[Model]:
         """Every model by name, aliases without wildcards too. An upstream that does not answer adds none."""
@@ -98,7 +155,7 @@ class Models:
         served = await _offers(backend)
         unlisted = self._target(name) == name and name not in self._exact and own == name
         if unlisted and served and own not in served:
-            raise _unknown(name, name)
+            raise _unknown(name, name, self._offering("chat"))
         return self._named(name, own, served)
 
     def _target(self, name: str) -> str:
@@ -133,15 +190,23 @@ async def _offers(backend: Backend) -> dict[str, Model]:
         return {}
 
 
-def _unknown(name: str, target: str) -> ApiError:
+def _unknown(name: str, target: str, example: str | None) -> ApiError:
     shown = name[:_LONGEST_NAME_SHOWN]
-    hint = f"EVERLOOM_ALIASES='{shown}=smollm2-135m'"
-    if target != name:
-        hint = f"it is an alias of `{target}`, which nothing here serves; correct the alias, for example {hint}"
+    if example is None:
+        hint = "no model that does this is set up; see [[models]] in docs/settings.md"
+    elif target != name:
+        hint = f"it is an alias of `{target}`, which nothing here serves; correct the alias, for example {{}}"
     else:
-        hint = f"to let a model of this server answer for it, set {hint}"
+        hint = "to let a model of this server answer for it, set {}"
+    hint = hint.format(f"EVERLOOM_ALIASES='{shown}={example}'")
     return NotFound(
         f"The model `{shown}` does not exist or you do not have access to it. (On this server: {hint}.)",
         param="model",
         code="model_not_found",
     )
+
+
+def _does_not(name: str, offer: Offer, example: str | None) -> ApiError:
+    shown = name[:_LONGEST_NAME_SHOWN]
+    instead = f" On this server `{example}` does." if example else ""
+    return BadRequest(f"The model `{shown}` does not {VERBS[offer]}.{instead}", param="model", code="invalid_model")

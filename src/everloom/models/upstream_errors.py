@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from everloom.kit.errors import ApiError, ModelFailure
+from everloom.kit.errors import ApiError, ModelFailure, NoSuchEndpoint
 
 ERROR_BYTES = 64 * 1024
 """How much of an error answer is read."""
@@ -38,7 +38,7 @@ def refusal(
             code="upstream_refused",
         )
     if status < 400 or (status in (404, 405) and error is None):
-        return ModelFailure(
+        return NoSuchEndpoint(
             f"The upstream {host} has no {what} at its base URL ({status}).", code="upstream_unreachable"
         )
     if status >= 500:

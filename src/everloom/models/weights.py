@@ -81,6 +81,9 @@ MINILM = Weight(
 )
 """The embedding model of a fresh install (Apache-2.0). Its tokenizer file cuts at 128 tokens and pads: override it."""
 
+DEFAULT_MODEL = "smollm2-135m"
+"""The name under which ``SMOLLM2`` is served."""
+
 EMBEDDING_MODEL = "all-minilm-l6-v2"
 """The name under which ``MINILM`` is served."""
 

@@ -68,7 +68,7 @@ def windows(text: str, max_tokens: int = WINDOW_TOKENS) -> list[str]:
     """A chunk in as few pieces as the embedding model needs, about equally long, that are the chunk when joined.
 
     Never empty for a text that is not; the pieces are estimated, so a rare one may be longer for the model than this
-    says (``inference.embed`` copes).
+    says (``embedding.embed`` copes).
     """
     tokens = _Tokens(text)
     pieces: list[str] = []

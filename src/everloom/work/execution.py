@@ -143,7 +143,7 @@ class Execution:
 
     async def _generate(self, run: Run) -> None:
         await ready(self._ctx, run)
-        backend, model = self._ctx.ports.models.resolve(run.model)
+        backend, model = self._ctx.ports.models.resolve(run.model, "chat")
         chooses_tools = (await backend.traits(model)).chooses_tools
         if search := await search_first(self._ctx, run, chooses_tools=chooses_tools):
             await self.journal.write(*search)
@@ -180,7 +180,7 @@ class Execution:
 
     async def _cost(self, prompt: Prompt, written: int) -> Usage:
         """The tokens of an answer that was not heard to its end."""
-        backend, model = self._ctx.ports.models.resolve(prompt.body["model"])
+        backend, model = self._ctx.ports.models.resolve(prompt.body["model"], "chat")
         read = await backend.count({**prompt.body, "model": model})
         return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
 

@@ -29,8 +29,8 @@ from everloom.objects.vector_stores import (
 from everloom.store.base import Change, Remove
 from everloom.vectors.base import Chunk, Vector
 from everloom.work.chunking import spans, windows
+from everloom.work.embedding import embed
 from everloom.work.extraction import Invalid, Unsupported, extract
-from everloom.work.inference import embed
 from everloom.work.vector_stores import Tally, dispatch, forget, has_expired
 
 log = logging.getLogger(__name__)

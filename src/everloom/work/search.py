@@ -23,8 +23,8 @@ from everloom.objects.vector_stores import (
     file_key,
 )
 from everloom.vectors.base import Found
+from everloom.work.embedding import embed
 from everloom.work.filters import filter_of
-from everloom.work.inference import embed
 from everloom.work.vector_stores import touch
 
 RESULTS = 20

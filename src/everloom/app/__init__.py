@@ -1,4 +1,6 @@
-"""The composition root: settings in, a server out. The only file that names adapters."""
+"""The composition root: settings in, a server out. The only package that names adapters; ``models.py`` names those
+that answer for models.
+"""
 
 import asyncio
 import fcntl
@@ -14,29 +16,26 @@ from everloom.api import (
     health,
     messages,
     metrics,
-    models,
     runs,
     threads,
     uploads,
     vector_store_files,
     vector_stores,
 )
+from everloom.api import models as models_tag
 from everloom.api.auth import Auth
 from everloom.api.http import ROUTES
 from everloom.api.server import Server
 from everloom.api.v1 import DIALECT
+from everloom.app.models import build_models
 from everloom.blobs.obstore import ObjectBlobs
 from everloom.bus.base import Bus
 from everloom.bus.memory import MemoryBus
-from everloom.config import ModelEntry, Settings
+from everloom.config import Settings
 from everloom.context import Limits, Ports
 from everloom.jobs.base import Jobs
 from everloom.jobs.dbos import DbosJobs
-from everloom.models.base import Backend
 from everloom.models.local import LocalBackend
-from everloom.models.registry import Models
-from everloom.models.upstream import UpstreamBackend
-from everloom.models.weights import EMBEDDING_MODEL, MINILM, SMOLLM2, Weight, Weights
 from everloom.store.base import Database
 from everloom.store.sqlite import SqliteDatabase
 from everloom.tools.sandbox import Sandboxes
@@ -57,7 +56,7 @@ TAGS = (
     health,
     messages,
     metrics,
-    models,
+    models_tag,
     runs,
     threads,
     uploads,
@@ -65,9 +64,6 @@ TAGS = (
     vector_stores,
 )
 """The modules whose import fills ``ROUTES``."""
-
-DEFAULT_MODEL = "smollm2-135m"
-"""The model that comes with the install."""
 
 JOBS = {RUN_JOB: execute, INGEST_JOB: ingest.ingest}
 """What a worker serves."""
@@ -161,13 +157,13 @@ def build(settings: Settings) -> App:
     else:
         database, bus, vectors = _postgres(settings.database)
         jobs = DbosJobs(settings.database)
-    local = _local(settings)
+    models, local = build_models(settings)
     ports = Ports(
         database=database,
         bus=bus,
         jobs=jobs,
         blobs=ObjectBlobs.at(settings.blobs),
-        models=_models(settings, local),
+        models=models,
         vectors=vectors,
         sandboxes=sandboxes(settings),
         limits=Limits(
@@ -199,36 +195,3 @@ def _postgres(url: str) -> tuple[Database, Bus, Vectors]:
     from everloom.vectors.postgres import PostgresVectors
 
     return PostgresDatabase(url), PostgresBus(url), PostgresVectors(url)
-
-
-def _models(settings: Settings, local: LocalBackend) -> Models:
-    named: list[tuple[str, Backend, str | None]] = [
-        (entry.id, local, entry.id) if entry.backend == "local" else (entry.id, _upstream(entry, settings), entry.model)
-        for entry in settings.models
-    ]
-    named += [(name, local, name) for name in (DEFAULT_MODEL, EMBEDDING_MODEL)]
-    default = None
-    if settings.upstream:
-        default = UpstreamBackend(settings.upstream, settings.upstream_key or None, timeout=settings.upstream_timeout)
-    return Models(named, settings.aliases, default=default)
-
-
-def _upstream(entry: ModelEntry, settings: Settings) -> Backend:
-    return UpstreamBackend(
-        entry.base_url or settings.upstream,
-        entry.api_key or None,
-        context_window=entry.context_window,
-        timeout=settings.upstream_timeout,
-    )
-
-
-def _local(settings: Settings) -> LocalBackend:
-    models: dict[str, Path | Weight] = {DEFAULT_MODEL: SMOLLM2, EMBEDDING_MODEL: MINILM}
-    models |= {entry.id: entry.path for entry in settings.models if entry.backend == "local" and entry.path}
-    return LocalBackend(
-        models,
-        Weights(settings.weights),
-        slots=settings.local_slots,
-        context=settings.local_context,
-        threads=settings.local_threads or None,
-    )

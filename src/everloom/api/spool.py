@@ -1,0 +1,98 @@
+"""Forms that a model's server will read: their fields checked, their files laid on disk, none of it held in memory.
+
+A file is laid down before anything is asked, since the model's name may come after it in the form, and since an
+attempt that failed is made again from the beginning.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from everloom.api.binding import decode_query
+from everloom.api.explain import invalid, missing, unknown
+from everloom.api.forms import at_most, plain_filename, refuse_too_long
+from everloom.api.http import Call
+from everloom.api.multipart import Part, form_parts
+from everloom.kit.errors import BadRequest
+from everloom.models.base import Form, FormFile
+
+T = TypeVar("T")
+
+_BLOCK = 256 * 1024
+"""What is gathered before the disk is asked."""
+
+_MOST_FILES = 16
+_OCTETS = "application/octet-stream"
+
+
+async def read_form(call: Call, kind: type[T], files: Mapping[str, int], *, required: str) -> tuple[T, Form]:
+    """The fields of a form as ``kind``, and the form as it came.
+
+    ``files`` names the fields that are files, and how many bytes each may have; ``image`` allows ``image[]`` too. The
+    one called ``required`` must be there and hold something. The files lie on disk until the request has been
+    answered. Errors: 400 in the platform's words, 413 for a file that is too large.
+    """
+    refuse_too_long(call, sum(files.values()), required)
+    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="everloom-form-"))
+
+    async def remove() -> None:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    call.at_end(remove)
+    fields: list[tuple[str, str]] = []
+    laid: list[FormFile] = []
+    known = {field.encode_name for field in msgspec.structs.fields(kind)}  # type: ignore[arg-type]  # T is a Struct
+    async for part in form_parts(call.stream(), call.header(b"content-type")):
+        name = part.name.removesuffix("[]")
+        if name in files:
+            if len(laid) >= _MOST_FILES:
+                raise invalid(name, f"too many files. Expected at most {_MOST_FILES}.", "array_above_max_length")
+            laid.append(await _lay(part, folder / str(len(laid)), files[name]))
+        elif name.partition("[")[0] in known:
+            fields.append((part.name, await _text(part)))
+        else:
+            raise unknown(part.name[:256])
+    if not any(file.field.removesuffix("[]") == required for file in laid):
+        raise missing(required)
+    return decode_query(fields, kind), Form(fields=tuple(fields), files=tuple(laid))
+
+
+async def _text(part: Part) -> str:
+    if part.filename is not None:
+        text = f"Invalid type for '{part.name}': expected a string, but got a file instead."
+        raise BadRequest(text, param=part.name, code="invalid_type")
+    return await part.text()
+
+
+async def _lay(part: Part, path: Path, limit: int) -> FormFile:
+    if part.filename is None:
+        text = f"Invalid type for '{part.name}': expected a file, but got a string instead."
+        raise BadRequest(text, param=part.name, code="invalid_type")
+    filename = plain_filename(part.filename, part.name)
+    size = 0
+    file: Any = await asyncio.to_thread(path.open, "wb")
+    try:
+        async for block in _gathered(at_most(limit, part, part.name)):
+            size += len(block)
+            await asyncio.to_thread(file.write, block)
+    finally:
+        await asyncio.to_thread(file.close)
+    if size == 0:
+        raise invalid(part.name, "the file is empty.", "empty_file")
+    return FormFile(field=part.name, filename=filename, content_type=part.content_type or _OCTETS, path=path, size=size)
+
+
+async def _gathered(blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    held = bytearray()
+    async for block in blocks:
+        held += block
+        if len(held) >= _BLOCK:
+            yield bytes(held)
+            held.clear()
+    if held:
+        yield bytes(held)

@@ -1,0 +1,73 @@
+"""What models are asked and what it costs, told to the metrics. Numbers in answers are read, never made up."""
+
+import json
+import re
+from functools import lru_cache
+
+import msgspec
+from prometheus_client import Counter
+
+from everloom.kit.errors import ApiError, ModelFailure
+from everloom.objects.tools import Usage
+
+_REQUESTS = Counter("everloom_model_requests", "Requests to models", ["model", "outcome"])
+_TOKENS = Counter("everloom_model_tokens", "Tokens read (prompt) and written (completion)", ["direction", "model"])
+
+_MODELS_COUNTED = 500
+"""Model names come from callers: behind so many different ones the metrics say ``other``."""
+
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+
+
+class EstimatedUsage(Usage, kw_only=True):
+    """Tokens that nobody counted: the prompt's from its characters, the answer's from the events of its stream."""
+
+
+def asked(model: str, outcome: str) -> None:
+    """Count a request by how it came out: completed, closed (by the caller), refused or failed."""
+    _REQUESTS.labels(_counted(model), outcome).inc()
+
+
+def refused(model: str, error: ApiError) -> None:
+    """Count a request that was not answered: by whose fault it was."""
+    asked(model, "failed" if error.status >= 500 else "refused")
+
+
+def usage_at_end(tail: bytes) -> Usage | None:
+    """The last usage in the end of an answer, streamed or not; None where there is none.
+
+    The text of an answer cannot be taken for it: inside JSON strings every quotation mark is escaped.
+    """
+    found = list(_USAGE.finditer(tail))
+    if not found:
+        return None
+    try:
+        value, _ = _decode_first(tail[found[-1].end() - 1 :].decode("utf-8", "replace"))
+        return msgspec.convert(value, Usage)
+    except (ValueError, msgspec.ValidationError):
+        return None
+
+
+def count_tokens(model: str, usage: Usage) -> None:
+    """Add what a call cost to the metrics."""
+    name = _counted(model)
+    _TOKENS.labels("prompt", name).inc(usage.prompt_tokens)
+    _TOKENS.labels("completion", name).inc(usage.completion_tokens)
+
+
+def unreadable(model: str) -> ModelFailure:
+    """The failure of a model that answers with no JSON, or with other JSON than the reference's."""
+    return ModelFailure(f"The model {model} answered with something that is no JSON.", code="upstream_broken")
+
+
+_decode_first = json.JSONDecoder().raw_decode
+
+_names: set[str] = set()
+
+
+@lru_cache(maxsize=2 * _MODELS_COUNTED)
+def _counted(model: str) -> str:
+    if model in _names or len(_names) < _MODELS_COUNTED:
+        _names.add(model)
+        return model
+    return "other"
