@@ -41,6 +41,8 @@ class ModelEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model: str | None = None
     context_window: int | None = None
     """Tokens of prompt and answer together, where the backend cannot tell."""
+    projects: tuple[str, ...] = ()
+    """Ids of the projects that may know of it; left out, all of them."""
     api_key: str = ""
     """What ``api_key_env`` named; read from the environment, refused in the file."""
 

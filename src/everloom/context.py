@@ -63,6 +63,11 @@ class Context(Struct, frozen=True, kw_only=True):
     store: Store
     ports: Ports
 
+    @property
+    def models(self) -> Models:
+        """The models that this project may know of."""
+        return self.ports.models.seen_by(self.project)
+
     @staticmethod
     def of(ports: Ports, project: str) -> "Context":
         """The view of ``project``; costs nothing."""

@@ -121,6 +121,19 @@ def test_a_model_that_does_something_else(aliases: list[tuple[str, str]]) -> Non
     assert (caught.value.param, caught.value.code) == ("model", "invalid_model")
 
 
+def test_a_model_of_some_projects_does_not_exist_for_the_others() -> None:
+    entries = [("secret", remote, None), ("talker", talker, None)]
+    models = Models(entries, [("nick", "secret")], projects={"secret": ("proj_a", "proj_b")})
+    assert models.seen_by("proj_a") is models
+    assert models.seen_by("proj_b").resolve("nick") == (remote, "secret")
+    others = models.seen_by("proj_c")
+    assert others.resolve("talker") == (talker, "talker")
+    for name in ("secret", "nick"):
+        with pytest.raises(NotFound):
+            others.resolve(name)
+    assert models.seen_by("proj_d") is others
+
+
 def test_a_kind_that_nobody_offers() -> None:
     with pytest.raises(NotFound, match="no model that does this is set up"):
         Models([("talker", talker, None)]).resolve("dall-e-3", "draw")

@@ -16,7 +16,7 @@ from everloom.work.resources import settle_resources
 @route("POST", "/assistants", family="assistants")
 async def create_assistant(ctx: Context, body: NewAssistant) -> Assistant:
     """createAssistant. Errors: 404 for a model nobody serves or a file that is not there."""
-    ctx.ports.models.resolve(body.model, "chat")
+    ctx.models.resolve(body.model, "chat")
     assistant = Assistant(
         id=new_id("asst_"),
         created_at=now(),
@@ -51,7 +51,7 @@ async def get_assistant(ctx: Context, assistant_id: str) -> Assistant:
 async def modify_assistant(ctx: Context, assistant_id: str, body: AssistantChanges) -> Assistant:
     """modifyAssistant. Runs that have begun keep the settings they began with."""
     if body.model is not UNSET:
-        ctx.ports.models.resolve(body.model, "chat")
+        ctx.models.resolve(body.model, "chat")
     given = {name: getattr(body, name) for name in body.__struct_fields__}
     if body.tool_resources is not UNSET:
         given["tool_resources"] = await settle_resources(ctx, body.tool_resources)

@@ -186,7 +186,7 @@ async def create_chat_completion(ctx: Context, call: Call, body: NewChatCompleti
     """createChatCompletion. A client that goes away stops the model."""
     check(body)
     request = msgspec.json.decode(call.raw_body)
-    models = ctx.ports.models
+    models = ctx.models
     if body.stream:
         answer = await call.unless_gone(inference.ask(models, request, call.raw_body))
         return EventStream(_frames(answer), answer.close)

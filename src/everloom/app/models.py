@@ -21,7 +21,8 @@ def build_models(settings: Settings) -> tuple[Models, LocalBackend]:
     default = None
     if settings.upstream:
         default = UpstreamBackend(settings.upstream, settings.upstream_key or None, timeout=settings.upstream_timeout)
-    return Models(named, settings.aliases, default=default), local
+    projects = {entry.id: entry.projects for entry in settings.models if entry.projects}
+    return Models(named, settings.aliases, default=default, projects=projects), local
 
 
 def _upstream(entry: ModelEntry, settings: Settings) -> Backend:

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import translate
 from typing import Any, Literal, overload
 
@@ -37,6 +37,8 @@ class Models:
     The more exact entry wins: an exact alias, an exact id, an alias with wildcards, an id with wildcards, a
     stand-in, the default; among equals the first one. An entry with wildcards is passed over where its model does not
     offer what is asked, so that ``*=a-chat-model,*=a-voice`` finds each of them its requests.
+
+    ``projects`` says of some ids which projects may know of them; for the others they do not exist (``seen_by``).
     """
 
     def __init__(
@@ -46,7 +48,13 @@ class Models:
         *,
         default: Backend | None = None,
         stand_ins: Sequence[tuple[str, str]] = (),
+        projects: Mapping[str, Collection[str]] | None = None,
     ) -> None:
+        self._entries = backends
+        self._all_aliases = aliases
+        self._all_stand_ins = stand_ins
+        self._projects = projects or {}
+        self._views: dict[frozenset[str], Models] = {}
         self._exact: dict[str, tuple[Backend, str]] = {}
         self._patterns: list[tuple[re.Pattern[str], Backend, str | None]] = []
         self._aliases: dict[str, str] = {}
@@ -68,6 +76,18 @@ class Models:
         if default is not None:
             distinct.setdefault(id(default), default)
         self._backends = list(distinct.values())
+
+    def seen_by(self, project: str) -> "Models":
+        """The models that a project may know of. It is opened and closed with the whole."""
+        hidden = frozenset(name for name, seers in self._projects.items() if project not in seers)
+        if not hidden:
+            return self
+        if hidden not in self._views:
+            entries = [entry for entry in self._entries if entry[0] not in hidden]
+            self._views[hidden] = Models(
+                entries, self._all_aliases, default=self._default, stand_ins=self._all_stand_ins
+            )
+        return self._views[hidden]
 
     async def open(self) -> None:
         """Open every backend once, however many names it serves."""

@@ -143,7 +143,7 @@ class Execution:
 
     async def _generate(self, run: Run) -> None:
         await ready(self._ctx, run)
-        backend, model = self._ctx.ports.models.resolve(run.model, "chat")
+        backend, model = self._ctx.models.resolve(run.model, "chat")
         chooses_tools = (await backend.traits(model)).chooses_tools
         if search := await search_first(self._ctx, run, chooses_tools=chooses_tools):
             await self.journal.write(*search)
@@ -167,7 +167,7 @@ class Execution:
         self._answer = answer
         before = left.sweep()
         reader = READERS[prompt.form]() if prompt.form else None
-        async with aclosing(stream_chunks(self._ctx.ports.models, prompt.body)) as chunks:
+        async with aclosing(stream_chunks(self._ctx.models, prompt.body)) as chunks:
             async for chunk in chunks:
                 if operations := answer.take(reader.take(chunk) if reader else chunk):
                     self.journal.put(*before, *operations)
@@ -180,7 +180,7 @@ class Execution:
 
     async def _cost(self, prompt: Prompt, written: int) -> Usage:
         """The tokens of an answer that was not heard to its end."""
-        backend, model = self._ctx.ports.models.resolve(prompt.body["model"], "chat")
+        backend, model = self._ctx.models.resolve(prompt.body["model"], "chat")
         read = await backend.count({**prompt.body, "model": model})
         return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
 

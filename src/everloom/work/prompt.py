@@ -50,7 +50,7 @@ class Prompt(Struct, frozen=True):
 async def build(ctx: Context, run: Run) -> Prompt:
     """The next request of a run. Errors: ``NoRoom``."""
     generations = await ctx.store.all(Generation, run_id=run.id)
-    backend, model = ctx.ports.models.resolve(run.model, "chat")
+    backend, model = ctx.models.resolve(run.model, "chat")
     traits = await backend.traits(model)
     body = _options(run, first=not generations, chooses_tools=traits.chooses_tools)
     works = {work.call_id: work for work in await ctx.store.all(ToolWork, run_id=run.id)}
@@ -110,7 +110,7 @@ async def _fit(
     ctx: Context, run: Run, body: JsonObject, history: list[JsonObject], own: list[JsonObject], room: _Room
 ) -> list[JsonObject]:
     """As many of the newest messages as fit, whole ones; what the run itself said always stays."""
-    backend, model = ctx.ports.models.resolve(run.model, "chat")
+    backend, model = ctx.models.resolve(run.model, "chat")
     history = _plausible(history, room.tokens)
 
     async def fits(count: int) -> bool:

@@ -89,7 +89,7 @@ async def _compose_run(ctx: Context, thread: Thread, new: RunOptions) -> tuple[R
     """The run as it will be kept: the caller's options over the assistant's settings."""
     assistant = await ctx.store.get(Assistant, new.assistant_id)
     model = new.model or assistant.model
-    ctx.ports.models.resolve(model, "chat")
+    ctx.models.resolve(model, "chat")
     tools = assistant.tools if new.tools is None else new.tools
     made = now()
     run = Run(

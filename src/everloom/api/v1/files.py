@@ -60,7 +60,7 @@ class NewAssistantFile(Struct, kw_only=True, forbid_unknown_fields=True):
 @DIALECT.route("POST", "/assistants")
 async def create_assistant(ctx: Context, body: OlderAssistant) -> Assistant:
     """createAssistant. Errors: 404 for a model nobody serves or a file that is not there."""
-    ctx.ports.models.resolve(body.model, "chat")
+    ctx.models.resolve(body.model, "chat")
     settings = {name: value for name, value in translated(body).items() if value is not None}
     file_ids = list(dict.fromkeys(settings.pop("file_ids")))
     assistant = Assistant(id=new_id("asst_"), created_at=now(), **settings)
@@ -75,7 +75,7 @@ async def create_assistant(ctx: Context, body: OlderAssistant) -> Assistant:
 async def modify_assistant(ctx: Context, assistant_id: str, body: OlderAssistantChanges) -> Assistant:
     """modifyAssistant. ``file_ids`` replaces the attachments: what is not in it is detached."""
     if body.model is not UNSET:
-        ctx.ports.models.resolve(body.model, "chat")
+        ctx.models.resolve(body.model, "chat")
     changes = translated(body)
     file_ids: list[str] | None = changes.pop("file_ids", None)
 
