@@ -1,0 +1,32 @@
+"""What lies at a path that somebody named as a model: told by its files, without loading any of it."""
+
+from pathlib import Path
+from typing import Literal
+
+Format = Literal["gguf", "piper", "whisper", "diffusers"]
+
+
+def format_of(path: Path) -> Format:
+    """``gguf``: a file for llama.cpp. ``piper``: an ``.onnx`` voice with its ``.onnx.json`` beside it. ``whisper``: a
+    folder for faster-whisper (CTranslate2). ``diffusers``: a folder of an image pipeline.
+
+    Errors: ``ValueError`` for anything else; the message says what is missing.
+    """
+    if path.is_dir():
+        if (path / "model_index.json").is_file():
+            return "diffusers"
+        if (path / "model.bin").is_file() and (path / "config.json").is_file():
+            return "whisper"
+        raise ValueError(
+            f"{path} is no folder of a diffusers pipeline (model_index.json) or of faster-whisper (model.bin)"
+        )
+    if not path.exists():
+        raise ValueError(f"{path} does not exist")
+    if path.suffix == ".onnx":
+        if path.with_name(path.name + ".json").is_file():
+            return "piper"
+        raise ValueError(f"{path} is no piper voice: {path.name}.json is not beside it")
+    with path.open("rb") as file:
+        if file.read(4) == b"GGUF":
+            return "gguf"
+    raise ValueError(f"{path} is not a GGUF model file")
