@@ -2,7 +2,7 @@
 
 import httpx
 
-from tests.builders import WEATHER, a_run, a_thread, fetched, posted, run_path, settled
+from tests.builders import WEATHER, Json, a_run, a_thread, fetched, posted, run_path, settled
 from tests.replies import Calls, Says
 from tests.scripted import ScriptedUpstream
 from tests.stores import ready
@@ -23,14 +23,13 @@ def a_world(
     attachments = [{"file_id": file, "tools": [code]}]
     path = f"/threads/{thread['id']}/messages"
     message = posted(http, path, {"role": "user", "content": "Hi", "attachments": attachments})
-    upstream.script(Calls(("weather", {"city": "Oslo"})), Says("Rain."))
+    upstream.rule(_weather)
     run = settled(http, a_run(http, thread, assistant, tools=[WEATHER]), "requires_action")
     calls = run["required_action"]["submit_tool_outputs"]["tool_calls"]
     outputs = [{"tool_call_id": call["id"], "output": "rain"} for call in calls]
     posted(http, f"{run_path(run)}/submit_tool_outputs", {"tool_outputs": outputs})
     settled(http, run, "completed")
     if waiting:
-        upstream.script(Calls(("weather", {"city": "Bergen"})))
         run = settled(http, a_run(http, thread, assistant, tools=[WEATHER]), "requires_action")
     step = fetched(http, f"{run_path(run)}/steps")["data"][0]
     store = posted(http, "/vector_stores", {"name": "known"})
@@ -48,3 +47,9 @@ def a_world(
         "batch_id": batch["id"],
         "upload_id": posted(http, "/uploads", begun)["id"],
     }
+
+
+def _weather(body: Json) -> Calls | Says:
+    """By the request alone: a script could be taken from us by a run that an earlier test left behind."""
+    last = body["messages"][-1]["role"]
+    return Calls(("weather", {"city": "Oslo"})) if body.get("tools") and last != "tool" else Says("Rain.")

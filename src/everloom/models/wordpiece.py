@@ -6,6 +6,7 @@ are text, not marks.
 """
 
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 _LONGEST_WORD = 100
@@ -75,15 +76,15 @@ def words(text: str) -> list[str]:
     return text.translate(_apart).split()
 
 
-class _Table(dict[int, str]):
+class _Table(dict[int, str], ABC):
     """A table for ``str.translate`` that works out what it does not have yet."""
 
     def __missing__(self, number: int) -> str:
         shown = self[number] = self._shown(chr(number))
         return shown
 
-    def _shown(self, sign: str) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _shown(self, sign: str) -> str: ...
 
 
 class _Clean(_Table):

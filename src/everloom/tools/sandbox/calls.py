@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
@@ -24,7 +25,7 @@ _MOST = 16 << 20
 DIED = "The code ended the Python that ran it, or the system did for want of memory."
 
 
-class Calls:
+class Calls(ABC):
     """Sends code and yields what it shows. A kernel says how it is reached, interrupted and ended."""
 
     def __init__(self, limits: Limits) -> None:
@@ -43,16 +44,16 @@ class Calls:
         """Whether the kernel never said that the call had ended, only replied."""
         self._reason = ""
 
-    async def _send(self, message: dict[str, Any]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _send(self, message: dict[str, Any]) -> None: ...
 
+    @abstractmethod
     def _interrupt(self) -> None:
         """Control-C for the code."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _end(self) -> None:
         """See to it that ``ended`` is done soon."""
-        raise NotImplementedError
 
     async def _mend(self) -> None:
         """Make a connection that a flood has ended work again."""
