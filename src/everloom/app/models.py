@@ -1,21 +1,30 @@
 """Who answers for which model name, by the settings."""
 
 from pathlib import Path
+from typing import get_args
 
 from everloom.config import ModelEntry, Settings
 from everloom.models.base import Backend
+from everloom.models.formats import Format, format_of
 from everloom.models.local import LocalBackend
 from everloom.models.registry import Models
+from everloom.models.unusable import UnusableBackend
 from everloom.models.upstream import UpstreamBackend
 from everloom.models.weights import DEFAULT_MODEL, EMBEDDING_MODEL, MINILM, SMOLLM2, Weight, Weights
 
 
 def build_models(settings: Settings) -> tuple[Models, LocalBackend]:
     """Every model of a server, not yet open, and the backend of those that can be loaded beforehand."""
-    local = _local(settings)
+    paths, unusable = _on_this_machine(settings)
+    local = _local(settings, paths["gguf"])
+    machine: dict[Format, Backend] = {"gguf": local}  # a line a format: {"piper": PiperBackend(paths["piper"])}
+    answering: dict[str, Backend] = dict(unusable)
+    for format, named_paths in paths.items():
+        for name in named_paths:
+            answering[name] = machine.get(format) or UnusableBackend(name, f"this server cannot use {format} models")
     named: list[tuple[str, Backend, str | None]] = []
     for entry in settings.models:
-        backend: Backend = local if entry.backend == "local" else _upstream(entry, settings)
+        backend: Backend = answering[entry.id] if entry.backend == "local" else _upstream(entry, settings)
         named.append((entry.id, backend, entry.id if entry.backend == "local" else entry.model))
     named += [(DEFAULT_MODEL, local, None), (EMBEDDING_MODEL, local, None)]
     default = None
@@ -23,6 +32,20 @@ def build_models(settings: Settings) -> tuple[Models, LocalBackend]:
         default = UpstreamBackend(settings.upstream, settings.upstream_key or None, timeout=settings.upstream_timeout)
     projects = {entry.id: entry.projects for entry in settings.models if entry.projects}
     return Models(named, settings.aliases, default=default, projects=projects), local
+
+
+def _on_this_machine(settings: Settings) -> tuple[dict[Format, dict[str, Path]], dict[str, UnusableBackend]]:
+    """The local entries' paths by name, sorted by format; and those whose path holds no model, with the reason."""
+    paths: dict[Format, dict[str, Path]] = {format: {} for format in get_args(Format)}
+    unusable = {}
+    for entry in settings.models:
+        if entry.backend != "local" or entry.path is None:
+            continue
+        try:
+            paths[format_of(entry.path)][entry.id] = entry.path
+        except (OSError, ValueError) as error:
+            unusable[entry.id] = UnusableBackend(entry.id, str(error))
+    return paths, unusable
 
 
 def _upstream(entry: ModelEntry, settings: Settings) -> Backend:
@@ -34,11 +57,10 @@ def _upstream(entry: ModelEntry, settings: Settings) -> Backend:
     )
 
 
-def _local(settings: Settings) -> LocalBackend:
-    models: dict[str, Path | Weight] = {DEFAULT_MODEL: SMOLLM2, EMBEDDING_MODEL: MINILM}
-    models |= {entry.id: entry.path for entry in settings.models if entry.backend == "local" and entry.path}
+def _local(settings: Settings, paths: dict[str, Path]) -> LocalBackend:
+    defaults: dict[str, Path | Weight] = {DEFAULT_MODEL: SMOLLM2, EMBEDDING_MODEL: MINILM}
     return LocalBackend(
-        models,
+        defaults | paths,
         Weights(settings.weights),
         slots=settings.local_slots,
         context=settings.local_context,

@@ -10,7 +10,7 @@ def format_of(path: Path) -> Format:
     """``gguf``: a file for llama.cpp. ``piper``: an ``.onnx`` voice with its ``.onnx.json`` beside it. ``whisper``: a
     folder for faster-whisper (CTranslate2). ``diffusers``: a folder of an image pipeline.
 
-    Errors: ``ValueError`` for anything else; the message says what is missing.
+    Errors: ``ValueError`` for anything else, with what is missing; ``OSError`` for what may not be read.
     """
     if path.is_dir():
         if (path / "model_index.json").is_file():
@@ -22,6 +22,8 @@ def format_of(path: Path) -> Format:
         )
     if not path.exists():
         raise ValueError(f"{path} does not exist")
+    if not path.is_file():
+        raise ValueError(f"{path} is neither a file nor a folder")
     if path.suffix == ".onnx":
         if path.with_name(path.name + ".json").is_file():
             return "piper"
