@@ -161,14 +161,14 @@ class Transcribes(Backend, Protocol):
 class Draws(Backend, Protocol):
     """Offers ``draw``."""
 
-    async def generate_image(self, body: JsonObject) -> bytes:
-        """createImage: the whole answer. Errors: as ``chat``."""
+    async def generate_image(self, body: JsonObject) -> Answer:
+        """createImage. With ``stream`` the blocks are server-sent events. Errors: as ``chat``."""
         ...
 
-    async def edit_image(self, form: Form) -> bytes:
-        """createImageEdit: the whole answer."""
+    async def edit_image(self, form: Form) -> Answer:
+        """createImageEdit; as ``generate_image``."""
         ...
 
-    async def vary_image(self, form: Form) -> bytes:
-        """createImageVariation: the whole answer."""
+    async def vary_image(self, form: Form) -> Answer:
+        """createImageVariation, which has no stream."""
         ...

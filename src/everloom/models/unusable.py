@@ -59,13 +59,13 @@ class UnusableBackend:
     async def transcribe(self, form: Form, *, translate: bool = False) -> NoReturn:
         self._fail()
 
-    async def generate_image(self, body: JsonObject) -> bytes:
+    async def generate_image(self, body: JsonObject) -> NoReturn:
         self._fail()
 
-    async def edit_image(self, form: Form) -> bytes:
+    async def edit_image(self, form: Form) -> NoReturn:
         self._fail()
 
-    async def vary_image(self, form: Form) -> bytes:
+    async def vary_image(self, form: Form) -> NoReturn:
         self._fail()
 
     def _fail(self) -> NoReturn:

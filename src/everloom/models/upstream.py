@@ -92,19 +92,19 @@ class UpstreamBackend:
         streams = form.get("stream") == "true"
         return await self._server.ask(f"/audio/{kind}", payload, own, kind, streams=streams)
 
-    async def generate_image(self, body: JsonObject) -> bytes:
-        """The server's answer as it stands."""
-        return await self._whole("/images/generations", body, "images")
+    async def generate_image(self, body: JsonObject) -> UpstreamAnswer:
+        """The server's answer as it comes; a stream of images ends without a ``[DONE]``."""
+        own = self._model or body["model"]
+        data = msgspec.json.encode({**body, "model": own})
+        return await self._server.ask("/images/generations", data, own, "images")
 
-    async def edit_image(self, form: Form) -> bytes:
-        """The server's answer as it stands."""
-        payload, own = self._form(form)
-        return await self._server.whole("/images/edits", payload, own, "image edits")
+    async def edit_image(self, form: Form) -> UpstreamAnswer:
+        """The server's answer as it comes. The images are sent from the disk in blocks."""
+        return await self._server.ask("/images/edits", *self._form(form), "image edits")
 
-    async def vary_image(self, form: Form) -> bytes:
-        """The server's answer as it stands."""
-        payload, own = self._form(form)
-        return await self._server.whole("/images/variations", payload, own, "image variations")
+    async def vary_image(self, form: Form) -> UpstreamAnswer:
+        """The server's answer as it comes."""
+        return await self._server.ask("/images/variations", *self._form(form), "image variations")
 
     async def count(self, body: JsonObject) -> int:
         """The prompt's tokens, by an upper estimate from its characters (``tokens.py``)."""
