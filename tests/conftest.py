@@ -13,6 +13,10 @@ from tests.postgres import fresh_database
 from tests.scripted import ScriptedUpstream
 from tests.servers import Everloom
 from tests.servers import http as client_of
+from tests.weights import default_weights
+
+WEIGHTS = default_weights().folder
+"""Of the models that come with an install, for what the upstream is not asked for: moderations."""
 
 
 @pytest.fixture(scope="session")
@@ -31,14 +35,21 @@ def upstream(_upstream: ScriptedUpstream) -> ScriptedUpstream:
 @pytest.fixture(scope="session")
 def sqlite_server(_upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everloom]:
     """A server on SQLite."""
-    with Everloom(tmp_path_factory.mktemp("sqlite"), upstream=_upstream.url, embedding_model="scripted") as server:
+    with Everloom(
+        tmp_path_factory.mktemp("sqlite"), upstream=_upstream.url, embedding_model="scripted", weights=WEIGHTS
+    ) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def postgres_server(_upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everloom]:
     """A server on PostgreSQL that only answers, and a worker beside it that only works."""
-    settings = {"upstream": _upstream.url, "database": fresh_database(), "embedding_model": "scripted"}
+    settings = {
+        "upstream": _upstream.url,
+        "database": fresh_database(),
+        "embedding_model": "scripted",
+        "weights": WEIGHTS,
+    }
     folder = tmp_path_factory.mktemp("postgres")
     with (
         Everloom(folder, arguments=("--no-worker",), **settings) as server,

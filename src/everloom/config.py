@@ -43,6 +43,10 @@ class ModelEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Tokens of prompt and answer together, where the backend cannot tell."""
     projects: tuple[str, ...] = ()
     """Ids of the projects that may know of it; left out, all of them."""
+    guard: bool = False
+    """Whether it is a chat model that moderates: it is asked with a prompt for the scores of all categories."""
+    guard_prompt: Path | None = None
+    """A text file with a prompt in place of the server's own."""
     api_key: str = ""
     """What ``api_key_env`` named; read from the environment, refused in the file."""
 
@@ -72,6 +76,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     aliases: tuple[tuple[str, str], ...] = ()
     models: tuple[ModelEntry, ...] = ()
     embedding_model: str = "all-minilm-l6-v2"
+    moderation_model: str = "minilm-moderation"
     search_first: Literal["auto", "always", "never"] = "auto"
     sandbox_python: Path = Path()
     sandbox_idle: float = 3600.0
@@ -264,9 +269,15 @@ def _models(value: Any, where: str, folder: Path, environ: Mapping[str, str]) ->
 def _entry_problem(entry: ModelEntry, environ: Mapping[str, str]) -> str | None:
     if entry.api_key:
         return "api_key does not belong in a file; name an environment variable with api_key_env"
+    if entry.guard_prompt and not entry.guard:
+        return "guard_prompt belongs to guard = true"
+    if entry.guard_prompt and not entry.guard_prompt.is_file():
+        return f"guard_prompt {entry.guard_prompt} is no file"
     if entry.backend == "local":
         if entry.base_url or entry.api_key_env:
             return 'base_url and api_key_env belong to backend = "upstream"'
+        if entry.guard and entry.model:
+            return "a local guard has path, or model (another local model to ask), not both" if entry.path else None
         return None if entry.path else 'backend = "local" needs path, a GGUF file'
     if entry.path:
         return 'path belongs to backend = "local"'

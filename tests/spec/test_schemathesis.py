@@ -19,6 +19,7 @@ import pytest
 import everloom.app  # noqa: F401  (its import fills ROUTES, as at a server's start)
 from everloom.api.http import ROUTES
 from everloom.api.v1 import DIALECT
+from tests.moderating import moderated
 from tests.scripted import ScriptedUpstream
 from tests.servers import API_KEY, Everloom
 from tests.servers import http as client_of
@@ -32,7 +33,7 @@ EXAMPLES = int(os.environ.get("EVERLOOM_TEST_SCHEMATHESIS_EXAMPLES", "12"))
 
 PATHS: dict[Dialect, str] = {
     "assistants=v1": r"^/(assistants|threads)",
-    "assistants=v2": r"^/(assistants|threads|files|uploads|vector_stores|models|chat/completions)",
+    "assistants=v2": r"^/(assistants|threads|files|uploads|vector_stores|models|chat/completions|moderations)",
 }
 
 CHECKS = (
@@ -62,6 +63,7 @@ whether one finds an object that may go is left to the dice."""
 @pytest.fixture
 def upstream() -> Iterator[ScriptedUpstream]:
     with ScriptedUpstream() as upstream:
+        upstream.serve("/moderations", moderated)
         yield upstream
 
 

@@ -1,12 +1,15 @@
 """Who answers for which model name, by the settings."""
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import get_args
 
 from everloom.config import ModelEntry, Settings
 from everloom.models.base import Backend
 from everloom.models.formats import Format, format_of
+from everloom.models.guard import ModelGuard
 from everloom.models.local import LocalBackend
+from everloom.models.moderation import MODERATION_MODEL, MiniLMModeration
 from everloom.models.registry import Models
 from everloom.models.unusable import UnusableBackend
 from everloom.models.upstream import UpstreamBackend
@@ -24,14 +27,34 @@ def build_models(settings: Settings) -> tuple[Models, LocalBackend]:
             answering[name] = machine.get(format) or UnusableBackend(name, f"this server cannot use {format} models")
     named: list[tuple[str, Backend, str | None]] = []
     for entry in settings.models:
-        backend: Backend = answering[entry.id] if entry.backend == "local" else _upstream(entry, settings)
-        named.append((entry.id, backend, entry.id if entry.backend == "local" else entry.model))
+        backend: Backend = answering.get(entry.id, local) if entry.backend == "local" else _upstream(entry, settings)
+        own = entry.id if entry.backend == "local" and entry.path else entry.model
+        named.append((entry.id, _guarding(entry, backend), own))
     named += [(DEFAULT_MODEL, local, None), (EMBEDDING_MODEL, local, None)]
+    if EMBEDDING_MODEL not in {entry.id for entry in settings.models}:  # The heads fit that one model's vectors.
+        named.append((MODERATION_MODEL, MiniLMModeration(local.embed, EMBEDDING_MODEL), None))
     default = None
     if settings.upstream:
         default = UpstreamBackend(settings.upstream, settings.upstream_key or None, timeout=settings.upstream_timeout)
     projects = {entry.id: entry.projects for entry in settings.models if entry.projects}
-    return Models(named, settings.aliases, default=default, projects=projects), local
+    stand_ins = _stand_ins(settings.moderation_model)
+    return Models(named, settings.aliases, default=default, stand_ins=stand_ins, projects=projects), local
+
+
+def _stand_ins(moderation: str) -> list[tuple[str, str]]:
+    """Who answers where a program asks for a model by the platform's name for it, or by none."""
+    patterns = ("omni-moderation-*", "text-moderation-*")
+    if any(fnmatchcase(moderation, pattern) for pattern in patterns):
+        return []
+    return [(pattern, moderation) for pattern in patterns]
+
+
+def _guarding(entry: ModelEntry, backend: Backend) -> Backend:
+    """The backend of an entry, or what asks it to moderate."""
+    if not entry.guard or not isinstance(backend, LocalBackend | UpstreamBackend):
+        return backend
+    prompt = entry.guard_prompt.read_text(encoding="utf-8") if entry.guard_prompt else None
+    return ModelGuard(backend, prompt, opens=entry.backend == "upstream")
 
 
 def _on_this_machine(settings: Settings) -> tuple[dict[Format, dict[str, Path]], dict[str, UnusableBackend]]:

@@ -142,7 +142,8 @@ class Models:
         targets = [target for pattern, target in self._alias_patterns if pattern.match(name)]
         yield from filter(None, map(self._serving, targets))
         yield from ((backend, own or name) for pattern, backend, own in self._patterns if pattern.match(name))
-        yield from filter(None, (self._exact.get(target) for pattern, target in self._stand_ins if pattern.match(name)))
+        stand_ins = [target for pattern, target in self._stand_ins if pattern.match(name)]
+        yield from filter(None, map(self._serving, stand_ins))
         if self._default is not None and name:
             yield self._default, name
 
