@@ -34,13 +34,15 @@ HEADERS = [f"authorization: Bearer {API_KEY}", "openai-beta: assistants=v2"]
 class Program:
     """A server in a process of its own, from its start to its ready line (the last group of ``ready`` is its URL)."""
 
-    def __init__(self, *arguments: str, ready: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, *arguments: str, ready: str, environment: dict[str, str] | None = None, python: str = sys.executable
+    ) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("EVERLOOM_")}
         self.output: list[str] = []
         self.url = ""
         started = time.perf_counter()
         self._process = subprocess.Popen(
-            [sys.executable, *arguments],
+            [python, *arguments],
             env=clean | PATH | (environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
