@@ -11,7 +11,8 @@ import msgspec
 
 from everloom.kit.errors import ApiError, BadRequest, ModelFailure
 from everloom.models.local_engine import Engine, text_too_long
-from everloom.models.minilm_engine import CONTEXT, DIMENSIONS, Input, MiniLMEngine, TooLong, UnknownTokens
+from everloom.models.minilm_engine import CONTEXT, DIMENSIONS, MiniLMEngine, TooLong, UnknownTokens
+from everloom.models.minilm_turns import Input
 from everloom.objects.base import JsonObject, encode
 
 LOT = 16

@@ -3,7 +3,8 @@
 ``python -m everloom.models.minilm_child SAFETENSORS TOKENIZER THREADS`` reads frames from standard input and writes
 frames to standard output until the input ends. A frame is its length (four bytes, little-endian) and that many bytes
 of MessagePack: first ``{"ready": true}`` or ``{"error": text}``, then for each ``[id, [text or tokens, …]]`` an
-``[id, {...}]`` with ``tokens`` and ``vectors`` (little-endian floats), or with what was wrong.
+``[id, {...}]`` with ``tokens``, a number for each text, and ``vectors`` (little-endian floats). A text that is too long
+has no vector; tokens that the model does not have count as none. ``failed`` says what was wrong with all of it.
 """
 
 import os
@@ -89,16 +90,11 @@ def _work(model: "MiniLM", lots: "queue.SimpleQueue[tuple[int, list[Any]]]", ans
 
 
 def _embed(model: "MiniLM", inputs: list[Any]) -> dict[str, Any]:
-    try:
-        lists = [model.tokens(value) for value in inputs]
-    except ValueError:
-        return {"unknown": True}
-    longest = max(map(len, lists))
-    if longest > model.context:
-        return {"too_long": longest}
+    lists = [_tokens(model, value) for value in inputs]
     vectors: list[bytes] = [b""] * len(lists)
     # Those of one length attend in one go, so like goes with like.
-    order = sorted(range(len(lists)), key=lambda place: len(lists[place]))
+    fitting = [place for place, tokens in enumerate(lists) if 0 < len(tokens) <= model.context]
+    order = sorted(fitting, key=lambda place: len(lists[place]))
     while order:
         together = [order.pop()]
         size = len(lists[together[0]])
@@ -107,7 +103,14 @@ def _embed(model: "MiniLM", inputs: list[Any]) -> dict[str, Any]:
             size += len(lists[together[-1]])
         for place, vector in zip(together, model.embed([lists[place] for place in together]), strict=True):
             vectors[place] = vector.astype("<f4").tobytes()
-    return {"tokens": sum(map(len, lists)), "vectors": vectors}
+    return {"tokens": [len(tokens) for tokens in lists], "vectors": vectors}
+
+
+def _tokens(model: "MiniLM", value: str | list[int]) -> list[int]:
+    try:
+        return model.tokens(value)
+    except ValueError:
+        return []
 
 
 if __name__ == "__main__":

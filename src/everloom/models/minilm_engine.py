@@ -1,4 +1,7 @@
-"""all-MiniLM-L6-v2 in its child process: started at need, asked over its pipes, started again when it died."""
+"""all-MiniLM-L6-v2 in its child process: started at need, asked over its pipes, started again when it died.
+
+Requests share the lots that the child computes at once (``minilm_turns.py``).
+"""
 
 import asyncio
 import itertools
@@ -13,20 +16,18 @@ import msgspec
 from msgspec import Struct
 
 from everloom.kit.errors import ModelFailure
+from everloom.models.minilm_turns import Input, Lot, Request, Turns
 
 CONTEXT = 512
 """Tokens of the longest text, the model's two marks among them; it was trained on 256."""
 
 DIMENSIONS = 384
 
-_LOT_CHARACTERS = 2000
-_LOT_TEXTS = 16
-"""What is asked for at once, about 500 tokens: a search waits for the lots before it, so they are short."""
+_LONGEST_TEXT = 100_000
+"""Characters that are read at all; no text of so many has so few tokens."""
 
 _LOAD_S = 60.0
 _EXIT_S = 5.0
-
-Input = str | list[int]
 
 
 class Vectors(Struct):
@@ -37,12 +38,10 @@ class Vectors(Struct):
 
 
 class _Said(Struct):
-    """What the child says of a lot: vectors and tokens, or what was wrong."""
+    """What the child says of a lot: as its module describes."""
 
+    tokens: list[int] = []
     vectors: list[bytes] = []
-    tokens: int = 0
-    too_long: int = 0
-    unknown: bool = False
     failed: str = ""
 
 
@@ -62,13 +61,21 @@ class UnknownTokens(Exception):
     """Token ids that the model does not have."""
 
 
-class _Died(ModelFailure):
+class _Failed(ModelFailure):
+    """It went wrong with this lot."""
+
+
+class _Died(_Failed):
     def __init__(self) -> None:
         super().__init__("The embedding model's process ended in the middle of this request. It is started again.")
 
 
+_OF_THIS_LOT = (_Failed, UnicodeEncodeError)
+"""With others it may go right. (Half a surrogate pair cannot be sent to the child.)"""
+
+
 class MiniLMEngine:
-    """The child. ``threads`` compute, one lot each (default: one a processor)."""
+    """The child. ``threads`` compute, one lot each (default: one a processor). No more lots are in hand at once."""
 
     def __init__(self, safetensors: Path, tokenizer: Path, *, threads: int | None = None) -> None:
         self._files = (str(safetensors), str(tokenizer))
@@ -78,6 +85,9 @@ class MiniLMEngine:
         self._reader: asyncio.Task[None] | None = None
         self._waiting: dict[int, asyncio.Future[_Said]] = {}
         self._numbers = itertools.count()
+        self._turns = Turns()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._in_hand = 0
 
     @property
     def pid(self) -> int | None:
@@ -85,38 +95,46 @@ class MiniLMEngine:
         return self._process.pid if self._process is not None and self._process.returncode is None else None
 
     async def embed(self, inputs: Sequence[Input]) -> Vectors:
-        """The vectors of the texts. No more lots are in hand at once than threads to work on them, so that requests
-        take turns. Errors: ``TooLong``, ``UnknownTokens``, ``ModelFailure`` when the child dies of it.
+        """The vectors of the texts, in lots that all requests share. Cancel it and its texts wait no longer.
+
+        Errors: ``TooLong``, ``UnknownTokens``, ``ModelFailure`` when the child cannot be loaded or dies of it.
         """
-        lots = _lots(inputs)
-        said: list[_Said] = [_Said()] * len(lots)
-        left = iter(range(len(lots)))
-
-        async def work() -> None:
-            for place in left:
-                said[place] = await self._ask(lots[place])
-
-        workers = [asyncio.create_task(work()) for _ in range(min(self._threads, len(lots)))]
+        for text in inputs:
+            if len(text) > _LONGEST_TEXT:
+                raise TooLong(len(text) // 4 if isinstance(text, str) else len(text))
+        request = Request(inputs, asyncio.get_running_loop().create_future())
+        self._turns.add(request)
+        for _ in range(min(self._threads - len(self._workers), len(self._turns))):
+            self._workers.add(asyncio.create_task(self._work()))
         try:
-            await asyncio.gather(*workers)
+            await request.done
         finally:
-            for worker in workers:
-                worker.cancel()
-        return Vectors([vector for lot in said for vector in lot.vectors], sum(lot.tokens for lot in said))
+            self._turns.drop(request)
+        return Vectors(request.vectors, request.tokens)
 
     async def ready(self) -> None:
         """Load the model unless it is loaded. ``ModelFailure`` when it cannot be."""
         async with self._starting:
             if self.pid is None or self._reader is None or self._reader.done():
-                await self.close()
+                await self._end()
                 try:
                     await self._start()
                 except BaseException:
-                    await self.close()
+                    await self._end()
                     raise
 
     async def close(self) -> None:
-        """End the child; what it was at fails."""
+        """End the child; what waits or is under way fails."""
+        workers = list(self._workers)
+        for worker in workers:
+            worker.cancel()
+        if workers:
+            await asyncio.wait(workers)
+        self._workers.clear()  # one that was ended before its first step could not do it
+        self._turns.fail(_Died())
+        await self._end()
+
+    async def _end(self) -> None:
         process, self._process = self._process, None
         reader, self._reader = self._reader, None
         if process is not None:
@@ -161,19 +179,48 @@ class MiniLMEngine:
                 if not future.done():
                     future.set_exception(_Died())
 
-    async def _ask(self, lot: list[Input]) -> _Said:
-        """One lot's answer; asked once more when the child died of something before it."""
+    async def _work(self) -> None:
+        """Has lots computed one after the other until nothing waits."""
         try:
-            said = await self._once(lot)
-        except _Died:
-            said = await self._once(lot)
-        if said.too_long:
-            raise TooLong(said.too_long)
-        if said.unknown:
-            raise UnknownTokens
+            while lot := self._turns.lot(self._threads - self._in_hand):
+                self._in_hand += 1
+                try:
+                    await self._serve(lot)
+                finally:
+                    self._in_hand -= 1
+        finally:  # in the step that saw nothing wait: who comes next must find the place free
+            self._workers.discard(_current())
+
+    async def _serve(self, lot: Lot) -> None:
+        """A lot's vectors to those who asked. One that failed is tried once more, each request's texts by themselves:
+        the child may have died of something before it, and nobody's request shall fail of another's text.
+        """
+        try:
+            try:
+                await self._answer(lot)
+            except _OF_THIS_LOT:
+                for part in _by_request(lot):
+                    try:
+                        await self._answer(part)
+                    except _OF_THIS_LOT as error:
+                        _fail(part, error)
+        except asyncio.CancelledError:
+            _fail(lot, _Died())
+            raise
+        except Exception as error:  # such as that the child cannot be started
+            _fail(lot, error)
+
+    async def _answer(self, lot: Lot) -> None:
+        said = await self._once([request.inputs[place] for request, place in lot])
         if said.failed:
-            raise ModelFailure(f"The embedding model failed: {said.failed}", status=500)
-        return said
+            raise _Failed(f"The embedding model failed: {said.failed}", status=500)
+        for (request, place), tokens, vector in zip(lot, said.tokens, said.vectors, strict=True):
+            if not tokens:
+                request.fail(UnknownTokens())
+            elif not vector:
+                request.fail(TooLong(tokens))
+            else:
+                request.take(place, vector, tokens)
 
     async def _once(self, lot: list[Input]) -> _Said:
         await self.ready()
@@ -203,14 +250,21 @@ async def _frame(process: Process) -> bytes:
     return await process.stdout.readexactly(length)
 
 
-def _lots(inputs: Sequence[Input]) -> list[list[Input]]:
-    lots: list[list[Input]] = [[]]
-    size = 0
-    for value in inputs:
-        weight = len(value) if isinstance(value, str) else 4 * len(value)
-        if lots[-1] and (size + weight > _LOT_CHARACTERS or len(lots[-1]) >= _LOT_TEXTS):
-            lots.append([])
-            size = 0
-        lots[-1].append(value)
-        size += weight
-    return lots
+def _by_request(lot: Lot) -> list[Lot]:
+    """The texts of each request that still waits for them."""
+    parts: dict[int, Lot] = {}
+    for request, place in lot:
+        if not request.done.done():
+            parts.setdefault(id(request), []).append((request, place))
+    return list(parts.values())
+
+
+def _fail(lot: Lot, error: Exception) -> None:
+    for request, _ in lot:
+        request.fail(error)
+
+
+def _current() -> "asyncio.Task[None]":
+    task = asyncio.current_task()
+    assert task is not None
+    return task
