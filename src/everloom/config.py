@@ -86,8 +86,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     local_slots: int = 4
     local_context: int = 2048
     local_threads: int = 0
+    local_memory: int = 0
+    local_idle: float = 0.0
     host: str = "127.0.0.1"
     port: int = 8080
+    public_url: str = ""
     worker: bool = True
     run_expires: int = 600
     max_body_bytes: int = 64 * 1024 * 1024
@@ -220,7 +223,7 @@ def _checked(name: str, value: Any, where: str, folder: Path = Path()) -> Any:
     problem = _CHECKS[name](converted) if name in _CHECKS else None
     if problem:
         raise SettingsError(f"{where}: {problem}")
-    return converted.rstrip("/") if name in ("upstream", "blobs") else converted
+    return converted.rstrip("/") if name in ("upstream", "blobs", "public_url") else converted
 
 
 def _convert(value: Any, type: type[T], where: str, folder: Path = Path()) -> T:
@@ -318,11 +321,14 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "api_key": _key_problem,
     "admin_key": _key_problem,
     "upstream": _http_problem,
+    "public_url": _http_problem,
     "upstream_key": _key_problem,
     "upstream_timeout": _between(1, 86_400),
     "local_slots": _between(1, 64),
     "local_context": _between(256, 1_048_576),
     "local_threads": _between(0, 1_024),
+    "local_memory": _between(0, 2**50),
+    "local_idle": _between(0, 31_536_000),
     "port": _between(0, 65_535),
     "run_expires": _between(1, 31_536_000),
     "max_body_bytes": _between(1_024, 2**40),

@@ -9,7 +9,7 @@ from tests.weights import default_gguf
 
 
 def test_the_default_model_was_trained_on_8192_tokens() -> None:
-    assert read_head(default_gguf()) == Head(8192, embeds=False)
+    assert read_head(default_gguf()) == Head(8192, embeds=False, token_bytes=30 * 2 * 3 * 64 * 2)
 
 
 @pytest.mark.parametrize("kept", [0, 10, 30, 200])

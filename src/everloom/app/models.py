@@ -9,6 +9,7 @@ from everloom.models.base import Backend
 from everloom.models.formats import Format, format_of
 from everloom.models.guard import ModelGuard
 from everloom.models.local import LocalBackend
+from everloom.models.memory import MemoryBudget, budget_of_machine
 from everloom.models.moderation import MODERATION_MODEL, MiniLMModeration
 from everloom.models.registry import Models
 from everloom.models.unusable import UnusableBackend
@@ -19,8 +20,9 @@ from everloom.models.weights import DEFAULT_MODEL, EMBEDDING_MODEL, MINILM, SMOL
 def build_models(settings: Settings) -> tuple[Models, LocalBackend]:
     """Every model of a server, not yet open, and the backend of those that can be loaded beforehand."""
     paths, unusable = _on_this_machine(settings)
-    local = _local(settings, paths["gguf"])
-    machine: dict[Format, Backend] = {"gguf": local}  # a line a format: {"piper": PiperBackend(paths["piper"])}
+    budget = MemoryBudget(settings.local_memory or budget_of_machine(), idle=settings.local_idle)
+    local = _local(settings, paths["gguf"], budget)
+    machine: dict[Format, Backend] = {"gguf": local}  # a line a format: {"piper": PiperBackend(paths["piper"], budget)}
     answering: dict[str, Backend] = dict(unusable)
     for format, named_paths in paths.items():
         for name in named_paths:
@@ -80,7 +82,7 @@ def _upstream(entry: ModelEntry, settings: Settings) -> Backend:
     )
 
 
-def _local(settings: Settings, paths: dict[str, Path]) -> LocalBackend:
+def _local(settings: Settings, paths: dict[str, Path], budget: MemoryBudget) -> LocalBackend:
     defaults: dict[str, Path | Weight] = {DEFAULT_MODEL: SMOLLM2, EMBEDDING_MODEL: MINILM}
     return LocalBackend(
         defaults | paths,
@@ -88,4 +90,5 @@ def _local(settings: Settings, paths: dict[str, Path]) -> LocalBackend:
         slots=settings.local_slots,
         context=settings.local_context,
         threads=settings.local_threads or None,
+        budget=budget,
     )

@@ -1,5 +1,6 @@
 """What lies at a path that somebody named as a model: told by its files, without loading any of it."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -32,3 +33,26 @@ def format_of(path: Path) -> Format:
         if file.read(4) == b"GGUF":
             return "gguf"
     raise ValueError(f"{path} is not a GGUF model file")
+
+
+_PARTS = re.compile(r"(.*)-\d{5}-of-(\d{5})\.gguf")
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files of a model, the named one first: all parts of a GGUF file that was split, a voice with its settings, or
+    whatever a folder holds.
+    """
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    if path.suffix == ".onnx":
+        return [path, path.with_name(path.name + ".json")]
+    parts = _PARTS.fullmatch(path.name)
+    if parts is None:
+        return [path]
+    names = [f"{parts[1]}-{number:05d}-of-{parts[2]}.gguf" for number in range(1, int(parts[2]) + 1)]
+    return [path, *(path.with_name(name) for name in names if name != path.name)]
+
+
+def size_of(path: Path) -> int:
+    """Bytes of all of them. Errors: ``OSError`` when one is missing."""
+    return sum(file.stat().st_size for file in files_of(path))

@@ -19,15 +19,18 @@ _POOLINGS = (1, 2, 3)
 
 
 class Head(Struct, frozen=True):
-    """``context``: how many tokens the model was trained to read at once. ``embeds``: it makes a vector of a text."""
+    """``context``: how many tokens the model was trained to read at once. ``embeds``: it makes a vector of a text.
+    ``token_bytes``: what the engine keeps of each token of a text (keys and values at 16 bits); 0 where it is not told.
+    """
 
     context: int
     embeds: bool
+    token_bytes: int = 0
 
 
 def read_head(path: Path) -> Head:
     """What a model file says of its model. ``ValueError`` for what is no GGUF model."""
-    context, pooling = 0, _NO_POOLING
+    context, pooling, sizes = 0, _NO_POOLING, {}
     with path.open("rb") as file:
         magic, version, _, pairs = struct.unpack("<4sIQQ", _exactly(file, 24))
         if magic != b"GGUF" or version < 2:
@@ -41,9 +44,19 @@ def read_head(path: Path) -> Head:
                 context = value
             elif key.endswith(b".pooling_type"):
                 pooling = value
+            elif isinstance(value, int):
+                sizes[key.partition(b".")[2]] = value
     if not context:
         raise ValueError(f"{path} does not name a context length")
-    return Head(context, embeds=pooling in _POOLINGS)
+    return Head(context, pooling in _POOLINGS, _token_bytes(sizes))
+
+
+def _token_bytes(sizes: dict[bytes, int]) -> int:
+    """A key and a value for each layer and each head that has its own."""
+    heads = sizes.get(b"attention.head_count", 0)
+    width = sizes.get(b"embedding_length", 0) // max(1, heads)
+    key, value = (sizes.get(b"attention." + name, width) for name in (b"key_length", b"value_length"))
+    return sizes.get(b"block_count", 0) * sizes.get(b"attention.head_count_kv", heads) * (key + value) * 2
 
 
 def _exactly(file: IO[bytes], count: int) -> bytes:

@@ -14,10 +14,12 @@ from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest, ModelFailure, NotFound
 from everloom.models import local_embed, local_request
 from everloom.models.base import Offer, Traits
+from everloom.models.formats import size_of
 from everloom.models.gguf import read_head
 from everloom.models.grammar import PROBE, Grammar
 from everloom.models.local_answer import LocalAnswer
 from everloom.models.local_engine import Engine
+from everloom.models.memory import MemoryBudget, budget_of_machine
 from everloom.models.minilm_engine import CONTEXT, MiniLMEngine
 from everloom.models.weights import EMBEDDING_MODEL, MINILM, Weight, Weights
 from everloom.objects.base import JsonObject
@@ -26,6 +28,8 @@ from everloom.objects.models import Model
 DEFAULT_SLOTS = 4
 DEFAULT_CONTEXT = 4096
 _REMEMBERED_GRAMMARS = 512
+_BESIDE = 64 << 20
+"""Bytes that a child takes beside its files and what it keeps of texts: its program, and room to compute in."""
 
 _CHATS: frozenset[Offer] = frozenset({"chat"})
 _EMBEDS: frozenset[Offer] = frozenset({"embed"})
@@ -35,7 +39,8 @@ class LocalBackend:
     """GGUF models by name: a path, or weights that are fetched at first use.
 
     ``slots``: requests that run at once on each model. ``context``: tokens that prompt and answer of one request
-    have together, never more than the model was trained for. ``threads`` as in ``Engine``.
+    have together, never more than the model was trained for. ``threads`` as in ``Engine``. ``budget``: the memory that
+    they share, by default a part of this machine's.
     """
 
     def __init__(
@@ -46,11 +51,13 @@ class LocalBackend:
         slots: int = DEFAULT_SLOTS,
         context: int = DEFAULT_CONTEXT,
         threads: int | None = None,
+        budget: MemoryBudget | None = None,
     ) -> None:
+        self._budget = budget or MemoryBudget(budget_of_machine())
         self._models: dict[str, _LocalModel | _MiniLM] = {
-            name: _MiniLM(weights)
+            name: _MiniLM(name, weights, self._budget)
             if source is MINILM
-            else _LocalModel(source, weights, slots=slots, context=context, threads=threads)
+            else _LocalModel(name, source, weights, self._budget, slots=slots, context=context, threads=threads)
             for name, source in models.items()
         }
         self._since = now()
@@ -60,13 +67,17 @@ class LocalBackend:
 
     async def close(self) -> None:
         """End the children."""
+        await self._budget.close()
         for model in self._models.values():
-            await model.close()
+            await model.unload()
 
     async def preload(self) -> None:
-        """Fetch and load every model now. ``ModelFailure`` when one cannot be."""
-        for model in self._models.values():
-            await model.load()
+        """Fetch and load now what has room beside what is loaded, in the order given, and the first one in any case.
+        ``ModelFailure`` when one cannot be.
+        """
+        for number, model in enumerate(self._models.values()):
+            if not number or await self._budget.has_room(model):
+                await model.load()
 
     async def models(self) -> Sequence[Model]:
         """All of them, loaded or not."""
@@ -80,8 +91,9 @@ class LocalBackend:
         """createChatCompletion; returns with the model's first word. ``raw`` is not needed."""
         return await self._model(body["model"]).chat(body)
 
-    async def embed(self, body: JsonObject) -> bytes:
+    async def embed(self, body: JsonObject, *, asked_as: str | None = None) -> bytes:
         """createEmbedding. 400 for a model that only chats, as ``chat`` is for one that only embeds."""
+        local_embed.refuse_others_tokens(body, asked_as)
         return await self._model(body["model"]).embed(body)
 
     async def count(self, body: JsonObject) -> int:
@@ -107,8 +119,18 @@ class _LocalModel:
     """One model of the backend: its file, its engine once there is one, and what is known about grammars."""
 
     def __init__(
-        self, source: Path | Weight, weights: Weights, *, slots: int, context: int, threads: int | None
+        self,
+        name: str,
+        source: Path | Weight,
+        weights: Weights,
+        budget: MemoryBudget,
+        *,
+        slots: int,
+        context: int,
+        threads: int | None,
     ) -> None:
+        self.name = name
+        self._budget = budget
         self._source = source
         self._weights = weights
         self._slots = slots
@@ -116,6 +138,8 @@ class _LocalModel:
         self._threads = threads
         self._engine: Engine | None = None
         self._embeds: bool | None = None
+        self._chooses_tools: bool | None = None
+        self._bytes = 0
         self._fingerprint = ""
         self._finding = asyncio.Lock()
         self._compiled: dict[bytes, bool] = {}
@@ -124,9 +148,13 @@ class _LocalModel:
     def pid(self) -> int | None:
         return self._engine.pid if self._engine is not None else None
 
-    async def close(self) -> None:
+    async def unload(self) -> None:
         if self._engine is not None:
             await self._engine.close()
+
+    async def estimate(self) -> int:
+        await self.engine()
+        return self._bytes
 
     async def engine(self) -> Engine:
         """The engine, not necessarily started; the weights are fetched first where they are to be."""
@@ -139,20 +167,23 @@ class _LocalModel:
 
     async def chat(self, body: JsonObject) -> LocalAnswer:
         engine = await self._chat_engine()
-        facts = await engine.ready()
-        ask = await local_request.translate(
-            body, knows_tools=facts.knows_tools, end_token=facts.end_token, compiles=partial(self._compiles, engine)
-        )
+        async with self._budget.use(self) as use:
+            facts = await engine.ready()
+            ask = await local_request.translate(
+                body, knows_tools=facts.knows_tools, end_token=facts.end_token, compiles=partial(self._compiles, engine)
+            )
 
-        def generate(asked: JsonObject) -> AsyncGenerator[bytes, None]:
-            return engine.generate("/chat/completions", asked)
+            def generate(asked: JsonObject) -> AsyncGenerator[bytes, None]:
+                return use.stream(engine.generate("/chat/completions", asked))
 
-        answer = LocalAnswer(generate, ask, body, self._fingerprint)
-        await answer.begin()
+            answer = LocalAnswer(generate, ask, body, self._fingerprint)
+            await answer.begin()
         return answer
 
     async def load(self) -> None:
-        await (await self.engine()).ready()
+        engine = await self.engine()
+        async with self._budget.use(self):
+            await engine.ready()
 
     def offers(self) -> Collection[Offer]:
         if self._embeds is None:
@@ -167,22 +198,26 @@ class _LocalModel:
 
     async def traits(self) -> Traits:
         engine = await self.engine()
-        chooses = not engine.embeds and (await engine.ready()).knows_tools
-        return Traits(context_window=engine.context, chooses_tools=chooses)
+        if self._chooses_tools is None and not engine.embeds:
+            async with self._budget.use(self):
+                self._chooses_tools = (await engine.ready()).knows_tools
+        return Traits(context_window=engine.context, chooses_tools=bool(self._chooses_tools))
 
     async def embed(self, body: JsonObject) -> bytes:
         engine = await self.engine()
         if not engine.embeds:
             message = f"The model `{body['model']}` makes no embeddings. On this server `{EMBEDDING_MODEL}` does."
             raise BadRequest(message, param="model")
-        return await local_embed.by_llama(engine, body)
+        async with self._budget.use(self):
+            return await local_embed.by_llama(engine, body)
 
     async def count(self, body: JsonObject) -> int:
         engine = await self._chat_engine()
-        facts = await engine.ready()
-        rendered = await engine.ask("/apply-template", local_request.prompt(body, knows_tools=facts.knows_tools))
-        asked = {"content": rendered["prompt"], "add_special": True, "parse_special": True}
-        return len((await engine.ask("/tokenize", asked))["tokens"])
+        async with self._budget.use(self):
+            facts = await engine.ready()
+            rendered = await engine.ask("/apply-template", local_request.prompt(body, knows_tools=facts.knows_tools))
+            asked = {"content": rendered["prompt"], "add_special": True, "parse_special": True}
+            return len((await engine.ask("/tokenize", asked))["tokens"])
 
     async def _chat_engine(self) -> Engine:
         engine = await self.engine()
@@ -198,10 +233,12 @@ class _LocalModel:
     def _make_engine(self, path: Path) -> Engine:
         try:
             head = read_head(path)
+            files = size_of(path)
         except (OSError, ValueError) as error:
             raise ModelFailure(f"The model file cannot be used: {error}", status=503) from error
         context = min(self._context, head.context)
         slots = local_embed.slots(context) if head.embeds else self._slots
+        self._bytes = files + slots * context * head.token_bytes + _BESIDE
         return Engine(path, slots=slots, context=context, threads=self._threads, embeds=head.embeds)
 
     async def _compiles(self, engine: Engine, grammar: Grammar) -> bool:
@@ -219,8 +256,10 @@ class _LocalModel:
 class _MiniLM:
     """The embedding model of a fresh install, which llama.cpp does not serve."""
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, name: str, weights: Weights, budget: MemoryBudget) -> None:
+        self.name = name
         self._weights = weights
+        self._budget = budget
         self._engine: MiniLMEngine | None = None
         self._finding = asyncio.Lock()
 
@@ -228,12 +267,18 @@ class _MiniLM:
     def pid(self) -> int | None:
         return self._engine.pid if self._engine is not None else None
 
-    async def close(self) -> None:
+    async def unload(self) -> None:
         if self._engine is not None:
             await self._engine.close()
 
+    async def estimate(self) -> int:
+        await self.engine()
+        return sum(file.bytes for file in MINILM.files) + _BESIDE
+
     async def load(self) -> None:
-        await (await self.engine()).ready()
+        engine = await self.engine()
+        async with self._budget.use(self):
+            await engine.ready()
 
     async def engine(self) -> MiniLMEngine:
         """The engine, not necessarily started; the weights are fetched first where they are to be."""
@@ -246,7 +291,9 @@ class _MiniLM:
         return _EMBEDS
 
     async def embed(self, body: JsonObject) -> bytes:
-        return await local_embed.by_minilm(await self.engine(), body)
+        engine = await self.engine()
+        async with self._budget.use(self):
+            return await local_embed.by_minilm(engine, body)
 
     async def traits(self) -> Traits:
         return Traits(context_window=CONTEXT, chooses_tools=False)
