@@ -35,7 +35,7 @@ PREFIXES = {
 }
 """What stands in paths, and what an id of it that nobody ever gave looks like."""
 
-SERVERS_OWN = {"list_models", "retrieve_model", "create_chat_completion", "create_moderation"}
+SERVERS_OWN = {"list_models", "retrieve_model", "create_chat_completion", "create_completion", "create_moderation"}
 """Models belong to the server: every project sees them."""
 
 NAMES_NOTHING = {"create_file", "create_upload"}

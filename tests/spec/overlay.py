@@ -66,6 +66,18 @@ def _moderation() -> list[Patch]:
     ]
 
 
+def _completion() -> list[Patch]:
+    choice = "CreateCompletionResponse/properties/choices/items/properties"
+    first = "nothing stands before the first token of a prompt"
+    return [
+        Patch("nullable", f"{choice}/finish_reason", None, "a stream says null until a choice ends"),
+        Patch("nullable", f"{choice}/logprobs/properties/token_logprobs/items", None, first),
+        Patch("nullable", f"{choice}/logprobs/properties/top_logprobs/items", None, first),
+        Patch("nullable", "CreateCompletionResponse/properties/usage", None, "a stream says null until its end"),
+        Patch("nullable", "CreateCompletionRequest/properties/user", None, "ours: null is 'none', which clients send"),
+    ]
+
+
 _NEW_STORE = "file_search/properties/vector_stores/items/properties"
 
 
@@ -174,6 +186,7 @@ CURRENT = [
     Patch("nullable", "OpenAIFile/properties/status_details", None, "recorded: null"),
     Patch("nullable", "CompleteUploadRequest/properties/md5", None, "ours: null is 'none', which clients send"),
     *_moderation(),
+    *_completion(),
     Patch("nullable", "CreateChatCompletionResponse/properties/usage", None, "an upstream may not count"),
     *_resources(),
     Patch(
@@ -335,6 +348,7 @@ _LATER: dict[Dialect, tuple[tuple[str, str], ...]] = {
 
 STREAMS = {
     "createChatCompletion": "CreateChatCompletionStreamResponse",
+    "createCompletion": "CreateCompletionResponse",
     "createThreadAndRun": "AssistantStreamEvent",
     "createRun": "AssistantStreamEvent",
     "submitToolOuputsToRun": "AssistantStreamEvent",

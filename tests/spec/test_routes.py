@@ -16,7 +16,7 @@ pytestmark = needs_spec
 
 Place = tuple[str, str]
 
-SHARED = {"Files", "Uploads", "Chat", "Models", "Moderations"}
+SHARED = {"Files", "Uploads", "Chat", "Completions", "Models", "Moderations"}
 OLDER = {"Assistants (v1)", "Threads (v1)", "Messages (v1)", "Runs (v1)"}
 VECTOR_STORES = {"Vector stores (v2)", "Vector store files (v2)", "Vector store file batches (v2)"}
 CURRENT = {"Assistants (v2)", "Threads (v2)", "Messages (v2)", "Runs (v2)", "Run steps (v2)"} | VECTOR_STORES

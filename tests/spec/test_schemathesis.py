@@ -33,7 +33,7 @@ EXAMPLES = int(os.environ.get("EVERLOOM_TEST_SCHEMATHESIS_EXAMPLES", "12"))
 
 PATHS: dict[Dialect, str] = {
     "assistants=v1": r"^/(assistants|threads)",
-    "assistants=v2": r"^/(assistants|threads|files|uploads|vector_stores|models|chat/completions|moderations)",
+    "assistants=v2": r"^/(assistants|threads|files|uploads|vector_stores|models|chat/completions|completions|moderations)",
 }
 
 CHECKS = (

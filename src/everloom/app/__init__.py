@@ -12,6 +12,7 @@ from typing import IO
 from everloom.api import (
     assistants,
     chat,
+    completions,
     files,
     health,
     messages,
@@ -53,6 +54,7 @@ log = logging.getLogger(__name__)
 TAGS = (
     assistants,
     chat,
+    completions,
     files,
     health,
     messages,

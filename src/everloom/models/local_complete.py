@@ -255,8 +255,8 @@ class _Speaker:
                     finish = "length" if event.stop_type == "limit" else "stop"
                 else:
                     text, tokens = cutter.feed(event.content, self._token(event))
-                    finish = "stop" if cutter.stopped else None
-                yield Piece(choice=choice, text=text, tokens=tokens, finish=finish, completion_tokens=counted)
+                    finish = "stop" if cutter.stopped else ""
+                yield Piece(choice=choice, text=text, tokens=tokens, finish=finish or None, completion_tokens=counted)
                 if finish:
                     return
 
