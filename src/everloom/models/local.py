@@ -12,8 +12,9 @@ from pathlib import Path
 
 from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest, ModelFailure, NotFound
-from everloom.models import local_embed, local_request
+from everloom.models import local_complete, local_embed, local_request
 from everloom.models.base import Offer, Traits
+from everloom.models.completion_text import TextAnswer
 from everloom.models.formats import size_of
 from everloom.models.gguf import read_head
 from everloom.models.grammar import PROBE, Grammar
@@ -31,7 +32,7 @@ _REMEMBERED_GRAMMARS = 512
 _BESIDE = 64 << 20
 """Bytes that a child takes beside its files and what it keeps of texts: its program, and room to compute in."""
 
-_CHATS: frozenset[Offer] = frozenset({"chat"})
+_CHATS: frozenset[Offer] = frozenset({"chat", "complete"})
 _EMBEDS: frozenset[Offer] = frozenset({"embed"})
 
 
@@ -90,6 +91,10 @@ class LocalBackend:
     async def chat(self, body: JsonObject, raw: bytes | None = None) -> LocalAnswer:
         """createChatCompletion; returns with the model's first word. ``raw`` is not needed."""
         return await self._model(body["model"]).chat(body)
+
+    async def complete(self, body: JsonObject, raw: bytes | None = None) -> TextAnswer:
+        """createCompletion; returns with the model's first word. ``raw`` is not needed."""
+        return await self._model(body["model"]).complete(body)
 
     async def embed(self, body: JsonObject, *, asked_as: str | None = None) -> bytes:
         """createEmbedding. 400 for a model that only chats, as ``chat`` is for one that only embeds."""
@@ -179,6 +184,17 @@ class _LocalModel:
             answer = LocalAnswer(generate, ask, body, self._fingerprint)
             await answer.begin()
         return answer
+
+    async def complete(self, body: JsonObject) -> TextAnswer:
+        engine = await self._chat_engine()
+        async with self._budget.use(self) as use:
+
+            def generate(asked: JsonObject) -> AsyncGenerator[bytes, None]:
+                return use.stream(engine.generate(local_complete.ENDPOINT, asked))
+
+            return await local_complete.complete(
+                engine, generate, body, fingerprint=self._fingerprint, slots=self._slots
+            )
 
     async def load(self) -> None:
         engine = await self.engine()
@@ -299,6 +315,9 @@ class _MiniLM:
         return Traits(context_window=CONTEXT, chooses_tools=False)
 
     async def chat(self, body: JsonObject) -> LocalAnswer:
+        raise _no_chat()
+
+    async def complete(self, body: JsonObject) -> TextAnswer:
         raise _no_chat()
 
     async def count(self, body: JsonObject) -> int:
