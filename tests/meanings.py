@@ -21,7 +21,7 @@ def vector(text: str) -> list[float]:
 
 def answer(body: dict[str, Any]) -> dict[str, Any]:
     """The answer to a createEmbedding request."""
-    texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+    texts = _texts(body["input"])
     as_bytes = body.get("encoding_format") == "base64"
     words = sum(len(text.split()) for text in texts)
     return {
@@ -33,6 +33,13 @@ def answer(body: dict[str, Any]) -> dict[str, Any]:
         ],
         "usage": {"prompt_tokens": words, "total_tokens": words},
     }
+
+
+def _texts(given: Any) -> list[str]:
+    """Each input as a text; tokens are words."""
+    if isinstance(given, str) or isinstance(given[0], int):
+        given = [given]
+    return [item if isinstance(item, str) else " ".join(map(str, item)) for item in given]
 
 
 def _encoded(text: str, as_bytes: bool) -> Any:

@@ -35,8 +35,11 @@ PREFIXES = {
 }
 """What stands in paths, and what an id of it that nobody ever gave looks like."""
 
-SERVERS_OWN = {"list_models", "retrieve_model", "create_chat_completion", "create_completion", "create_moderation"}
-"""Models belong to the server: every project sees them."""
+SERVERS_OWN = {
+    *("list_models", "retrieve_model", "delete_model"),
+    *("create_chat_completion", "create_completion", "create_embedding", "create_moderation"),
+}
+"""Models belong to the server: every project sees them, but for those that are some projects' (test_models.py)."""
 
 NAMES_NOTHING = {"create_file", "create_upload"}
 """Creations whose request cannot name another object."""

@@ -157,6 +157,12 @@ CURRENT = [
     Patch("drop", "UsageTimeBucket/required", "result", "everything real says results"),
     Patch("set", "CostsResult/required", ["object"], "requires 'sessions', which it does not have"),
     Patch("nullable", "UsageResponse/properties/next_page", None, "recorded: null on the last page"),
+    Patch(
+        "set",
+        "Embedding/properties/embedding",
+        {"oneOf": [{"type": "array", "items": {"type": "number"}}, {"type": "string"}]},
+        "the document forgot encoding_format base64, which the official clients ask for unasked",
+    ),
     Patch("nullable", "VectorStoreObject/properties/name", None, "recorded: null without a name"),
     Patch("nullable", "VectorStoreObject/properties/expires_after", None, "recorded: null where nothing expires"),
     *(

@@ -253,6 +253,8 @@ PREPARED: dict[str, Callable[[World, Exchange], Request]] = {
     "POST /vector_stores/{}/file_batches/{}/cancel": _of_store,
     "GET /vector_stores/{}/file_batches/{}/files": _of_store,
     "POST /chat/completions": _chat,
+    "POST /embeddings": _as_it_was,
+    "POST /moderations": _as_it_was,
     "GET /models": _as_it_was,
     "GET /models/{}": _model,
 }

@@ -19,7 +19,7 @@ from tests.spec.preconditions import PNG, PREPARED, request, world
 from tests.spec.spec import needs_spec
 from tests.spec.traffic import Exchange, recorded
 
-GROUPS = ("assistants", "threads", "files", "vector_stores", "chat", "models")
+GROUPS = ("assistants", "threads", "files", "vector_stores", "chat", "embeddings", "models", "moderations")
 """The first segments of the paths whose exchanges are replayed."""
 
 ELSEWHERE: dict[str, str] = {
@@ -36,6 +36,7 @@ _MODEL = "the answer's body says which model it was"
 _CACHE = "nobody keeps an answer to a POST; a stream says no-cache to the proxies that would hold it back"
 _BATCH = "the reference and the official clients say vector_store.files_batch"
 _DIMENSIONS = "their vectors had 256 numbers, those of the tests' model have 64"
+_NUMBERS = "another model's vector: theirs had 2 048 and 1 536 numbers, those of the tests' model have 64"
 _TOOL = "filled in what nobody had said; here a tool is shown as it was given"
 _REASON = "said max_prompt_tokens where 16 of 16 completion tokens were spent; we say which budget it was"
 
@@ -48,6 +49,18 @@ ALLOWED: tuple[tuple[str, str, str], ...] = (
         (f"v6.5.0/gpt-3_5-turbo{chat}_chat", rf"header\.{header}", reason)
         for chat in ("-0301", "_streamed", "_valid_tool_call")
         for header, reason in (("x-ratelimit-.*", _LIMITS), ("openai-model", _MODEL), ("cache-control", _CACHE))
+    ),
+    *(
+        (f"{made}_embeddings_the_food_was_delicious_and_the_waiter_", rf"header\.{header}", reason)
+        for made, headers in (
+            ("v6.5.0/babbage-similarity", {"x-ratelimit-.*": _LIMITS}),
+            ("v7.0.0/text-embedding-ada-002", {"x-ratelimit-.*": _LIMITS, "openai-model": _MODEL}),
+        )
+        for header, reason in headers.items()
+    ),
+    *(
+        (f"{made}_embeddings_the_food_was_delicious_and_the_waiter_", r"data\[0\]\.embedding", _NUMBERS)
+        for made in ("v6.5.0/babbage-similarity", "v7.0.0/text-embedding-ada-002")
     ),
     ("v7.4.0/assistant_file_search_assistant_setup", r"tools\[0\]\.file_search", _TOOL),
     ("v7.4.0/assistant_file_search_assistant_setup", r".*vector_store_ids\[0\]", "an id"),
@@ -129,7 +142,7 @@ def _differences(exchange: Exchange, answer: httpx.Response) -> Iterator[Differe
 @needs_spec
 def test_every_exchange_is_replayed_or_its_reason_told() -> None:
     exchanges = {exchange.name: exchange for exchange in _of_our_groups()}
-    assert len(exchanges) == 162
+    assert len(exchanges) == 165
     assert len(recorded()) == 200
     assert ELSEWHERE.keys() <= exchanges.keys()
     assert BETA.keys() <= exchanges.keys()

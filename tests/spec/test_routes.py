@@ -16,14 +16,11 @@ pytestmark = needs_spec
 
 Place = tuple[str, str]
 
-SHARED = {"Files", "Uploads", "Chat", "Completions", "Models", "Moderations"}
+SHARED = {"Files", "Uploads", "Chat", "Completions", "Embeddings", "Models", "Moderations"}
 OLDER = {"Assistants (v1)", "Threads (v1)", "Messages (v1)", "Runs (v1)"}
 VECTOR_STORES = {"Vector stores (v2)", "Vector store files (v2)", "Vector store file batches (v2)"}
 CURRENT = {"Assistants (v2)", "Threads (v2)", "Messages (v2)", "Runs (v2)", "Run steps (v2)"} | VECTOR_STORES
 """The groups of the reference that are built."""
-
-LATER = {("DELETE", "/models/{model}")}
-"""Operations of these groups that belong to work to come: only fine-tuned models can be deleted."""
 
 OPEN = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
 """For operators: no key, and no ``/v1`` before them."""
@@ -35,11 +32,7 @@ NAMES = {"submitToolOuputsToRun": "submit_tool_outputs"}
 def reference(groups: set[str]) -> dict[Place, str]:
     """The operations of these groups: where they are, and their ids."""
     rows = json.loads((SPEC / "endpoints.json").read_text(encoding="utf-8"))
-    return {
-        (row["method"], row["path"]): row["operationId"]
-        for row in rows
-        if row["group"] in groups and (row["method"], row["path"]) not in LATER
-    }
+    return {(row["method"], row["path"]): row["operationId"] for row in rows if row["group"] in groups}
 
 
 def places(routes: Iterable[Route]) -> set[Place]:

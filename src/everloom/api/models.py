@@ -1,7 +1,10 @@
-"""Models: ``GET /models`` and ``GET /models/{model}`` (listModels, retrieveModel)."""
+"""Models: ``GET /models``, ``GET`` and ``DELETE /models/{model}`` (listModels, retrieveModel, deleteModel)."""
+
+from typing import NoReturn
 
 from everloom.api.http import route
 from everloom.context import Context
+from everloom.kit.errors import Forbidden, NotFound
 from everloom.objects.models import Model, ModelList
 
 
@@ -15,3 +18,14 @@ async def list_models(ctx: Context) -> ModelList:
 async def retrieve_model(ctx: Context, model: str) -> Model:
     """retrieveModel: also by an alias, under the name asked for."""
     return await ctx.models.get(model)
+
+
+@route("DELETE", "/models/{model}")
+async def delete_model(ctx: Context, model: str) -> NoReturn:
+    """deleteModel: of fine-tuned models alone, and none has been made here. What is listed belongs to the server."""
+    if model in {listed.id for listed in await ctx.models.list()}:
+        raise Forbidden(
+            f"You have insufficient permissions for this operation. The model '{model}' cannot be deleted: it belongs "
+            "to this server. Only fine-tuned models can be deleted.",
+        )
+    raise NotFound(f"The model '{model}' does not exist", param="model", code="model_not_found")

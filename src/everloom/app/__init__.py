@@ -12,6 +12,7 @@ from typing import IO
 from everloom.api import (
     assistants,
     chat,
+    embeddings,
     completions,
     files,
     health,
@@ -54,6 +55,7 @@ log = logging.getLogger(__name__)
 TAGS = (
     assistants,
     chat,
+    embeddings,
     completions,
     files,
     health,

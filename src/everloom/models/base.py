@@ -127,9 +127,13 @@ class Completes(Backend, Protocol):
 class Embeds(Backend, Protocol):
     """Offers ``embed``."""
 
-    async def embed(self, body: JsonObject) -> bytes:
-        """createEmbedding: the whole answer, with ``encoding_format`` float or base64 as asked. Errors: as ``chat``;
-        400 with code ``context_length_exceeded`` when a text is longer than the model reads.
+    async def embed(self, body: JsonObject, *, asked_as: str | None = None) -> bytes:
+        """createEmbedding: the whole answer, with ``encoding_format`` float or base64 as asked (a server that knows no
+        base64 answers with numbers). Errors: as ``chat``; 400 with code ``context_length_exceeded`` when a text is
+        longer than the model reads.
+
+        ``asked_as``: the name the caller knows the model by. Where that is another model's, so are tokens that stand in
+        place of a text, and a backend that has tokens of its own refuses them.
         """
         ...
 

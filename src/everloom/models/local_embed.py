@@ -1,6 +1,7 @@
 """createEmbedding on a local model: the request in the engine's terms, its vectors in the reference's."""
 
 import array
+import asyncio
 import base64
 import contextlib
 import sys
@@ -21,6 +22,18 @@ LOT = 16
 _TOKENS_IN_HAND = 8192
 
 
+def refuse_others_tokens(body: JsonObject, asked_as: str | None) -> None:
+    """``BadRequest`` for tokens in a request that reached the model by an alias: they are of the model of that name."""
+    value = body.get("input")
+    if asked_as in (None, body["model"]) or isinstance(value, str) or not value or isinstance(value[0], str):
+        return
+    raise BadRequest(
+        f"'input' holds token ids, which this server reads only under the name of the model that they are of "
+        f"(`{body['model']}`). {_SEND_TEXT}",
+        param="input",
+    )
+
+
 async def by_minilm(engine: MiniLMEngine, body: JsonObject) -> bytes:
     """The answer of the model that comes with the install.
 
@@ -35,7 +48,7 @@ async def by_minilm(engine: MiniLMEngine, body: JsonObject) -> bytes:
         raise text_too_long(CONTEXT, error.tokens) from None
     except UnknownTokens:
         raise _unknown_tokens() from None
-    return _answer(made.vectors, made.tokens, body)
+    return await _answer(made.vectors, made.tokens, body)
 
 
 async def by_llama(engine: Engine, body: JsonObject) -> bytes:
@@ -55,7 +68,7 @@ async def by_llama(engine: Engine, body: JsonObject) -> bytes:
         vectors += _vectors(said, len(lot))
         tokens += said["usage"]["prompt_tokens"]
         _check_dimensions(body, len(vectors[0]) // 4)
-    return _answer(vectors, tokens, body)
+    return await _answer(vectors, tokens, body)
 
 
 def slots(context: int) -> int:
@@ -102,10 +115,15 @@ async def _ask(engine: Engine, lot: list[Input]) -> Any:
 
 def _unknown_tokens() -> BadRequest:
     return BadRequest(
-        "'input' holds token ids that this model does not have. Tokens of another model's tokenizer mean nothing to "
-        "it: send the text itself (LangChain: check_embedding_ctx_length=False).",
+        f"'input' holds token ids that this model does not have. {_SEND_TEXT}",
         param="input",
     )
+
+
+_SEND_TEXT = (
+    "Tokens of another model's tokenizer mean nothing to it: send the text itself (LangChain: "
+    "check_embedding_ctx_length=False)."
+)
 
 
 def _vectors(said: Any, count: int) -> list[bytes]:
@@ -124,7 +142,14 @@ def _check_dimensions(body: JsonObject, own: int) -> None:
         raise BadRequest(message, param="dimensions")
 
 
-def _answer(vectors: list[bytes], tokens: int, body: JsonObject) -> bytes:
+async def _answer(vectors: list[bytes], tokens: int, body: JsonObject) -> bytes:
+    """Many vectors are written beside the server's loop: 2 048 of them as numbers take a third of a second."""
+    if len(vectors) <= LOT:
+        return _written(vectors, tokens, body)
+    return await asyncio.to_thread(_written, vectors, tokens, body)
+
+
+def _written(vectors: list[bytes], tokens: int, body: JsonObject) -> bytes:
     as_base64 = body.get("encoding_format") == "base64"
     shown = [msgspec.Raw(_quoted(vector) if as_base64 else _numbers(vector)) for vector in vectors]
     data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(shown)]

@@ -25,6 +25,11 @@ VERBS: dict[Offer, str] = {
 }
 """What a model does, in messages."""
 
+_HOW_TO_ADD: dict[Offer, str] = {
+    "draw": "add a [[models]] table with the folder of a diffusers pipeline, or an upstream: docs/images.md",
+}
+"""How a server gets a model for it, where that is not in docs/settings.md alone."""
+
 
 class Models:
     """The model names of a server.
@@ -38,7 +43,8 @@ class Models:
     stand-in, the default; among equals the first one. An entry with wildcards is passed over where its model does not
     offer what is asked, so that ``*=a-chat-model,*=a-voice`` finds each of them its requests.
 
-    ``projects`` says of some ids which projects may know of them; for the others they do not exist (``seen_by``).
+    ``projects`` says of some ids which projects may know of them; for the others they do not exist (``seen_by``), nor
+    does the next best entry answer in their place. ``hidden`` are the ids that do not exist.
     """
 
     def __init__(
@@ -49,23 +55,24 @@ class Models:
         default: Backend | None = None,
         stand_ins: Sequence[tuple[str, str]] = (),
         projects: Mapping[str, Collection[str]] | None = None,
+        hidden: Collection[str] = (),
     ) -> None:
         self._entries = backends
         self._all_aliases = aliases
         self._all_stand_ins = stand_ins
         self._projects = projects or {}
         self._views: dict[frozenset[str], Models] = {}
-        self._exact: dict[str, tuple[Backend, str]] = {}
-        self._patterns: list[tuple[re.Pattern[str], Backend, str | None]] = []
+        self._exact: dict[str, tuple[Backend, str] | None] = {}
+        self._patterns: list[tuple[re.Pattern[str], Backend | None, str | None]] = []
         self._aliases: dict[str, str] = {}
         self._alias_patterns: list[tuple[re.Pattern[str], str]] = []
         self._default = default
         self._created = now()
         for name, backend, own in backends:
             if _WILDCARDS.search(name):
-                self._patterns.append((re.compile(translate(name)), backend, own))
+                self._patterns.append((re.compile(translate(name)), None if name in hidden else backend, own))
             else:
-                self._exact.setdefault(name, (backend, own or name))
+                self._exact.setdefault(name, None if name in hidden else (backend, own or name))
         for pattern, target in aliases:
             if _WILDCARDS.search(pattern):
                 self._alias_patterns.append((re.compile(translate(pattern)), target))
@@ -83,9 +90,8 @@ class Models:
         if not hidden:
             return self
         if hidden not in self._views:
-            entries = [entry for entry in self._entries if entry[0] not in hidden]
             self._views[hidden] = Models(
-                entries, self._all_aliases, default=self._default, stand_ins=self._all_stand_ins
+                self._entries, self._all_aliases, default=self._default, stand_ins=self._all_stand_ins, hidden=hidden
             )
         return self._views[hidden]
 
@@ -130,7 +136,7 @@ class Models:
             known = True
         if known and offer is not None:
             raise _does_not(name, offer, self._offering(offer))
-        raise _unknown(name, self._target(name), self._offering(offer or "chat"))
+        raise _unknown(name, self._target(name), self._offering(offer or "chat"), offer)
 
     def _candidates(self, name: str) -> Iterator[tuple[Backend, str]]:
         """Who may answer for a name, the first choice first. What is named exactly is the only choice."""
@@ -141,7 +147,11 @@ class Models:
             return
         targets = [target for pattern, target in self._alias_patterns if pattern.match(name)]
         yield from filter(None, map(self._serving, targets))
-        yield from ((backend, own or name) for pattern, backend, own in self._patterns if pattern.match(name))
+        for pattern, backend, own in self._patterns:
+            if pattern.match(name):
+                if backend is None:
+                    return
+                yield backend, own or name
         stand_ins = [target for pattern, target in self._stand_ins if pattern.match(name)]
         yield from filter(None, map(self._serving, stand_ins))
         if self._default is not None and name:
@@ -149,21 +159,24 @@ class Models:
 
     def _offering(self, offer: Offer) -> str | None:
         """The first model that is named exactly and does ``offer``, as an example."""
-        return next((name for name, (backend, own) in self._exact.items() if offer in backend.offers(own)), None)
+        found = ((name, *entry) for name, entry in self._exact.items() if entry is not None)
+        return next((name for name, backend, own in found if offer in backend.offers(own)), None)
 
     async def list(self) -> list[Model]:
         """Every model by name, aliases without wildcards too. An upstream that does not answer adds none."""
         served = dict(zip(map(id, self._backends), await asyncio.gather(*map(_offers, self._backends)), strict=True))
         models: dict[str, Model] = {}
-        for name, (backend, own) in self._exact.items():
-            models[name] = self._named(name, own, served[id(backend)])
+        for name, entry in self._exact.items():
+            if entry is not None:
+                models[name] = self._named(name, entry[1], served[id(entry[0])])
         for pattern, backend, other in self._patterns:
-            for own_name, model in served[id(backend)].items():
-                if other is None and pattern.match(own_name):
+            for own_name, model in served[id(backend)].items() if backend is not None else ():
+                if other is None and pattern.match(own_name) and not self._hides(own_name):
                     models.setdefault(own_name, model)
         if self._default is not None:
             for own_name, model in served[id(self._default)].items():
-                models.setdefault(own_name, model)
+                if not self._hides(own_name):
+                    models.setdefault(own_name, model)
         for alias, target in self._aliases.items():
             found = self._serving(target)
             if found is not None:
@@ -192,14 +205,22 @@ class Models:
             return self._exact[name]
         for pattern, backend, own in self._patterns:
             if pattern.match(name):
-                return backend, own or name
+                return None if backend is None else (backend, own or name)
         return None if self._default is None or not name else (self._default, name)
 
+    def _hides(self, name: str) -> bool:
+        """Whether the entry that would answer for a name is one that does not exist here."""
+        if name in self._exact:
+            return self._exact[name] is None
+        return next((backend is None for pattern, backend, _ in self._patterns if pattern.match(name)), False)
+
     def _named(self, name: str, own: str, served: dict[str, Model]) -> Model:
-        """``own`` as its backend describes it, under the name that callers use."""
+        """``own`` as its backend describes it, under the name that callers use. The owner of what an upstream does not
+        list is ``system``, as the platform says of its own.
+        """
         model = served.get(own)
         if model is None:
-            return Model(id=name, created=self._created, owned_by="everloom")
+            return Model(id=name, created=self._created, owned_by="system")
         return Model(id=name, created=model.created, owned_by=model.owned_by)
 
 
@@ -211,10 +232,11 @@ async def _offers(backend: Backend) -> dict[str, Model]:
         return {}
 
 
-def _unknown(name: str, target: str, example: str | None) -> ApiError:
+def _unknown(name: str, target: str, example: str | None, offer: Offer | None = None) -> ApiError:
     shown = name[:_LONGEST_NAME_SHOWN]
     if example is None:
-        hint = "no model that does this is set up; see [[models]] in docs/settings.md"
+        how = _HOW_TO_ADD.get(offer or "chat", "see [[models]] in docs/settings.md")
+        hint = f"no model that does this is set up; {how}"
     elif target != name:
         hint = f"it is an alias of `{target}`, which nothing here serves; correct the alias, for example {{}}"
     else:
@@ -230,4 +252,6 @@ def _unknown(name: str, target: str, example: str | None) -> ApiError:
 def _does_not(name: str, offer: Offer, example: str | None) -> ApiError:
     shown = name[:_LONGEST_NAME_SHOWN]
     instead = f" On this server `{example}` does." if example else ""
+    if not example and offer in _HOW_TO_ADD:
+        instead = f" (On this server no model does; {_HOW_TO_ADD[offer]}.)"
     return BadRequest(f"The model `{shown}` does not {VERBS[offer]}.{instead}", param="model", code="invalid_model")

@@ -47,7 +47,7 @@ class UnusableBackend:
     async def complete(self, body: JsonObject, raw: bytes | None = None) -> NoReturn:
         self._fail()
 
-    async def embed(self, body: JsonObject) -> bytes:
+    async def embed(self, body: JsonObject, *, asked_as: str | None = None) -> bytes:
         self._fail()
 
     async def moderate(self, body: JsonObject) -> bytes:

@@ -73,8 +73,8 @@ class UpstreamBackend:
         """As ``chat``; many servers of today have no such endpoint (``NoSuchEndpoint``)."""
         return await self._ask("/completions", body, raw, "completions")
 
-    async def embed(self, body: JsonObject) -> bytes:
-        """The server's answer as it stands."""
+    async def embed(self, body: JsonObject, *, asked_as: str | None = None) -> bytes:
+        """The server's answer as it stands. Whose tokens it reads is known to nobody but it and its callers."""
         return await self._whole("/embeddings", body, "embeddings")
 
     async def moderate(self, body: JsonObject) -> bytes:

@@ -25,19 +25,24 @@ _SHORTEST_HALVED = 16
 
 
 async def embeddings(models: Models, body: JsonObject) -> bytes:
-    """The answer to a createEmbedding request, as the model's server gave it. Errors: as ``ask``."""
+    """The answer to a createEmbedding request, as the model's server gave it; the numbers of one that knows no base64 are
+    encoded, where that was asked for. Errors: as ``ask``.
+    """
     backend, own = models.resolve(body["model"], "embed")
     try:
-        answer = await backend.embed({**body, "model": own})
-        usage = _vectors_of.decode(answer).usage
+        answer = await backend.embed({**body, "model": own}, asked_as=body["model"])
+        said = _shown_of.decode(answer)
+        if body.get("encoding_format") == "base64" and any(_is_numbers(item.embedding) for item in said.data):
+            answer = _in_base64(answer)
     except ApiError as error:
         refused(own, error)
         raise
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError) as error:
         asked(own, "failed")
         raise unreadable(own) from error
     asked(own, "completed")
-    count_tokens(own, usage)
+    if said.usage is not None:
+        count_tokens(own, said.usage)
     return answer
 
 
@@ -81,25 +86,51 @@ async def _embed_halves(models: Models, model: str, texts: Sequence[str]) -> "li
     return [_unit(array("f", map(sum, zip(*halves, strict=True))))]
 
 
-class _Vector(msgspec.Struct):
-    index: int
-    embedding: str | list[float]
+class _Shown(msgspec.Struct):
+    """An answer to createEmbedding, its vectors unread. Servers that leave the usage out have counted nothing."""
+
+    data: list["_ShownVector"]
+    usage: Usage | None = None
+
+
+class _ShownVector(msgspec.Struct):
+    embedding: msgspec.Raw
 
 
 class _Vectors(msgspec.Struct):
-    """An answer to createEmbedding. Servers that leave the usage out have counted nothing."""
-
-    data: list[_Vector]
-    usage: Usage = msgspec.field(default_factory=Usage)
+    data: list["_Vector"]
 
 
+class _Vector(msgspec.Struct):
+    index: int
+    embedding: str
+
+
+_shown_of = msgspec.json.Decoder(_Shown)
 _vectors_of = msgspec.json.Decoder(_Vectors)
+_members_of = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_items_of = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+_numbers_of = msgspec.json.Decoder(list[float])
 
 
-def _floats(embedding: str | list[float]) -> "array[float]":
-    """Servers that know no base64 answer with numbers."""
-    if isinstance(embedding, list):
-        return array("f", embedding)
+def _is_numbers(embedding: msgspec.Raw) -> bool:
+    return memoryview(embedding)[0] == ord("[")
+
+
+def _in_base64(answer: bytes) -> bytes:
+    """The same answer with base64 in place of numbers, every other byte of its members as it was."""
+    members = _members_of.decode(answer)
+    items = _items_of.decode(members["data"])
+    for item in items:
+        if _is_numbers(item["embedding"]):
+            floats = array("f", _numbers_of.decode(item["embedding"]))
+            if sys.byteorder == "big":
+                floats.byteswap()
+            item["embedding"] = msgspec.Raw(b'"%b"' % base64.b64encode(floats))
+    return msgspec.json.encode(members | {"data": items})
+
+
+def _floats(embedding: str) -> "array[float]":
     floats = array("f", base64.b64decode(embedding))
     if sys.byteorder == "big":
         floats.byteswap()
