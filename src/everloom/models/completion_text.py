@@ -116,7 +116,7 @@ class TextAnswer:
         self._speakers = min(at_once, len(sources))
         self._said: asyncio.Queue[Piece | Exception | None] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
-        self._first: list[Piece | None] = []
+        self._first: deque[Piece | None] = deque()
         self._usage = _Tally(plan.prompt_tokens)
         head: JsonObject = {"id": new_id("cmpl-"), "object": "text_completion", "created": now(), "model": plan.model}
         self._head = head if plan.fingerprint is None else {**head, "system_fingerprint": plan.fingerprint}
@@ -125,7 +125,11 @@ class TextAnswer:
         """Ask, and return with the first words. Errors: the sources'."""
         self._tasks = [asyncio.create_task(self._listen()) for _ in range(self._speakers)]
         try:
-            self._first = [await self._next()]
+            told = False
+            while not told:
+                piece = await self._next()
+                self._first.append(piece)
+                told = piece is None or bool(piece.text or piece.finish)
         except BaseException:
             await self.close()
             raise
@@ -196,7 +200,7 @@ class TextAnswer:
     async def _pieces(self) -> AsyncIterator[Piece]:
         speakers = self._speakers
         while speakers:
-            piece = self._first.pop() if self._first else await self._next()
+            piece = self._first.popleft() if self._first else await self._next()
             if piece is None:
                 speakers -= 1
             else:
