@@ -37,7 +37,7 @@ PREFIXES = {
 
 SERVERS_OWN = {
     *("list_models", "retrieve_model", "delete_model"),
-    *("create_chat_completion", "create_completion", "create_embedding", "create_moderation"),
+    *("create_chat_completion", "create_completion", "create_embedding", "create_moderation", "create_speech"),
 }
 """Models belong to the server: every project sees them, but for those that are some projects' (test_models.py)."""
 

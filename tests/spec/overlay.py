@@ -53,6 +53,22 @@ def _budgets(*schemas: str) -> list[Patch]:
     ]
 
 
+def _speech() -> list[Patch]:
+    text = {"type": "string", "minLength": 1, "maxLength": 256}
+    later = {
+        "instructions": {"type": "string", "maxLength": 4096},
+        "stream_format": {"type": "string", "enum": ["sse", "audio"]},
+    }
+    return [
+        Patch("set", "CreateSpeechRequest/properties/voice", text, "the platform has more since; upstreams have others"),
+        Patch("set", "CreateSpeechRequest/properties/input/minLength", 1, "there is no sound of nothing"),
+        *(
+            Patch("set", f"CreateSpeechRequest/properties/{name}", schema, "added in 2025; SDKs send it")
+            for name, schema in later.items()
+        ),
+    ]
+
+
 def _moderation() -> list[Patch]:
     result = "CreateModerationResponse/properties/results/items"
     why = "the text-moderation models did not return it"
@@ -192,6 +208,7 @@ CURRENT = [
     Patch("nullable", "OpenAIFile/properties/status_details", None, "recorded: null"),
     Patch("nullable", "CompleteUploadRequest/properties/md5", None, "ours: null is 'none', which clients send"),
     *_moderation(),
+    *_speech(),
     *_completion(),
     Patch("nullable", "CreateChatCompletionResponse/properties/usage", None, "an upstream may not count"),
     *_resources(),
@@ -352,9 +369,40 @@ _LATER: dict[Dialect, tuple[tuple[str, str], ...]] = {
 }
 """What the reference has under the current form alone, and this server does not keep from the older one."""
 
+_SPEECH_EVENT = {
+    "oneOf": [
+        {
+            "type": "object",
+            "properties": {
+                "type": {"type": "string", "enum": ["speech.audio.delta"]},
+                "audio": {"type": "string", "pattern": "^[A-Za-z0-9+/]+=*$"},
+            },
+            "required": ["type", "audio"],
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "properties": {
+                "type": {"type": "string", "enum": ["speech.audio.done"]},
+                "usage": {
+                    "type": "object",
+                    "properties": {f"{kind}_tokens": {"type": "integer"} for kind in ("input", "output", "total")},
+                    "required": ["input_tokens", "output_tokens", "total_tokens"],
+                },
+            },
+            "required": ["type", "usage"],
+            "additionalProperties": False,
+        },
+    ]
+}
+"""The platform added streams of speech in 2025."""
+
+_SOUNDS = ("audio/mpeg", "audio/ogg", "audio/aac", "audio/flac", "audio/wav", "audio/pcm")
+
 STREAMS = {
     "createChatCompletion": "CreateChatCompletionStreamResponse",
     "createCompletion": "CreateCompletionResponse",
+    "createSpeech": "SpeechStreamEvent",
     "createThreadAndRun": "AssistantStreamEvent",
     "createRun": "AssistantStreamEvent",
     "submitToolOuputsToRun": "AssistantStreamEvent",
@@ -371,6 +419,7 @@ def document(dialect: Dialect) -> Json:
     schemas.setdefault(
         "ErrorResponse", {"type": "object", "properties": {"error": _ref("Error")}, "required": ["error"]}
     )
+    schemas["SpeechStreamEvent"] = _SPEECH_EVENT
     for patch in OVERLAYS[dialect]:
         _apply(schemas, patch)
     for (method, path), operation in EXTENSIONS.items():
@@ -405,8 +454,11 @@ def _complete(operation: Json, schemas: Json) -> None:
     responses["4XX"] = responses["5XX"] = error
     if operation["operationId"] in STREAMS:
         responses["200"]["content"]["text/event-stream"] = {"schema": _EVENT}
+    binary = {"schema": {"type": "string", "format": "binary"}}
     if operation["operationId"] == "downloadFile":
-        responses["200"]["content"] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+        responses["200"]["content"] = {"application/octet-stream": binary}
+    if operation["operationId"] == "createSpeech":
+        responses["200"]["content"] |= {media: binary for media in _SOUNDS}
     request = operation.get("requestBody")
     if request is not None and "application/json" in request["content"]:
         schema = request["content"]["application/json"]["schema"]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from aiohttp import web
 
 import everloom.app  # noqa: F401  (its import fills ROUTES, as at a server's start)
 from everloom.api.http import ROUTES
@@ -34,7 +35,7 @@ EXAMPLES = int(os.environ.get("EVERLOOM_TEST_SCHEMATHESIS_EXAMPLES", "12"))
 PATHS: dict[Dialect, str] = {
     "assistants=v1": r"^/(assistants|threads)",
     "assistants=v2": r"^/(assistants|threads|files|uploads|vector_stores|models|chat/completions|completions|embeddings"
-    r"|moderations)",
+    r"|audio/speech|moderations)",
 }
 
 CHECKS = (
@@ -65,6 +66,7 @@ whether one finds an object that may go is left to the dice."""
 def upstream() -> Iterator[ScriptedUpstream]:
     with ScriptedUpstream() as upstream:
         upstream.serve("/moderations", moderated)
+        upstream.serve("/audio/speech", lambda request: web.Response(body=b"ID3", content_type="audio/mpeg"))
         yield upstream
 
 

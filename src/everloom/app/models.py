@@ -6,11 +6,13 @@ from typing import get_args
 
 from everloom.config import ModelEntry, Settings
 from everloom.models.base import Backend
+from everloom.models.espeak import ESPEAK_MODEL, EspeakBackend
 from everloom.models.formats import Format, format_of
 from everloom.models.guard import ModelGuard
 from everloom.models.local import LocalBackend
 from everloom.models.memory import MemoryBudget, budget_of_machine
 from everloom.models.moderation import MODERATION_MODEL, MiniLMModeration
+from everloom.models.piper import PiperBackend
 from everloom.models.registry import Models
 from everloom.models.unusable import UnusableBackend
 from everloom.models.upstream import UpstreamBackend
@@ -22,7 +24,10 @@ def build_models(settings: Settings) -> tuple[Models, LocalBackend]:
     paths, unusable = _on_this_machine(settings)
     budget = MemoryBudget(settings.local_memory or budget_of_machine(), idle=settings.local_idle)
     local = _local(settings, paths["gguf"], budget)
-    machine: dict[Format, Backend] = {"gguf": local}  # a line a format: {"piper": PiperBackend(paths["piper"], budget)}
+    machine: dict[Format, Backend] = {
+        "gguf": local,
+        "piper": PiperBackend(paths["piper"]),
+    }
     answering: dict[str, Backend] = dict(unusable)
     for format, named_paths in paths.items():
         for name in named_paths:
@@ -33,6 +38,7 @@ def build_models(settings: Settings) -> tuple[Models, LocalBackend]:
         own = entry.id if entry.backend == "local" and entry.path else entry.model
         named.append((entry.id, _guarding(entry, backend), own))
     named += [(DEFAULT_MODEL, local, None), (EMBEDDING_MODEL, local, None)]
+    named.append((ESPEAK_MODEL, EspeakBackend(), None))
     if EMBEDDING_MODEL not in {entry.id for entry in settings.models}:  # The heads fit that one model's vectors.
         named.append((MODERATION_MODEL, MiniLMModeration(local.embed, EMBEDDING_MODEL), None))
     default = None

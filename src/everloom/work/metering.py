@@ -13,6 +13,8 @@ from everloom.objects.tools import Usage
 _REQUESTS = Counter("everloom_model_requests", "Requests to models", ["model", "outcome"])
 _TOKENS = Counter("everloom_model_tokens", "Tokens read (prompt) and written (completion)", ["direction", "model"])
 
+_CHARACTERS = Counter("everloom_model_characters", "Characters spoken", ["model"])
+
 _MODELS_COUNTED = 500
 """Model names come from callers: behind so many different ones the metrics say ``other``."""
 
@@ -53,6 +55,11 @@ def count_tokens(model: str, usage: Usage) -> None:
     name = _counted(model)
     _TOKENS.labels("prompt", name).inc(usage.prompt_tokens)
     _TOKENS.labels("completion", name).inc(usage.completion_tokens)
+
+
+def count_characters(model: str, count: int) -> None:
+    """Add the characters of a text that a model speaks to the metrics."""
+    _CHARACTERS.labels(_counted(model)).inc(count)
 
 
 def unreadable(model: str) -> ModelFailure:

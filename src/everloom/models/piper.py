@@ -1,0 +1,67 @@
+"""Speech by piper voices, from files that the operator names (extra ``[piper]``). Limits: ``docs/audio.md``."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from everloom.kit.clock import now
+from everloom.models import speech_request
+from everloom.models.base import Answer, Offer
+from everloom.models.speech_child import Order, Ready
+from everloom.models.speech_process import Speakers
+from everloom.models.speech_request import VOICES, SpeechEvents
+from everloom.objects.base import JsonObject
+from everloom.objects.models import Model
+
+_SPEAKS: frozenset[Offer] = frozenset({"speak"})
+_INSTALL = "pip install 'everloom[piper]'"
+
+
+class PiperBackend:
+    """Voices by name: each ``.onnx`` file, its ``.onnx.json`` beside it, in a child process; one text at a time."""
+
+    def __init__(self, voices: Mapping[str, Path]) -> None:
+        child = "everloom.models.piper_child"
+        self._speakers = {
+            name: Speakers(f"The voice `{name}`", child, str(path), most=1, install=_INSTALL)
+            for name, path in voices.items()
+        }
+        self._since = now()
+
+    async def open(self) -> None:
+        """Nothing is loaded before it is asked for."""
+
+    async def close(self) -> None:
+        """End the children."""
+        for speakers in self._speakers.values():
+            await speakers.close()
+
+    async def models(self) -> Sequence[Model]:
+        """All of them, loaded or not."""
+        return [Model(id=name, created=self._since, owned_by="everloom") for name in self._speakers]
+
+    def offers(self, model: str) -> Collection[Offer]:
+        """They speak."""
+        return _SPEAKS if model in self._speakers else ()
+
+    def children(self) -> list[int]:
+        """The process ids of the loaded voices, for whoever looks after the machine."""
+        return [pid for speakers in self._speakers.values() for pid in speakers.pids]
+
+    async def speak(self, body: JsonObject) -> Answer:
+        """createSpeech. Each of the platform's voices is the file's one, or one of its speakers, who have names too."""
+        asked = speech_request.read(body)
+        speakers = self._speakers[asked.model]
+        voice = _speaker(asked.voice, await speakers.known())
+        order = Order(number=0, text=asked.text, voice=voice, format=asked.format, speed=asked.speed)
+        speech = await speakers.say(order, asked.content_type, asked.model)
+        return SpeechEvents(speech) if asked.streams else speech
+
+
+def _speaker(name: str, known: Ready) -> str:
+    """The file's name of a speaker; empty where there is but one."""
+    if name in known.voices:
+        return name
+    if name not in VOICES:
+        shown = ", ".join(f"'{speaker}'" for speaker in known.voices[:20])
+        raise speech_request.unknown_voice(name, f"Its own speakers are {shown}." if shown else "It has one speaker.")
+    return known.voices[VOICES.index(name) % len(known.voices)] if known.voices else ""
