@@ -12,8 +12,8 @@ from typing import IO
 from everloom.api import (
     assistants,
     chat,
-    embeddings,
     completions,
+    embeddings,
     files,
     health,
     messages,
@@ -56,8 +56,8 @@ log = logging.getLogger(__name__)
 TAGS = (
     assistants,
     chat,
-    embeddings,
     completions,
+    embeddings,
     files,
     health,
     messages,
