@@ -23,6 +23,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     ``auto`` does so for models that were not trained to call tools."""
     body_bytes: int = 64 * 1024 * 1024
     file_bytes: int = 512 * 1024 * 1024
+    public_url: str = ""
+    """Base URL (with its version) that clients know the server by; empty: as each request's headers say."""
     embedding_model: str = "all-minilm-l6-v2"
     """Makes the vectors of stores that are made from now on; a store keeps the one it began with."""
 

@@ -41,7 +41,7 @@ SERVERS_OWN = {
 }
 """Models belong to the server: every project sees them, but for those that are some projects' (test_models.py)."""
 
-NAMES_NOTHING = {"create_file", "create_upload"}
+NAMES_NOTHING = {"create_file", "create_upload", "create_image", "create_image_edit", "create_image_variation"}
 """Creations whose request cannot name another object."""
 
 Place = tuple[str, str]

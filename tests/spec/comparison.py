@@ -29,7 +29,8 @@ HEADERS = (
 _MASKED_HEADERS = re.compile(r"openai-(model|organization|processing-ms)|x-(ratelimit|request-id).*")
 
 _MASKED = re.compile(
-    r"id|.*_id|created|.*_at|owned_by|system_fingerprint|model|value|content|arguments|.*_tokens", re.ASCII
+    r"id|.*_id|created|.*_at|owned_by|system_fingerprint|model|url|revised_prompt|value|content|arguments|.*_tokens",
+    re.ASCII,
 )
 """Members whose values differ from call to call. ``max_…_tokens`` are among them: their nulls still count."""
 

@@ -206,6 +206,11 @@ CURRENT = [
         "'type' stands one level above",
     ),
     Patch("nullable", "OpenAIFile/properties/status_details", None, "recorded: null"),
+    Patch("nullable", "CreateImageRequest/properties/quality", None, "ours: null is 'none', which clients send"),
+    *(
+        Patch("nullable", f"{request}/properties/user", None, "ours: null is 'none', which clients send")
+        for request in ("CreateImageRequest", "CreateImageEditRequest", "CreateImageVariationRequest")
+    ),
     Patch("nullable", "CompleteUploadRequest/properties/md5", None, "ours: null is 'none', which clients send"),
     *_moderation(),
     *_speech(),

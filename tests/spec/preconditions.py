@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from tests.builders import WEATHER, Json, a_thread, an_assistant, fetched, posted, run_path, settled
+from tests.pictures import drawing
 from tests.replies import Calls, Hangs, Reply, Says
 from tests.scripted import ScriptedUpstream
 from tests.spec.comparison import events
@@ -189,6 +190,11 @@ def _chat(world: World, exchange: Exchange) -> Request:
     return _json(exchange, exchange.path)
 
 
+def _image(world: World, exchange: Exchange) -> Request:
+    world.upstream.serve("/images/generations", drawing)
+    return _json(exchange, exchange.path)
+
+
 def _searching_assistant(world: World, exchange: Exchange) -> Request:
     """A store for the one that the request names."""
     body = exchange.request
@@ -253,6 +259,7 @@ PREPARED: dict[str, Callable[[World, Exchange], Request]] = {
     "POST /vector_stores/{}/file_batches/{}/cancel": _of_store,
     "GET /vector_stores/{}/file_batches/{}/files": _of_store,
     "POST /chat/completions": _chat,
+    "POST /images/generations": _image,
     "POST /embeddings": _as_it_was,
     "POST /moderations": _as_it_was,
     "GET /models": _as_it_was,

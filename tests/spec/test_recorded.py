@@ -19,7 +19,7 @@ from tests.spec.preconditions import PNG, PREPARED, request, world
 from tests.spec.spec import needs_spec
 from tests.spec.traffic import Exchange, recorded
 
-GROUPS = ("assistants", "threads", "files", "vector_stores", "chat", "embeddings", "models", "moderations")
+GROUPS = ("assistants", "threads", "files", "vector_stores", "chat", "embeddings", "images", "models", "moderations")
 """The first segments of the paths whose exchanges are replayed."""
 
 ELSEWHERE: dict[str, str] = {
@@ -142,7 +142,7 @@ def _differences(exchange: Exchange, answer: httpx.Response) -> Iterator[Differe
 @needs_spec
 def test_every_exchange_is_replayed_or_its_reason_told() -> None:
     exchanges = {exchange.name: exchange for exchange in _of_our_groups()}
-    assert len(exchanges) == 165
+    assert len(exchanges) == 168
     assert len(recorded()) == 200
     assert ELSEWHERE.keys() <= exchanges.keys()
     assert BETA.keys() <= exchanges.keys()

@@ -16,7 +16,7 @@ pytestmark = needs_spec
 
 Place = tuple[str, str]
 
-SHARED = {"Audio", "Files", "Uploads", "Chat", "Completions", "Embeddings", "Models", "Moderations"}
+SHARED = {"Audio", "Files", "Uploads", "Chat", "Completions", "Embeddings", "Images", "Models", "Moderations"}
 OLDER = {"Assistants (v1)", "Threads (v1)", "Messages (v1)", "Runs (v1)"}
 VECTOR_STORES = {"Vector stores (v2)", "Vector store files (v2)", "Vector store file batches (v2)"}
 CURRENT = {"Assistants (v2)", "Threads (v2)", "Messages (v2)", "Runs (v2)", "Run steps (v2)"} | VECTOR_STORES
@@ -24,6 +24,9 @@ CURRENT = {"Assistants (v2)", "Threads (v2)", "Messages (v2)", "Runs (v2)", "Run
 
 OPEN = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
 """For operators: no key, and no ``/v1`` before them."""
+
+SIGNED = {("GET", "/images/files/{image_id}")}
+"""What the URLs of images lead to: a browser has no key, so the URL itself is signed, for an hour."""
 
 NAMES = {"submitToolOuputsToRun": "submit_tool_outputs"}
 """Where a handler is not called as its operation is: that one is misspelt."""
@@ -42,7 +45,7 @@ def places(routes: Iterable[Route]) -> set[Place]:
 
 
 def test_the_current_form_has_every_operation_and_no_other() -> None:
-    assert places(ROUTES) == set(reference(SHARED | CURRENT)) | set(EXTENSIONS) | OPEN
+    assert places(ROUTES) == set(reference(SHARED | CURRENT)) | set(EXTENSIONS) | OPEN | SIGNED
 
 
 def test_the_older_form_has_every_operation_and_brings_no_other() -> None:
@@ -63,8 +66,8 @@ def test_handlers_are_called_as_their_operations(groups: set[str]) -> None:
     }
 
 
-def test_only_the_operators_pages_are_open() -> None:
-    assert {(route.method, route.path) for route in ROUTES if route.access == "open"} == OPEN
+def test_only_the_operators_pages_and_signed_urls_are_open() -> None:
+    assert {(route.method, route.path) for route in ROUTES if route.access == "open"} == OPEN | SIGNED
     assert not [route for route in DIALECT.routes if route.access == "open"]
 
 

@@ -21,6 +21,7 @@ import everloom.app  # noqa: F401  (its import fills ROUTES, as at a server's st
 from everloom.api.http import ROUTES
 from everloom.api.v1 import DIALECT
 from tests.moderating import moderated
+from tests.pictures import drawing
 from tests.scripted import ScriptedUpstream
 from tests.servers import API_KEY, Everloom
 from tests.servers import http as client_of
@@ -35,7 +36,7 @@ EXAMPLES = int(os.environ.get("EVERLOOM_TEST_SCHEMATHESIS_EXAMPLES", "12"))
 PATHS: dict[Dialect, str] = {
     "assistants=v1": r"^/(assistants|threads)",
     "assistants=v2": r"^/(assistants|threads|files|uploads|vector_stores|models|chat/completions|completions|embeddings"
-    r"|audio/speech|moderations)",
+    r"|audio/speech|moderations|images)",
 }
 
 CHECKS = (
@@ -66,6 +67,8 @@ whether one finds an object that may go is left to the dice."""
 def upstream() -> Iterator[ScriptedUpstream]:
     with ScriptedUpstream() as upstream:
         upstream.serve("/moderations", moderated)
+        for path in ("generations", "edits", "variations"):
+            upstream.serve(f"/images/{path}", drawing)
         upstream.serve("/audio/speech", lambda request: web.Response(body=b"ID3", content_type="audio/mpeg"))
         yield upstream
 

@@ -38,13 +38,18 @@ class ClientGone(Exception):
 class Call:
     """One HTTP request, beyond what is bound to a handler's parameters."""
 
-    __slots__ = ("_endings", "_receive", "caller", "dialect", "headers", "method", "path", "query", "raw_body")
+    __slots__ = (
+        *("_endings", "_receive", "caller", "dialect", "headers", "method", "path", "query", "raw_body"),
+        "server",
+    )
 
     def __init__(self, scope: Mapping[str, Any], receive: Receive) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.server: tuple[str, int | None] | None = scope.get("server")
+        """The address that the client reached: what stands where its headers do not say."""
         self.caller: KeyHash | None = None
         self.dialect: Dialect | None = None
         self.raw_body: bytes = b""

@@ -26,7 +26,8 @@ T = TypeVar("T")
 _BLOCK = 256 * 1024
 """What is gathered before the disk is asked."""
 
-_MOST_FILES = 16
+_MOST_FILES = 17
+"""Sixteen images and a mask."""
 _OCTETS = "application/octet-stream"
 
 
@@ -34,8 +35,9 @@ async def read_form(call: Call, kind: type[T], files: Mapping[str, int], *, requ
     """The fields of a form as ``kind``, and the form as it came.
 
     ``files`` names the fields that are files, and how many bytes each may have; ``image`` allows ``image[]`` too. The
-    one called ``required`` must be there and hold something. The files lie on disk until the request has been
-    answered. Errors: 400 in the platform's words, 413 for a file that is too large.
+    one called ``required`` must be there and hold something. Several of a name share what one of each may have. The
+    files lie on disk until the request has been answered. Errors: 400 in the platform's words, 413 for a file that is
+    too large.
     """
     refuse_too_long(call, sum(files.values()), required)
     folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="everloom-form-"))
@@ -52,7 +54,8 @@ async def read_form(call: Call, kind: type[T], files: Mapping[str, int], *, requ
         if name in files:
             if len(laid) >= _MOST_FILES:
                 raise invalid(name, f"too many files. Expected at most {_MOST_FILES}.", "array_above_max_length")
-            laid.append(await _lay(part, folder / str(len(laid)), files[name]))
+            left = sum(files.values()) - sum(file.size for file in laid)
+            laid.append(await _lay(part, folder / str(len(laid)), min(files[name], left)))
         elif name.partition("[")[0] in known:
             fields.append((part.name, await _text(part)))
         else:

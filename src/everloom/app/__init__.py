@@ -16,6 +16,8 @@ from everloom.api import (
     embeddings,
     files,
     health,
+    image_files,
+    images,
     messages,
     metrics,
     moderations,
@@ -47,6 +49,7 @@ from everloom.vectors.base import Vectors
 from everloom.vectors.sqlite import SqliteVectors
 from everloom.work import expiry, ingest
 from everloom.work.execution import execute
+from everloom.work.images import watch as watch_images
 from everloom.work.runs import RUN_JOB
 from everloom.work.uploads import watch as watch_uploads
 from everloom.work.vector_stores import INGEST_JOB
@@ -60,6 +63,8 @@ TAGS = (
     embeddings,
     files,
     health,
+    image_files,
+    images,
     messages,
     metrics,
     models_tag,
@@ -111,7 +116,8 @@ class App:
             await self.ports.sandboxes.open()
         await self.ports.jobs.launch({name: partial(job, self.ports) for name, job in JOBS.items()}, work=work)
         if work:
-            await asyncio.gather(expiry.watch(self.ports), ingest.watch(self.ports), watch_uploads(self.ports))
+            watches = (expiry.watch, ingest.watch, watch_uploads, watch_images)
+            await asyncio.gather(*(watch(self.ports) for watch in watches))
 
     async def stop(self, grace: float) -> None:
         """Let work in hand go on for ``grace`` seconds, leave the rest to the next worker, close every port."""
@@ -180,6 +186,7 @@ def build(settings: Settings) -> App:
             file_bytes=settings.max_file_bytes,
             embedding_model=settings.embedding_model,
             search_first=settings.search_first,
+            public_url=settings.public_url,
         ),
     )
     return App(settings, ports, local)

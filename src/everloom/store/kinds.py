@@ -8,6 +8,7 @@ from msgspec import Struct
 from everloom.objects.assistants import Assistant
 from everloom.objects.base import Object
 from everloom.objects.files import AssistantFile, File
+from everloom.objects.images import GeneratedImage
 from everloom.objects.keys import KeyHash, Project
 from everloom.objects.messages import Message
 from everloom.objects.runs import Generation, Run, RunLease, ToolWork
@@ -61,6 +62,7 @@ _ALL = (
     Kind(Upload, "upload_", "uploads", "upload"),
     Kind(UploadTally, "upload_", "upload_tallies", "upload", index=("open",)),
     Kind(PartBlob, "part_", "upload_parts", "part", index=("upload_id",)),
+    Kind(GeneratedImage, "img-", "generated_images", "image"),
     Kind(VectorStore, "vs_", "vector_stores", "vector store", index=("mortal",)),
     Kind(StoreModel, "vs_", "store_models", "vector store"),
     Kind(

@@ -12,6 +12,7 @@ from everloom.objects.tools import Usage
 
 _REQUESTS = Counter("everloom_model_requests", "Requests to models", ["model", "outcome"])
 _TOKENS = Counter("everloom_model_tokens", "Tokens read (prompt) and written (completion)", ["direction", "model"])
+_IMAGES = Counter("everloom_model_images", "Images made", ["model"])
 
 _CHARACTERS = Counter("everloom_model_characters", "Characters spoken", ["model"])
 
@@ -55,6 +56,11 @@ def count_tokens(model: str, usage: Usage) -> None:
     name = _counted(model)
     _TOKENS.labels("prompt", name).inc(usage.prompt_tokens)
     _TOKENS.labels("completion", name).inc(usage.completion_tokens)
+
+
+def count_images(model: str, count: int) -> None:
+    """Add the images of an answer to the metrics."""
+    _IMAGES.labels(_counted(model)).inc(count)
 
 
 def count_characters(model: str, count: int) -> None:

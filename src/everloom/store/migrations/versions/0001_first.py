@@ -1,4 +1,4 @@
-"""The tables of the first release: the Assistants family, files, uploads, vector stores, projects and keys."""
+"""The tables of the first release: the Assistants family, files, uploads, images, vector stores, projects and keys."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -24,6 +24,7 @@ def upgrade() -> None:
     _table("uploads")
     _table("upload_tallies", true="open")
     _table("upload_parts", "upload_id")
+    _table("generated_images")
     _table("vector_stores", true="mortal")
     _table("store_models")
     _table("vector_store_files", "vector_store_id", "file_id", "status")
