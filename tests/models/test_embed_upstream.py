@@ -1,7 +1,9 @@
 """Vectors from another server: what goes out, what comes back, and what its refusals become."""
 
 import asyncio
+import base64
 import contextlib
+import json
 import math
 from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -169,5 +171,38 @@ def test_nothing_and_emptiness() -> None:
                 await embed(models, "any", ["a", ""])
             assert asked == []
             assert isinstance((await embed(models, "any", ["a"]))[0], array)
+
+    run(main)
+
+
+def test_numbers_become_base64_where_that_was_asked_for() -> None:
+    """Node's SDK asks for it unasked and reads nothing else. What else the answer holds stays as it is."""
+
+    def ollama(body: dict[str, Any]) -> web.Response:
+        return web.Response(
+            body=b'{"object":"list","data":[{"object":"embedding","embedding":[1, -0.5, 1e300],"index":0,'
+            b'"x":"\\u00e9"}],"model":"m", "total_duration": 1.50, "usage":null}'
+        )
+
+    async def main() -> None:
+        async with served(ollama) as (models, _):
+            said = await embeddings(models, {"model": "any", "input": "a", "encoding_format": "base64"})
+            whole = json.loads(said)
+            assert array("f", base64.b64decode(whole["data"][0].pop("embedding"))).tolist() == [1.0, -0.5, math.inf]
+            assert whole["data"] == [{"object": "embedding", "index": 0, "x": "é"}]
+            assert b'"total_duration":1.50' in said
+            assert whole["usage"] is None
+            numbers = await embeddings(models, {"model": "any", "input": "a", "encoding_format": "float"})
+            assert b'"embedding":[1, -0.5, 1e300]' in numbers
+
+    run(main)
+
+
+@pytest.mark.parametrize("answer", [b"[]", b"{}", b'{"data":[{"embedding":[null]}]}', b'{"data":[{}]}', b'{"data":[1]'])
+def test_what_is_no_answer_is_a_failure(answer: bytes) -> None:
+    async def main() -> None:
+        async with served(lambda body: web.Response(body=answer)) as (models, _):
+            with pytest.raises(ModelFailure):
+                await embeddings(models, {"model": "any", "input": "a", "encoding_format": "base64"})
 
     run(main)
