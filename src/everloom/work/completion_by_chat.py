@@ -98,7 +98,8 @@ class _Probability(_Rival):
     def shown(self, top: int) -> Token:
         rivals = {rival.name(): rival.logprob for rival in reversed(self.top_logprobs[:top])}
         name = self.name()
-        width = None if name == self.token else len(bytes(self.bytes or ()).decode(errors="ignore"))
+        # A character of several tokens counts with its first byte; those that go on with one are 0b10xxxxxx.
+        width = None if name == self.token else sum(byte & 0xC0 != 0x80 for byte in self.bytes or ())
         told = {**dict(reversed(rivals.items())), name: self.logprob}
         return Token(text=name, logprob=self.logprob, top=told, width=width)
 
