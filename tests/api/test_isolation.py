@@ -38,6 +38,7 @@ PREFIXES = {
 SERVERS_OWN = {
     *("list_models", "retrieve_model", "delete_model"),
     *("create_chat_completion", "create_completion", "create_embedding", "create_moderation", "create_speech"),
+    *("create_transcription", "create_translation"),
 }
 """Models belong to the server: every project sees them, but for those that are some projects' (test_models.py)."""
 

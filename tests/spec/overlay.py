@@ -214,6 +214,15 @@ CURRENT = [
     Patch("nullable", "CompleteUploadRequest/properties/md5", None, "ours: null is 'none', which clients send"),
     *_moderation(),
     *_speech(),
+    *(
+        Patch(
+            "set",
+            f"Create{name}ResponseJson/not",
+            {"required": ["language"]},
+            "an answer is one of the two forms, and every verbose one fits both",
+        )
+        for name in ("Transcription", "Translation")
+    ),
     *_completion(),
     Patch("nullable", "CreateChatCompletionResponse/properties/usage", None, "an upstream may not count"),
     *_resources(),
@@ -404,10 +413,23 @@ _SPEECH_EVENT = {
 
 _SOUNDS = ("audio/mpeg", "audio/ogg", "audio/aac", "audio/flac", "audio/wav", "audio/pcm")
 
+_TRANSCRIPTION_EVENT = {
+    "oneOf": [
+        {
+            "type": "object",
+            "properties": {"type": {"type": "string", "enum": [f"transcript.text.{kind}"]}, member: {"type": "string"}},
+            "required": ["type", member],
+        }
+        for kind, member in (("delta", "delta"), ("done", "text"))
+    ]
+}
+"""The platform added streams of transcriptions in 2025."""
+
 STREAMS = {
     "createChatCompletion": "CreateChatCompletionStreamResponse",
     "createCompletion": "CreateCompletionResponse",
     "createSpeech": "SpeechStreamEvent",
+    "createTranscription": "TranscriptionStreamEvent",
     "createThreadAndRun": "AssistantStreamEvent",
     "createRun": "AssistantStreamEvent",
     "submitToolOuputsToRun": "AssistantStreamEvent",
@@ -425,6 +447,7 @@ def document(dialect: Dialect) -> Json:
         "ErrorResponse", {"type": "object", "properties": {"error": _ref("Error")}, "required": ["error"]}
     )
     schemas["SpeechStreamEvent"] = _SPEECH_EVENT
+    schemas["TranscriptionStreamEvent"] = _TRANSCRIPTION_EVENT
     for patch in OVERLAYS[dialect]:
         _apply(schemas, patch)
     for (method, path), operation in EXTENSIONS.items():
@@ -464,6 +487,8 @@ def _complete(operation: Json, schemas: Json) -> None:
         responses["200"]["content"] = {"application/octet-stream": binary}
     if operation["operationId"] == "createSpeech":
         responses["200"]["content"] |= {media: binary for media in _SOUNDS}
+    if operation["operationId"] in ("createTranscription", "createTranslation"):
+        responses["200"]["content"]["text/plain"] = {"schema": {"type": "string"}}
     request = operation.get("requestBody")
     if request is not None and "application/json" in request["content"]:
         schema = request["content"]["application/json"]["schema"]

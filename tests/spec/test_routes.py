@@ -35,8 +35,6 @@ NAMES = {"submitToolOuputsToRun": "submit_tool_outputs"}
 def reference(groups: set[str]) -> dict[Place, str]:
     """The operations of these groups: where they are, and their ids."""
     rows = json.loads((SPEC / "endpoints.json").read_text(encoding="utf-8"))
-    later = {"createTranscription", "createTranslation"}  # to come
-    rows = [row for row in rows if row["operationId"] not in later]
     return {(row["method"], row["path"]): row["operationId"] for row in rows if row["group"] in groups}
 
 

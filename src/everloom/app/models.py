@@ -14,9 +14,11 @@ from everloom.models.memory import MemoryBudget, budget_of_machine
 from everloom.models.moderation import MODERATION_MODEL, MiniLMModeration
 from everloom.models.piper import PiperBackend
 from everloom.models.registry import Models
+from everloom.models.sphinx import SPHINX_MODEL, SphinxBackend
 from everloom.models.unusable import UnusableBackend
 from everloom.models.upstream import UpstreamBackend
 from everloom.models.weights import DEFAULT_MODEL, EMBEDDING_MODEL, MINILM, SMOLLM2, Weight, Weights
+from everloom.models.whisper import WhisperBackend
 
 
 def build_models(settings: Settings) -> tuple[Models, LocalBackend]:
@@ -27,6 +29,7 @@ def build_models(settings: Settings) -> tuple[Models, LocalBackend]:
     machine: dict[Format, Backend] = {
         "gguf": local,
         "piper": PiperBackend(paths["piper"]),
+        "whisper": WhisperBackend(paths["whisper"], threads=settings.local_threads or None),
     }
     answering: dict[str, Backend] = dict(unusable)
     for format, named_paths in paths.items():
@@ -38,7 +41,7 @@ def build_models(settings: Settings) -> tuple[Models, LocalBackend]:
         own = entry.id if entry.backend == "local" and entry.path else entry.model
         named.append((entry.id, _guarding(entry, backend), own))
     named += [(DEFAULT_MODEL, local, None), (EMBEDDING_MODEL, local, None)]
-    named.append((ESPEAK_MODEL, EspeakBackend(), None))
+    named += [(ESPEAK_MODEL, EspeakBackend(), None), (SPHINX_MODEL, SphinxBackend(), None)]
     if EMBEDDING_MODEL not in {entry.id for entry in settings.models}:  # The heads fit that one model's vectors.
         named.append((MODERATION_MODEL, MiniLMModeration(local.embed, EMBEDDING_MODEL), None))
     default = None

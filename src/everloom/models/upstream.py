@@ -86,11 +86,11 @@ class UpstreamBackend:
         return await self._ask("/audio/speech", body, None, "speech")
 
     async def transcribe(self, form: Form, *, translate: bool = False) -> UpstreamAnswer:
-        """The server's answer as it comes. The audio is sent from the disk in blocks."""
+        """The server's answer as it comes, a stream too, which has another end than ``[DONE]``. The audio is sent from
+        the disk in blocks.
+        """
         kind = "translations" if translate else "transcriptions"
-        payload, own = self._form(form)
-        streams = form.get("stream") == "true"
-        return await self._server.ask(f"/audio/{kind}", payload, own, kind, streams=streams)
+        return await self._server.ask(f"/audio/{kind}", *self._form(form), kind)
 
     async def generate_image(self, body: JsonObject) -> UpstreamAnswer:
         """The server's answer as it comes; a stream of images ends without a ``[DONE]``."""

@@ -13,8 +13,8 @@ from everloom.objects.tools import Usage
 _REQUESTS = Counter("everloom_model_requests", "Requests to models", ["model", "outcome"])
 _TOKENS = Counter("everloom_model_tokens", "Tokens read (prompt) and written (completion)", ["direction", "model"])
 _IMAGES = Counter("everloom_model_images", "Images made", ["model"])
-
 _CHARACTERS = Counter("everloom_model_characters", "Characters spoken", ["model"])
+_HEARD = Counter("everloom_model_audio_seconds", "Seconds of audio transcribed or translated", ["model"])
 
 _MODELS_COUNTED = 500
 """Model names come from callers: behind so many different ones the metrics say ``other``."""
@@ -66,6 +66,11 @@ def count_images(model: str, count: int) -> None:
 def count_characters(model: str, count: int) -> None:
     """Add the characters of a text that a model speaks to the metrics."""
     _CHARACTERS.labels(_counted(model)).inc(count)
+
+
+def count_audio(model: str, seconds: float) -> None:
+    """Add the length of the audio that a model has heard to the metrics."""
+    _HEARD.labels(_counted(model)).inc(seconds)
 
 
 def unreadable(model: str) -> ModelFailure:
