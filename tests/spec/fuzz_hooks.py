@@ -26,7 +26,10 @@ def map_path_parameters(context: schemathesis.HookContext, path_parameters: Any)
 @schemathesis.hook
 def map_body(context: schemathesis.HookContext, body: Any) -> Any:
     """Name objects that stand, and never ask for a stream: those are read, and tested, elsewhere."""
-    return _mapped(body)
+    found = _mapped(body)
+    if isinstance(found, dict) and context.operation.path == "/completions":
+        return _agreeing(found)
+    return found
 
 
 @schemathesis.hook
@@ -38,6 +41,20 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
         for name, id in _IDS.items():
             if case.path_parameters.get(name) == id:
                 case.path_parameters[name] = id[:-24] + _NOBODYS
+
+
+def _agreeing(body: dict[str, Any]) -> dict[str, Any]:
+    """Half of the requests without what fits only with others, or not with chat; faults are left in."""
+    if zlib.crc32(repr(body).encode()) % 2:
+        return body
+    right = {
+        "stream_options": lambda value: value == {"include_usage": bool((value or {}).get("include_usage"))},
+        "suffix": lambda value: isinstance(value, str),
+        "best_of": lambda value: type(value) is int and 0 <= value <= 20,
+        "max_tokens": lambda value: value == 0,
+        "logprobs": lambda value: type(value) is int and 0 <= value <= 5,
+    }
+    return {name: value for name, value in body.items() if name not in right or not right[name](value)}
 
 
 def _mapped(node: Any) -> Any:
