@@ -48,7 +48,7 @@ def _agreeing(body: dict[str, Any]) -> dict[str, Any]:
     if zlib.crc32(repr(body).encode()) % 2:
         return body
     right = {
-        "stream_options": lambda value: value == {"include_usage": bool((value or {}).get("include_usage"))},
+        "stream_options": lambda value: value in ({}, {"include_usage": True}, {"include_usage": False}),
         "suffix": lambda value: isinstance(value, str),
         "best_of": lambda value: type(value) is int and 0 <= value <= 20,
         "max_tokens": lambda value: value == 0,
