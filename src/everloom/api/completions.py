@@ -67,9 +67,9 @@ async def create_completion(ctx: Context, call: Call, body: NewCompletion) -> by
 def check(body: NewCompletion) -> None:
     """What a parameter asks of the others, in the platform's words."""
     prompts = _count_prompts(body.prompt)
-    n, each = body.n or 1, body.n or 1
-    if body.best_of is not None:
-        each = body.best_of
+    n = body.n or 1
+    each = body.best_of or n  # 0, which the reference allows, asks for no more than there will be
+    if each != n:
         if each < n:
             raise BadRequest(
                 "You requested that the server return more choices than it will generate (HINT: you must set 'n' "
@@ -77,7 +77,7 @@ def check(body: NewCompletion) -> None:
                 "specifically want to use them.)",
                 param="best_of",
             )
-        if body.stream and each > n:
+        if body.stream:
             raise BadRequest("Results cannot be streamed when 'best_of' is greater than 'n'.", param="best_of")
     if prompts * each > MOST_COMPLETIONS:
         raise BadRequest(
