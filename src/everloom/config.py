@@ -11,13 +11,15 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 PREFIX = "EVERLOOM_"
 DEFAULT_FILE = "everloom.toml"
+ADDED_FILE = "models.toml"
+"""In the data folder: the models that ``everloom models add`` has registered."""
 
 T = TypeVar("T")
 
@@ -47,6 +49,10 @@ class ModelEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether it is a chat model that moderates: it is asked with a prompt for the scores of all categories."""
     guard_prompt: Path | None = None
     """A text file with a prompt in place of the server's own."""
+    steps: Annotated[int, Meta(ge=1, le=1000)] | None = None
+    """Denoising steps of an image pipeline, where its own number is not right for its weights."""
+    guidance: Annotated[float, Meta(ge=0, le=100)] | None = None
+    """How closely an image pipeline keeps to its prompt."""
     api_key: str = ""
     """What ``api_key_env`` named; read from the environment, refused in the file."""
 
@@ -82,12 +88,15 @@ class Settings(Struct, frozen=True, kw_only=True):
     sandbox_idle: float = 3600.0
     sandbox_gateway: str = ""
     sandbox_gateway_token: str = ""
+    images_python: Path = Path()
     preload: bool = False
     local_slots: int = 4
     local_context: int = 2048
     local_threads: int = 0
     local_memory: int = 0
     local_idle: float = 0.0
+    hub: str = "https://huggingface.co"
+    hub_key: str = ""
     host: str = "127.0.0.1"
     port: int = 8080
     public_url: str = ""
@@ -151,6 +160,7 @@ def load(
         if value is not None:
             flag = f"--no-{name}" if value is False else f"--{name}"
             values[name] = _checked(name, value, flag)
+    values["models"] = values.get("models", ()) + _added(values, environ)
     if values.get("api_key") and values.get("api_key") == values.get("admin_key"):
         raise SettingsError("api_key and admin_key are the same; a key opens either the API or the organization")
     return Settings(**values)
@@ -188,14 +198,8 @@ def _of_file(file: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
     path = Path(DEFAULT_FILE) if file is None else file
     if file is None and not path.is_file():
         return {}
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not a TOML file: {error}") from error
     values = {}
-    for name, value in table.items():
+    for name, value in _table(path).items():
         if name not in TYPES:
             raise SettingsError(f"{path}: {name}: no such setting{_hint(name, str)}")
         where = f"{path}: {name}"
@@ -204,6 +208,25 @@ def _of_file(file: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:
         else:
             values[name] = _checked(name, value, where, path.parent)
     return values
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not a TOML file: {error}") from error
+
+
+def _added(values: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[ModelEntry, ...]:
+    """The registered models; the settings file wins where both name an id."""
+    path = Settings(**values).data / ADDED_FILE
+    if not path.is_file():
+        return ()
+    named = {entry.id for entry in values.get("models", ())}
+    entries = _models(_table(path).get("models", []), f"{path}: models", path.parent, environ)
+    return tuple(entry for entry in entries if entry.id not in named)
 
 
 def _hint(name: str, show: Callable[[str], str]) -> str:
@@ -223,7 +246,7 @@ def _checked(name: str, value: Any, where: str, folder: Path = Path()) -> Any:
     problem = _CHECKS[name](converted) if name in _CHECKS else None
     if problem:
         raise SettingsError(f"{where}: {problem}")
-    return converted.rstrip("/") if name in ("upstream", "blobs", "public_url") else converted
+    return converted.rstrip("/") if name in ("upstream", "blobs", "public_url", "hub") else converted
 
 
 def _convert(value: Any, type: type[T], where: str, folder: Path = Path()) -> T:
@@ -329,6 +352,8 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "local_threads": _between(0, 1_024),
     "local_memory": _between(0, 2**50),
     "local_idle": _between(0, 31_536_000),
+    "hub": _http_problem,
+    "hub_key": _key_problem,
     "port": _between(0, 65_535),
     "run_expires": _between(1, 31_536_000),
     "max_body_bytes": _between(1_024, 2**40),

@@ -101,7 +101,7 @@ def test_a_model_file_that_is_not_there(tmp_path: Path, port: str) -> None:
     (tmp_path / "everloom.toml").write_text('[[models]]\nid="mine"\nbackend="local"\npath="mine.gguf"\n')
     done = everloom(tmp_path, "doctor", port=port)
     assert done.returncode == 1
-    assert f"no file {tmp_path}/mine.gguf" in found(done, "model mine")
+    assert f"{tmp_path}/mine.gguf does not exist" in found(done, "model mine")
 
 
 def test_a_port_that_somebody_else_has(tmp_path: Path) -> None:

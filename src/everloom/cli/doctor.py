@@ -149,11 +149,7 @@ def _local_models(settings: Settings) -> Iterator[Finding]:
     from everloom.cli.weights import missing, unneeded
 
     local = [entry for entry in settings.models if entry.backend == "local"]
-    for entry in local:
-        if entry.path is None or not entry.path.is_file():
-            yield Finding("broken", f"model {entry.id}: no file {entry.path}", "put it there, or change [[models]]")
-        else:
-            yield Finding("ok", f"model {entry.id}: {entry.path}")
+    yield from (_local_model(entry.id, entry.path) for entry in local if entry.path is not None)
     if unneeded(settings) and not local:
         yield Finding("ok", "local models: not needed, since others are named")
         return
@@ -166,6 +162,22 @@ def _local_models(settings: Settings) -> Iterator[Finding]:
             "note", "default models' weights: not here", "'everloom models pull', or the first 'serve', fetches them"
         )
     yield _engine()
+
+
+def _local_model(id: str, path: Path) -> Finding:
+    from everloom.models.formats import format_of
+    from everloom.models.gguf import read_head
+
+    try:
+        format = format_of(path)
+        if format == "gguf":
+            read_head(path)
+    except (OSError, ValueError) as error:
+        remedy = (
+            "put it there, or change [[models]] ('everloom models remove'); till then it answers 503"
+        )
+        return Finding("broken", f"model {id}: {error}", remedy)
+    return Finding("ok", f"model {id}: {path} ({format})")
 
 
 def _engine() -> Finding:

@@ -7,31 +7,22 @@ nothing from a server's loop, and it can be ended at any moment.
 import asyncio
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from everloom.cli import CommandError
 from everloom.config import Settings
 from everloom.kit.errors import ModelFailure
-from everloom.models.weights import MINILM, SMOLLM2, Weights, fetch_with_bar
+from everloom.models.weights import MINILM, SMOLLM2, Weight, Weights, fetch_with_bar
 
 DEFAULTS = (SMOLLM2, MINILM)
 
 
-def pull(settings: Settings) -> None:
+def pull(settings: Settings, wanted: Sequence[Weight] = DEFAULTS) -> None:
     """Fetch what is not here yet, with a progress bar."""
-    _fetch(settings.weights)
+    _fetch(settings.weights, wanted)
     print(f"The default models' weights are in {settings.weights}")
-
-
-def show(settings: Settings) -> None:
-    """A line for each default model."""
-    weights = Weights(settings.weights)
-    for weight in DEFAULTS:
-        size = sum(file.bytes for file in weight.files) / 1e6
-        print(f"{weight.title:24}{size:6.0f} MB  {'here' if weights.has(weight) else 'not fetched yet'}")
-    if not all(map(weights.has, DEFAULTS)):
-        print("'everloom models pull' fetches what is missing.")
 
 
 def unneeded(settings: Settings) -> bool:
@@ -66,10 +57,10 @@ async def fetch_beside(settings: Settings) -> None:
             await process.wait()
 
 
-def _fetch(folder: Path) -> None:
+def _fetch(folder: Path, wanted: Sequence[Weight] = DEFAULTS) -> None:
     weights = Weights(folder)
     try:
-        for weight in DEFAULTS:
+        for weight in wanted:
             fetch_with_bar(weights, weight)
     except ModelFailure as error:
         raise CommandError(error.message) from error

@@ -44,13 +44,18 @@ def files_of(path: Path) -> list[Path]:
     """
     if path.is_dir():
         return sorted(file for file in path.rglob("*") if file.is_file())
-    if path.suffix == ".onnx":
-        return [path, path.with_name(path.name + ".json")]
-    parts = _PARTS.fullmatch(path.name)
+    return [path.with_name(name) for name in names_of(path.name)]
+
+
+def names_of(name: str) -> list[str]:
+    """The files that belong to a model's file of this name, itself first."""
+    if name.endswith(".onnx"):
+        return [name, name + ".json"]
+    parts = _PARTS.fullmatch(name)
     if parts is None:
-        return [path]
+        return [name]
     names = [f"{parts[1]}-{number:05d}-of-{parts[2]}.gguf" for number in range(1, int(parts[2]) + 1)]
-    return [path, *(path.with_name(name) for name in names if name != path.name)]
+    return [name, *(other for other in names if other != name)]
 
 
 def size_of(path: Path) -> int:

@@ -12,6 +12,8 @@ from msgspec import Struct
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 _LONGEST_STRING = 1 << 24
+_BESIDE = 64 << 20
+"""Bytes that the engine takes beside a model's files and texts: its program, and room to compute in."""
 
 _NO_POOLING: object = 0
 _POOLINGS = (1, 2, 3)
@@ -57,6 +59,11 @@ def _token_bytes(sizes: dict[bytes, int]) -> int:
     width = sizes.get(b"embedding_length", 0) // max(1, heads)
     key, value = (sizes.get(b"attention." + name, width) for name in (b"key_length", b"value_length"))
     return sizes.get(b"block_count", 0) * sizes.get(b"attention.head_count_kv", heads) * (key + value) * 2
+
+
+def loaded_bytes(files: int, head: Head, slots: int, context: int) -> int:
+    """About how much memory a model takes whose files have so many bytes, with so many requests of so many tokens."""
+    return files + slots * min(context, head.context) * head.token_bytes + _BESIDE
 
 
 def _exactly(file: IO[bytes], count: int) -> bytes:

