@@ -35,6 +35,8 @@ def a_world(
     store = posted(http, "/vector_stores", {"name": "known"})
     batch = posted(http, f"/vector_stores/{store['id']}/file_batches", {"file_ids": [file]})
     ready(http, store)
+    kept = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hi"}], "store": True}
+    completion = posted(http, "/chat/completions", {**kept, "metadata": {"owner": "known"}})
     begun = {"filename": "a.txt", "purpose": "assistants", "bytes": 5, "mime_type": "text/plain"}
     return {
         "assistant_id": assistant["id"],
@@ -45,6 +47,7 @@ def a_world(
         "file_id": file,
         "vector_store_id": store["id"],
         "batch_id": batch["id"],
+        "completion_id": completion["id"],
         "upload_id": posted(http, "/uploads", begun)["id"],
     }
 

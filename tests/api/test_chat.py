@@ -159,6 +159,18 @@ REFUSED = [
     ({"response_format": {"type": "xml"}}, "response_format.type", "Invalid value: 'xml'."),
     ({"metadata": {"k": 1}}, "metadata.k", "Invalid type for 'metadata.k': expected a string, but got an integer"),
     ({"logit_bias": {"50256": 101}}, "logit_bias.50256", "Invalid 'logit_bias.50256': integer above maximum value."),
+    ({"n": 200}, "n", "Invalid 'n': integer above maximum value. Expected a value <= 128, but got 200 instead."),
+    ({"metadata": {"k": "v"}}, "metadata", "The 'metadata' parameter is only allowed when 'store' is enabled."),
+    ({"logit_bias": {"hello": 1}}, "logit_bias", "Invalid key in 'logit_bias': hello. You should only be submitting"),
+    ({"logit_bias": {"-1": 1}}, "logit_bias", "Invalid key in 'logit_bias': -1."),
+    ({"logit_bias": {"²": 1}}, "logit_bias", "Invalid key in 'logit_bias': ²."),
+    ({"logit_bias": {"9" * 1000: 1}}, "logit_bias", "Invalid key in 'logit_bias': 9999999999"),
+    ({"modalities": ["text", "audio"]}, "audio", "Missing required parameter: 'audio'."),
+    ({"modalities": ["smell"]}, "modalities[0]", "Invalid value: 'smell'."),
+    ({"service_tier": "gold"}, "service_tier", "Invalid value: 'gold'."),
+    ({"functions": [{"name": "f"}], "tools": [TOOL]}, "functions", "'functions' and 'tools' cannot both be"),
+    ({"function_call": "auto"}, "function_call", "Invalid value for 'function_call': 'function_call' is only"),
+    ({"functions": [{"name": "f"}], "function_call": {"name": "g"}}, "function_call", "Invalid value for 'function_"),
     ({"best_of": 2}, "best_of", "Unknown parameter: 'best_of'."),
     ({"stream": "yes"}, "stream", "Invalid type for 'stream': expected a boolean, but got a string instead."),
 ]
@@ -175,6 +187,13 @@ def test_refused_in_the_platforms_words(
     assert (response.status_code, error["type"], error["param"]) == (400, "invalid_request_error", param)
     assert error["message"].startswith(message)
     assert upstream.requests == []
+
+
+def test_a_million_sequences_to_stop_at_are_refused_at_once(http: httpx.Client) -> None:
+    began = time.monotonic()
+    response = post(http, stop=["x"] * 1_000_000)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "array_above_max_length")
+    assert time.monotonic() - began < 5
 
 
 def test_no_model(http: httpx.Client) -> None:
@@ -253,7 +272,7 @@ def test_everything_the_reference_and_later_sdks_allow_is_passed_on(
         "tools": [TOOL],
         "tool_choice": "none",
         "parallel_tool_calls": False,
-        "metadata": {"a": "b"},
+        "metadata": {},
         "reasoning_effort": "low",
         "verbosity": "high",
         "prompt_cache_key": "k",

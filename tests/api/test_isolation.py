@@ -32,6 +32,7 @@ PREFIXES = {
     "vector_store_id": "vs_",
     "batch_id": "vsfb_",
     "upload_id": "upload_",
+    "completion_id": "chatcmpl-",
 }
 """What stands in paths, and what an id of it that nobody ever gave looks like."""
 
@@ -156,6 +157,7 @@ LISTS: dict[str, dict[str, str]] = {
         "list_threads": "/threads",
         "list_files": "/files",
         "list_vector_stores": "/vector_stores",
+        "list_chat_completions": "/chat/completions",
     },
     DIALECT.name: {"list_assistants": "/assistants", "list_threads": "/threads"},
 }
@@ -311,7 +313,7 @@ def test_every_operation_is_walked(beta: str) -> None:
 def test_another_projects_lists_are_empty(mine: Project, theirs: Project) -> None:
     for beta, lists in LISTS.items():
         for name, path in lists.items():
-            more = [{"metadata[owner]": "known"}] if name == "list_threads" else []
+            more = [{"metadata[owner]": "known"}] if name in ("list_threads", "list_chat_completions") else []
             for query in ({}, {"order": "asc"}, {"limit": "100"}, *more):
                 page = fetched(theirs.client(beta), path, **query)
                 assert page == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
@@ -324,6 +326,8 @@ def test_another_projects_lists_are_empty(mine: Project, theirs: Project) -> Non
 
 
 def _listed(name: str) -> str:
+    if name == "list_chat_completions":
+        return "completion_id"
     return name.removeprefix("list_").removesuffix("s") + "_id"
 
 

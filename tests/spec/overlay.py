@@ -60,7 +60,9 @@ def _speech() -> list[Patch]:
         "stream_format": {"type": "string", "enum": ["sse", "audio"]},
     }
     return [
-        Patch("set", "CreateSpeechRequest/properties/voice", text, "the platform has more since; upstreams have others"),
+        Patch(
+            "set", "CreateSpeechRequest/properties/voice", text, "the platform has more since; upstreams have others"
+        ),
         Patch("set", "CreateSpeechRequest/properties/input/minLength", 1, "there is no sound of nothing"),
         *(
             Patch("set", f"CreateSpeechRequest/properties/{name}", schema, "added in 2025; SDKs send it")
@@ -330,7 +332,81 @@ _EVENT = {
 }
 """One event of a stream, as the tools that read streams see it."""
 
+_COMPLETION = _parameter("completion_id", "path")
+
+
+def _stored_page(item: Json) -> Json:
+    """A page of what ``store`` keeps."""
+    ends = {end: {"type": "string", "nullable": True} for end in ("first_id", "last_id")}
+    properties = {"object": {"type": "string", "enum": ["list"]}, "data": {"type": "array", "items": item}, **ends}
+    properties["has_more"] = {"type": "boolean"}
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+_STORED_MESSAGE = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "role": {"type": "string"},
+        "content": {"type": "string", "nullable": True},
+        "refusal": {"type": "string", "nullable": True},
+        "content_parts": {"type": "array", "items": {"type": "object"}, "nullable": True},
+    },
+    "required": ["id", "role", "content", "refusal", "content_parts"],
+}
+
+_CHANGED_METADATA = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {"metadata": {"type": "object", "additionalProperties": {"type": "string"}, "nullable": True}},
+    "required": ["metadata"],
+}
+
+_STORED_COMPLETIONS: dict[tuple[str, str], Json] = {
+    ("GET", "/chat/completions"): {
+        "operationId": "listChatCompletions",
+        "parameters": [_parameter(name, "query") for name in ("model", "after")],
+        "responses": {"200": _answer("application/json", _stored_page(_ref("CreateChatCompletionResponse")))},
+    },
+    ("GET", "/chat/completions/{completion_id}"): {
+        "operationId": "getChatCompletion",
+        "parameters": [_COMPLETION],
+        "responses": {"200": _answer("application/json", _ref("CreateChatCompletionResponse"))},
+    },
+    ("POST", "/chat/completions/{completion_id}"): {
+        "operationId": "updateChatCompletion",
+        "parameters": [_COMPLETION],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _CHANGED_METADATA}}},
+        "responses": {"200": _answer("application/json", _ref("CreateChatCompletionResponse"))},
+    },
+    ("DELETE", "/chat/completions/{completion_id}"): {
+        "operationId": "deleteChatCompletion",
+        "parameters": [_COMPLETION],
+        "responses": {
+            "200": _answer(
+                "application/json",
+                {
+                    "type": "object",
+                    "properties": {
+                        "object": {"type": "string", "enum": ["chat.completion.deleted"]},
+                        "id": {"type": "string"},
+                        "deleted": {"type": "boolean"},
+                    },
+                    "required": ["object", "id", "deleted"],
+                },
+            )
+        },
+    },
+    ("GET", "/chat/completions/{completion_id}/messages"): {
+        "operationId": "getChatCompletionMessages",
+        "parameters": [_COMPLETION, _parameter("after", "query")],
+        "responses": {"200": _answer("application/json", _stored_page(_STORED_MESSAGE))},
+    },
+}
+"""What the newest reference has beside ``store``."""
+
 EXTENSIONS: dict[tuple[str, str], Json] = {
+    **_STORED_COMPLETIONS,
     ("GET", "/threads"): {
         "operationId": "listThreads",
         "parameters": [_parameter("after", "query"), _parameter("before", "query")],
@@ -375,7 +451,7 @@ EXTENSIONS: dict[tuple[str, str], Json] = {
         "responses": {"200": _answer("application/json", _whole_page("vector_store.file_content.page", _TEXTS))},
     },
 }
-"""Operations that only this server has, and the three about vector stores that the platform added in 2025."""
+"""Operations that only this server has, and those that the platform added in 2025."""
 
 _LATER: dict[Dialect, tuple[tuple[str, str], ...]] = {
     "assistants=v1": (("DELETE", "/threads/{thread_id}/messages/{message_id}"),),

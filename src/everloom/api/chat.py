@@ -1,199 +1,70 @@
-"""Chat completions: ``POST /chat/completions`` (createChatCompletion).
+"""The Chat tag: completions, and those of them that are kept because ``store`` was asked for.
 
-What is asked is checked here in the platform's words, then goes to the model as the bytes it came in; so does the
-answer on its way back. Stored completions (``store``) belong to a later operation of the reference.
+What is asked is checked in the platform's words (``chat_bodies.py``), then goes to the model as the bytes it came in;
+so does the answer on its way back. The operations on stored completions are of the newest reference.
 """
 
 from collections.abc import AsyncIterator, Coroutine
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
 
+from everloom.api.chat_bodies import NewChatCompletion, check
 from everloom.api.http import Call, EventStream, route
 from everloom.context import Context
 from everloom.kit import sse
-from everloom.kit.errors import ApiError, BadRequest
-from everloom.objects.base import JsonObject, Metadata, encode
-from everloom.objects.tools import FunctionDefinition, FunctionName
-from everloom.work import inference
+from everloom.kit.errors import ApiError, ModelFailure
+from everloom.objects.base import Deleted, Page, PageQuery, encode
+from everloom.objects.stored_completions import CompletionChanges, StoredCompletion, StoredMessages, StoredPrompt
+from everloom.store.base import Change, change_one
+from everloom.work import inference, stored_completions
+
+_LONGEST_LINE = 16 * 1024 * 1024
+"""Bytes that are held of a stream while its line has no end."""
 
 
-class TextPart(Struct, tag="text"):
-    text: str
+class StoredQuery(PageQuery, frozen=True, kw_only=True):
+    """Pages of what is stored begin with the oldest."""
+
+    order: Literal["asc", "desc"] = "asc"
 
 
-class ImageUrl(Struct):
-    url: str
-    detail: str | None = None
+class CompletionQuery(StoredQuery, frozen=True, kw_only=True):
+    """``model``: the one that answered, or an alias of it. ``metadata[key]=value``: pairs that all must be there."""
+
+    model: str | None = None
+    metadata: dict[str, str] = {}
 
 
-class ImagePart(Struct, tag="image_url"):
-    image_url: ImageUrl
+class Answer(Protocol):
+    """A metered answer (``inference.Metered``), kept or not."""
 
+    def blocks(self) -> AsyncIterator[bytes]: ...
 
-class AudioPart(Struct, tag="input_audio"):
-    input_audio: JsonObject
+    async def whole(self) -> bytes: ...
 
-
-class FilePart(Struct, tag="file"):
-    file: JsonObject
-
-
-class RefusalPart(Struct, tag="refusal"):
-    refusal: str
-
-
-Texts = str | list[TextPart]
-
-
-class SystemMessage(Struct, tag_field="role", tag="system"):
-    content: Texts
-
-
-class DeveloperMessage(Struct, tag_field="role", tag="developer"):
-    content: Texts
-
-
-class UserMessage(Struct, tag_field="role", tag="user"):
-    content: str | list[TextPart | ImagePart | AudioPart | FilePart]
-
-
-class CalledFunction(Struct):
-    name: str
-    arguments: str
-
-
-class CalledTool(Struct):
-    id: str
-    type: str
-    function: CalledFunction | None = None
-
-
-class AssistantMessage(Struct, tag_field="role", tag="assistant"):
-    content: str | list[TextPart | RefusalPart] | None = None
-    tool_calls: list[CalledTool] | None = None
-    function_call: CalledFunction | None = None
-
-
-class ToolMessage(Struct, tag_field="role", tag="tool"):
-    content: Texts
-    tool_call_id: str
-
-
-class FunctionMessage(Struct, tag_field="role", tag="function"):
-    content: str | None
-    name: str
-
-
-ChatMessage = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage | FunctionMessage
-
-
-class ChatFunctionTool(Struct, tag="function"):
-    function: FunctionDefinition
-
-
-class ChatCustomTool(Struct, tag="custom"):
-    custom: JsonObject
-
-
-class StreamOptions(Struct):
-    include_usage: bool | None = None
-
-
-class ChatToolChoice(Struct):
-    type: str
-    function: FunctionName | None = None
-
-
-class ChatSchema(Struct):
-    name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}\Z")]
-    description: str | None = None
-    schema: JsonObject | None = None
-    strict: bool | None = None
-
-
-class TextFormat(Struct, tag="text"):
-    pass
-
-
-class JsonObjectFormat(Struct, tag="json_object"):
-    pass
-
-
-class JsonSchemaFormat(Struct, tag="json_schema"):
-    json_schema: ChatSchema
-
-
-class AudioOutput(Struct):
-    voice: str | JsonObject
-    format: Literal["wav", "mp3", "flac", "opus", "pcm16", "aac"]
-
-
-class Prediction(Struct):
-    type: Literal["content"]
-    content: Texts
-
-
-Penalty = Annotated[float, Meta(ge=-2, le=2)] | None
-Positive = Annotated[int, Meta(ge=1)] | None
-
-
-class NewChatCompletion(Struct, kw_only=True, forbid_unknown_fields=True):
-    """CreateChatCompletionRequest of December 2024, and behind it what later SDKs send (passed on unread)."""
-
-    messages: Annotated[list[ChatMessage], Meta(min_length=1)]
-    model: str
-    store: bool | None = None
-    metadata: Metadata | None = None
-    frequency_penalty: Penalty = None
-    logit_bias: dict[str, Annotated[int, Meta(ge=-100, le=100)]] | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    max_tokens: Positive = None
-    max_completion_tokens: Positive = None
-    n: Annotated[int, Meta(ge=1, le=128)] | None = None
-    modalities: list[Literal["text", "audio"]] | None = None
-    prediction: Prediction | None = None
-    audio: AudioOutput | None = None
-    presence_penalty: Penalty = None
-    response_format: TextFormat | JsonObjectFormat | JsonSchemaFormat | None = None
-    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
-    service_tier: str | None = None
-    stop: str | Annotated[list[str], Meta(min_length=1, max_length=4)] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    tools: Annotated[list[ChatFunctionTool | ChatCustomTool], Meta(max_length=128)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | ChatToolChoice | None = None
-    parallel_tool_calls: bool | None = None
-    user: str | None = None
-    function_call: Literal["none", "auto"] | FunctionName | None = None
-    functions: Annotated[list[FunctionDefinition], Meta(min_length=1, max_length=128)] | None = None
-    reasoning_effort: str | None | UnsetType = UNSET
-    verbosity: str | None | UnsetType = UNSET
-    web_search_options: JsonObject | None | UnsetType = UNSET
-    prompt_cache_key: str | None | UnsetType = UNSET
-    prompt_cache_options: JsonObject | None | UnsetType = UNSET
-    prompt_cache_retention: str | None | UnsetType = UNSET
-    safety_identifier: str | None | UnsetType = UNSET
-    moderation: JsonObject | None | UnsetType = UNSET
+    async def close(self) -> None: ...
 
 
 @route("POST", "/chat/completions")
 async def create_chat_completion(ctx: Context, call: Call, body: NewChatCompletion) -> bytes | EventStream:
     """createChatCompletion. A client that goes away stops the model."""
     check(body)
-    request = msgspec.json.decode(call.raw_body)
-    models = ctx.models
+    asked = _ask(ctx, call, bool(body.store))
     if body.stream:
-        answer = await call.unless_gone(inference.ask(models, request, call.raw_body))
+        answer = await call.unless_gone(asked)
         return EventStream(_frames(answer), answer.close)
-    return await call.unless_gone(_whole(inference.ask(models, request, call.raw_body)))
+    return await call.unless_gone(_whole(asked))
 
 
-async def _whole(asked: Coroutine[Any, Any, inference.Metered]) -> bytes:
+async def _ask(ctx: Context, call: Call, store: bool) -> Answer:
+    request = msgspec.json.decode(call.raw_body)
+    if store:
+        return await stored_completions.ask(ctx, request)
+    return await inference.ask(ctx.models, request, call.raw_body)
+
+
+async def _whole(asked: Coroutine[Any, Any, Answer]) -> bytes:
     answer = await asked
     try:
         return await answer.whole()
@@ -201,7 +72,7 @@ async def _whole(asked: Coroutine[Any, Any, inference.Metered]) -> bytes:
         await answer.close()
 
 
-async def _frames(answer: inference.Metered) -> AsyncIterator[bytes]:
+async def _frames(answer: Answer) -> AsyncIterator[bytes]:
     """The stream as it comes, cut at line ends only, so that a failure in the middle can be told as an event."""
     rest = b""
     try:
@@ -213,79 +84,53 @@ async def _frames(answer: inference.Metered) -> AsyncIterator[bytes]:
             whole, newline, rest = (rest + block).rpartition(b"\n")
             if newline:
                 yield whole + newline
+            elif len(rest) > _LONGEST_LINE:
+                raise ModelFailure(f"The model sent a line of more than {_LONGEST_LINE} bytes.", code="upstream_broken")
         if rest:
             yield rest + b"\n\n"
     except ApiError as error:
         yield b"\n" + sse.frame(encode(error.envelope()))
 
 
-def check(body: NewChatCompletion) -> None:
-    """What a parameter asks of the others, in the platform's words."""
-    if body.top_logprobs is not None and not body.logprobs:
-        raise _only_with("top_logprobs", "logprobs")
-    if body.stream_options is not None and not body.stream:
-        raise _only_with("stream_options", "stream")
-    if body.max_tokens is not None and body.max_completion_tokens is not None:
-        raise BadRequest(
-            "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
-            param="max_tokens",
-            code="invalid_parameter_combination",
-        )
-    _check_tools(body)
-    _check_answers(body.messages)
-    if isinstance(body.response_format, JsonObjectFormat) and b"json" not in encode(body.messages).lower():
-        raise BadRequest(
-            "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.",
-            param="messages",
-        )
+@route("GET", "/chat/completions")
+async def list_chat_completions(ctx: Context, page: CompletionQuery) -> Page[StoredCompletion]:
+    """listChatCompletions."""
+    where = {} if page.model is None else {"model": _names(ctx, page.model)}
+    return await ctx.store.find(StoredCompletion, page, metadata=page.metadata or None, **where)
 
 
-def _check_tools(body: NewChatCompletion) -> None:
-    for name in ("tool_choice", "parallel_tool_calls"):
-        if getattr(body, name) is not None and body.tools is None and body.tool_choice != "none":
-            raise BadRequest(
-                f"Invalid value for '{name}': '{name}' is only allowed when 'tools' are specified.", param=name
-            )
-    choice = body.tool_choice
-    if isinstance(choice, ChatToolChoice) and choice.function is not None:
-        names = {tool.function.name for tool in body.tools or () if isinstance(tool, ChatFunctionTool)}
-        if choice.function.name not in names:
-            raise BadRequest(
-                f"Tool choice '{choice.function.name}' not found in 'tools' parameter.", param="tool_choice"
-            )
+def _names(ctx: Context, model: str) -> list[str]:
+    """The names that an answer to a request for ``model`` may carry."""
+    try:
+        return list({model, ctx.models.resolve(model, "chat")[1]})
+    except ApiError:
+        return [model]  # A model that is served no longer may have answered once.
 
 
-def _check_answers(messages: list[ChatMessage]) -> None:
-    """Every tool call is answered before anybody speaks again, and nothing else is."""
-    open_calls: set[str] = set()
-    called = False
-    for index, message in enumerate(messages):
-        if isinstance(message, ToolMessage):
-            if not called:
-                raise BadRequest(
-                    "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with "
-                    "'tool_calls'.",
-                    param=f"messages.[{index}].role",
-                )
-            open_calls.discard(message.tool_call_id)
-            continue
-        if open_calls:
-            raise _unanswered(open_calls, index)
-        calls = message.tool_calls if isinstance(message, AssistantMessage) else None
-        called = bool(calls)
-        open_calls = {call.id for call in calls or ()}
-    if open_calls:
-        raise _unanswered(open_calls, len(messages))
+@route("GET", "/chat/completions/{completion_id}")
+async def get_chat_completion(ctx: Context, completion_id: str) -> StoredCompletion:
+    """getChatCompletion."""
+    return await ctx.store.get(StoredCompletion, completion_id)
 
 
-def _unanswered(ids: set[str], index: int) -> BadRequest:
-    return BadRequest(
-        "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. "
-        f"The following tool_call_ids did not have response messages: {', '.join(sorted(ids))}",
-        param=f"messages.[{index}].role",
-    )
+@route("POST", "/chat/completions/{completion_id}")
+async def update_chat_completion(ctx: Context, completion_id: str, body: CompletionChanges) -> StoredCompletion:
+    """updateChatCompletion: its metadata."""
+
+    def edit(completion: StoredCompletion) -> None:
+        completion.metadata = body.metadata or {}
+
+    return await change_one(ctx.store, Change(StoredCompletion, completion_id, edit))
 
 
-def _only_with(name: str, other: str) -> BadRequest:
-    text = f"The '{name}' parameter is only allowed when '{other}' is enabled."
-    return BadRequest(text, param=name, code="invalid_value")
+@route("DELETE", "/chat/completions/{completion_id}")
+async def delete_chat_completion(ctx: Context, completion_id: str) -> Deleted:
+    """deleteChatCompletion: the completion, and its messages with it."""
+    await stored_completions.remove(ctx, completion_id)
+    return Deleted(id=completion_id, object="chat.completion.deleted")
+
+
+@route("GET", "/chat/completions/{completion_id}/messages")
+async def get_chat_completion_messages(ctx: Context, completion_id: str, page: StoredQuery) -> StoredMessages:
+    """getChatCompletionMessages: what the completion answers."""
+    return stored_completions.messages(await ctx.store.get(StoredPrompt, completion_id), page)

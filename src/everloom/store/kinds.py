@@ -13,6 +13,7 @@ from everloom.objects.keys import KeyHash, Project
 from everloom.objects.messages import Message
 from everloom.objects.runs import Generation, Run, RunLease, ToolWork
 from everloom.objects.steps import RunStep
+from everloom.objects.stored_completions import StoredCompletion, StoredPrompt
 from everloom.objects.threads import Thread
 from everloom.objects.uploads import BlobDraft, PartBlob, Upload, UploadTally
 from everloom.objects.vector_stores import (
@@ -76,6 +77,8 @@ _ALL = (
     Kind(FileBatch, "vsfb_", "file_batches", "file batch", index=("vector_store_id",)),
     Kind(FileBatchMember, "", "file_batch_members", "file", index=("batch_id", "file_id", "vector_store_id")),
     Kind(IndexTask, "task_", "index_tasks", "index task", index=("job", "vector_store_id", "file_id")),
+    Kind(StoredCompletion, "chatcmpl-", "stored_completions", "chat completion", index=("model",)),
+    Kind(StoredPrompt, "chatcmpl-", "stored_prompts", "chat completion"),
     Kind(Project, "proj_", "projects", "project", index=("name",)),
     Kind(KeyHash, "", "key_hashes", "key", index=("scope", "project_id")),
 )

@@ -111,7 +111,7 @@ async def stream_chunks(models: Models, body: JsonObject) -> AsyncGenerator[Chat
     try:
         lines = DataLines()
         async for block in answer.blocks():
-            for data in _cut(lines, block, answer.model):
+            for data in cut(lines, block, answer.model):
                 if data and data != DONE:
                     last = _decode(data, answer.model)
                     yield last
@@ -139,7 +139,8 @@ _event = msgspec.json.Decoder(_Event)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def _cut(lines: DataLines, block: bytes, model: str) -> list[bytes]:
+def cut(lines: DataLines, block: bytes, model: str) -> list[bytes]:
+    """The payloads that ``block`` completes; ``ModelFailure`` for an event without an end."""
     try:
         return lines.feed(block)
     except ValueError as error:

@@ -31,6 +31,8 @@ def upgrade() -> None:
     _table("file_batches", "vector_store_id")
     _table("file_batch_members", "batch_id", "file_id", "vector_store_id")
     _table("index_tasks", "job", "vector_store_id", "file_id")
+    _table("stored_completions", "model")
+    _table("stored_prompts")
     _table("projects", "name")
     _table("key_hashes", "scope", "project_id")
     op.create_table(
