@@ -82,6 +82,10 @@ class Program:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
+    def pids(self) -> list[int]:
+        """The process and its children (Linux; elsewhere the process alone)."""
+        return _family(self.pid)
+
     def memory(self) -> int:
         """Resident bytes of the process and its children (Linux; elsewhere 0)."""
         return sum(map(_resident, _family(self.pid)))

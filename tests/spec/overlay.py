@@ -175,6 +175,10 @@ CURRENT = [
     Patch("drop", "UsageTimeBucket/required", "result", "everything real says results"),
     Patch("set", "CostsResult/required", ["object"], "requires 'sessions', which it does not have"),
     Patch("nullable", "UsageResponse/properties/next_page", None, "recorded: null on the last page"),
+    *(
+        Patch("nullable", f"CreateEmbeddingRequest/properties/{field}", None, "ours: null is 'none', as everywhere")
+        for field in ("encoding_format", "dimensions", "user")
+    ),
     Patch(
         "set",
         "Embedding/properties/embedding",
