@@ -181,6 +181,12 @@ CURRENT = [
     ),
     Patch(
         "set",
+        "CreateEmbeddingRequest/properties/encoding_format/enum",
+        ["float", "base64", None],
+        "ours: null is 'none', as everywhere",
+    ),
+    Patch(
+        "set",
         "Embedding/properties/embedding",
         {"oneOf": [{"type": "array", "items": {"type": "number"}}, {"type": "string"}]},
         "the document forgot encoding_format base64, which the official clients ask for unasked",
