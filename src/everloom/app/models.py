@@ -1,11 +1,13 @@
 """Who answers for which model name, by the settings."""
 
+import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import get_args
 
 from everloom.config import ModelEntry, Settings
 from everloom.models.base import Backend
+from everloom.models.diffusers import DiffusersBackend, PipelineSettings
 from everloom.models.espeak import ESPEAK_MODEL, EspeakBackend
 from everloom.models.formats import Format, format_of
 from everloom.models.guard import ModelGuard
@@ -28,6 +30,7 @@ def build_models(settings: Settings) -> tuple[Models, LocalBackend]:
     local = _local(settings, paths["gguf"], budget)
     machine: dict[Format, Backend] = {
         "gguf": local,
+        "diffusers": _diffusers(settings, paths["diffusers"], budget),
         "piper": PiperBackend(paths["piper"]),
         "whisper": WhisperBackend(paths["whisper"], threads=settings.local_threads or None),
     }
@@ -80,6 +83,16 @@ def _on_this_machine(settings: Settings) -> tuple[dict[Format, dict[str, Path]],
         except (OSError, ValueError) as error:
             unusable[entry.id] = UnusableBackend(entry.id, str(error))
     return paths, unusable
+
+
+def _diffusers(settings: Settings, paths: dict[str, Path], budget: MemoryBudget) -> DiffusersBackend:
+    entries = {entry.id: entry for entry in settings.models}
+    pipelines = {
+        name: PipelineSettings(folder=path, steps=entries[name].steps, guidance=entries[name].guidance)
+        for name, path in paths.items()
+    }
+    python = sys.executable if settings.images_python == Path() else str(settings.images_python)
+    return DiffusersBackend(pipelines, budget, python=python)
 
 
 def _upstream(entry: ModelEntry, settings: Settings) -> Backend:
