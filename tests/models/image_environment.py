@@ -28,6 +28,4 @@ def python_with_diffusers() -> str:
         return asked
     if all(importlib.util.find_spec(name) for name in ("torch", "diffusers", "transformers")):
         return sys.executable
-    pytest.skip(
-        "needs diffusers: set EVERLOOM_TEST_IMAGES to a Python that has it, or to 1 (tests/models/…environment)"
-    )
+    pytest.skip("needs diffusers: set EVERLOOM_TEST_IMAGES to a Python that has it, or to 1 to have it installed")
