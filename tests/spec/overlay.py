@@ -168,6 +168,13 @@ _NULLS_OF_STORES = {
     "CreateVectorStoreFileBatchRequest": ("chunking_strategy",),
 }
 
+_NULLABLE_OF_IMAGES = {
+    "quality": ("standard", "hd"),
+    "response_format": ("url", "b64_json"),
+    "size": ("256x256", "512x512", "1024x1024", "1792x1024", "1024x1792"),
+    "style": ("vivid", "natural"),
+}
+
 CURRENT = [
     *_COMMON,
     *_pages("ListFilesResponse", "ListVectorStoresResponse", "ListVectorStoreFilesResponse"),
@@ -222,6 +229,10 @@ CURRENT = [
     *(
         Patch("nullable", f"{request}/properties/user", None, "ours: null is 'none', which clients send")
         for request in ("CreateImageRequest", "CreateImageEditRequest", "CreateImageVariationRequest")
+    ),
+    *(
+        Patch("set", f"CreateImageRequest/properties/{name}/enum", [*values, None], "nullable, but for its own list")
+        for name, values in _NULLABLE_OF_IMAGES.items()
     ),
     Patch("nullable", "CompleteUploadRequest/properties/md5", None, "ours: null is 'none', which clients send"),
     *_moderation(),
