@@ -173,6 +173,13 @@ def test_a_window_full_of_tokens_is_scored(local: Local) -> None:
     assert len(scores["choices"][0]["logprobs"]["tokens"]) == 512
 
 
+def test_a_prompt_with_ends_of_texts_in_it_is_scored(local: Local) -> None:
+    prompt = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    (choice,) = whole(local, prompt=prompt, max_tokens=0, logprobs=1, echo=True)["choices"]
+    assert "".join(choice["logprobs"]["tokens"]) == prompt
+    assert all(logprob < 0 for logprob in choice["logprobs"]["token_logprobs"][1:])
+
+
 def test_characters_of_several_tokens_are_not_scored(local: Local) -> None:
     error = refused(local, prompt="It rains 😀", echo=True, logprobs=1)
     assert (error.param, error.code) == ("logprobs", "unsupported_parameter")

@@ -49,6 +49,9 @@ _SAMPLING = {"frequency_penalty", "logit_bias", "presence_penalty", "seed", "tem
 _KNOWN = _OURS | _SAMPLING | {"user"}
 _RANDOM_SEED = 2**32 - 1
 _WHOLE_TEXT = 1 << 17
+_SCORED_AT_ONCE = 256
+"""Tokens of a prompt that are scored in one request, so that others get a slot in between."""
+
 _BYTES_A_TOKEN = 256
 """Far more than tokens have: a text longer than its window's worth is refused before it is cut into tokens."""
 
@@ -186,6 +189,7 @@ async def _around_gap(engine: Engine, tokens: list[int], suffix: str) -> list[in
 class _Probability(Struct):
     """``token`` is empty where the token is no text (the end)."""
 
+    id: int
     token: str
     logprob: float
     bytes: list[int] = []
@@ -278,20 +282,14 @@ class _Speaker:
 
     async def _score(self) -> list[Token]:
         prompt = self._prompt
-        head, rest = prompt.tokens[:1], prompt.tokens[1:]
-        said = []
-        if rest:
-            rules = "%llguidance {}\nstart: " + " ".join(f"<[{token}]>" for token in rest)
-            asked = {"prompt": head, "n_predict": len(rest), "grammar": rules, "temperature": 0, "stream": True}
-            asked["n_probs"] = max(1, self._logprobs or 0)
-            async with aclosing(self._generate(asked)) as payloads:
-                async for payload in payloads:
-                    event = _event(payload)
-                    if event.stop:
-                        break
-                    said += event.completion_probabilities
-        if len(said) != len(rest):
-            raise ModelFailure("The local model did not tell the log probabilities of the prompt.", status=500)
+        said: list[_Probability] = []
+        while len(said) < len(prompt.tokens) - 1:
+            at = len(said) + 1
+            told = await self._written(prompt.tokens[:at], prompt.tokens[at : at + _SCORED_AT_ONCE])
+            # Fewer than asked for are told where a token in the midst of the prompt ends texts.
+            if not told or [one.id for one in told] != prompt.tokens[at : at + len(told)]:
+                raise ModelFailure("The local model did not tell the log probabilities of the prompt.", status=500)
+            said += told
         shown = [None, *said][prompt.begun :]
         return [
             Token(text=name, logprob=None)
@@ -299,6 +297,20 @@ class _Speaker:
             else Token(text=name, logprob=one.logprob, top=_top(one, name, self._logprobs or 0))
             for index, (name, one) in enumerate(zip(prompt.names, shown, strict=True))
         ]
+
+    async def _written(self, before: list[int], tokens: list[int]) -> list[_Probability]:
+        """What the engine tells of ``tokens`` when it has no choice but to write them."""
+        rules = "%llguidance {}\nstart: " + " ".join(f"<[{token}]>" for token in tokens)
+        asked = {"prompt": before, "n_predict": len(tokens), "grammar": rules, "temperature": 0, "stream": True}
+        asked["n_probs"] = max(1, self._logprobs or 0)
+        said: list[_Probability] = []
+        async with aclosing(self._generate(asked)) as payloads:
+            async for payload in payloads:
+                event = _event(payload)
+                if event.stop:
+                    break
+                said += event.completion_probabilities
+        return said
 
 
 def _top(said: _Probability, name: str, count: int) -> dict[str, float]:
