@@ -25,8 +25,8 @@ _SHORTEST_HALVED = 16
 
 
 async def embeddings(models: Models, body: JsonObject) -> bytes:
-    """The answer to a createEmbedding request, as the model's server gave it; the numbers of one that knows no base64 are
-    encoded, where that was asked for. Errors: as ``ask``.
+    """The answer to a createEmbedding request, as the model's server gave it; the numbers of one that knows no base64
+    are encoded, where that was asked for. Errors: as ``ask``.
     """
     backend, own = models.resolve(body["model"], "embed")
     try:
