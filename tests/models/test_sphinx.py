@@ -58,14 +58,13 @@ async def refusal(backend: SphinxBackend, form: Form) -> BadRequest:
     return error.value
 
 
-@pytest.mark.parametrize("kind", ["wav", *FORMATS])
-def test_every_format_of_the_reference_is_understood(kind: str, tmp_path: Path) -> None:
-    async def run() -> str:
+def test_every_format_of_the_reference_is_understood(tmp_path: Path) -> None:
+    async def run() -> dict[str, str]:
         async with opened() as backend:
-            return await text(backend, form(tmp_path, encoded(kind)))
+            return {kind: await text(backend, form(tmp_path, encoded(kind))) for kind in ("wav", *FORMATS)}
 
-    found = asyncio.run(run()).split()
-    assert len(WORDS & set(found)) >= 7, found
+    for kind, found in asyncio.run(run()).items():
+        assert len(WORDS & set(found.split())) >= 7, (kind, found)
 
 
 def test_words_have_their_times(tmp_path: Path) -> None:
@@ -250,6 +249,27 @@ def test_whoever_leaves_is_not_waited_for(tmp_path: Path) -> None:
     said, left = asyncio.run(run())
     assert WORDS & set(said.split())
     assert left < 1.0
+
+
+def test_a_client_may_leave_at_any_moment(tmp_path: Path) -> None:
+    """While the process starts, loads, reads the file, listens: whoever comes next gets an answer to his own file."""
+
+    async def run() -> list[str]:
+        said = []
+        async with opened() as backend:
+            for moment in (0.0, 0.02, 0.1, 0.25, 0.4, 0.6, 1.0):
+                tasks = [asyncio.create_task(heard(backend, form(tmp_path, spoken()))) for _ in range(2)]
+                await asyncio.sleep(moment)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+                said.append(await text(backend, form(tmp_path, silence(1))))
+            said.append(await text(backend, form(tmp_path, spoken())))
+        return said
+
+    *nothing, words = asyncio.run(run())
+    assert set(nothing) == {""}
+    assert WORDS & set(words.split())
 
 
 def test_who_comes_to_a_long_queue_is_sent_away(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def refuse_too_long(call: Call, limit: int, param: str) -> None:
     """Say no before the bytes come, where the client said how many there will be. Errors: 413."""
     declared = call.header(b"content-length") or ""
     if declared.isdigit() and len(declared) < 20 and int(declared) > limit + FORM_BYTES:
-        raise _too_large(limit, int(declared), param)
+        raise too_large(limit, int(declared), param)
 
 
 async def at_most(limit: int, blocks: AsyncIterator[bytes] | Part, param: str) -> AsyncIterator[bytes]:
@@ -27,7 +27,7 @@ async def at_most(limit: int, blocks: AsyncIterator[bytes] | Part, param: str) -
     async for block in blocks:
         size += len(block)
         if size > limit:
-            raise _too_large(limit, size, param)
+            raise too_large(limit, size, param)
         yield block
 
 
@@ -55,6 +55,7 @@ def check_format(purpose: str, filename: str) -> None:
         raise BadRequest("Invalid file format for Batch API. Must be .jsonl")
 
 
-def _too_large(limit: int, size: int, param: str) -> ApiError:
+def too_large(limit: int, size: int, param: str) -> ApiError:
+    """The refusal of more bytes than there may be, of which ``size`` have been seen."""
     text = f"Maximum content size limit ({limit}) exceeded ({size} bytes read)"
     return ApiError(413, text, param=param, code="file_too_large")

@@ -46,13 +46,13 @@ class Part:
         while (block := await self._form.block()) is not None:
             yield block
 
-    async def text(self) -> str:
-        """The content of a field of text. Errors: 400 for one that is too long or not UTF-8."""
+    async def text(self, longest: int = FIELD_BYTES) -> str:
+        """The content of a field of text. Errors: 400 for one of more than ``longest`` bytes, or not UTF-8."""
         content = bytearray()
         async for block in self:
             content += block
-            if len(content) > FIELD_BYTES:
-                text = f"string too long. Expected a string with maximum length {FIELD_BYTES}."
+            if len(content) > longest:
+                text = f"string too long. Expected a string with maximum length {longest}."
                 raise invalid(self.name, text, "string_above_max_length")
         try:
             return content.decode()

@@ -15,9 +15,9 @@ import msgspec
 
 from everloom.api.binding import decode_query
 from everloom.api.explain import invalid, missing, unknown
-from everloom.api.forms import at_most, plain_filename, refuse_too_long
+from everloom.api.forms import at_most, plain_filename, refuse_too_long, too_large
 from everloom.api.http import Call
-from everloom.api.multipart import Part, form_parts
+from everloom.api.multipart import FIELD_BYTES, Part, form_parts
 from everloom.kit.errors import BadRequest
 from everloom.models.base import Form, FormFile
 
@@ -28,16 +28,21 @@ _BLOCK = 256 * 1024
 
 _MOST_FILES = 17
 """Sixteen images and a mask."""
+_HELD_BYTES = 16 * 1024 * 1024
+"""What the fields that are no files may have together: they are held in memory."""
+
 _OCTETS = "application/octet-stream"
 
 
-async def read_form(call: Call, kind: type[T], files: Mapping[str, int], *, required: str) -> tuple[T, Form]:
+async def read_form(
+    call: Call, kind: type[T], files: Mapping[str, int], *, required: str, texts: Mapping[str, int] | None = None
+) -> tuple[T, Form]:
     """The fields of a form as ``kind``, and the form as it came.
 
     ``files`` names the fields that are files, and how many bytes each may have; ``image`` allows ``image[]`` too. The
     one called ``required`` must be there and hold something. Several of a name share what one of each may have. The
-    files lie on disk until the request has been answered. Errors: 400 in the platform's words, 413 for a file that is
-    too large.
+    files lie on disk until the request has been answered. ``texts`` names the fields that may be longer than fields
+    are, and their bytes. Errors: 400 in the platform's words, 413 for a file, or fields together, that are too large.
     """
     refuse_too_long(call, sum(files.values()), required)
     folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="everloom-form-"))
@@ -48,6 +53,7 @@ async def read_form(call: Call, kind: type[T], files: Mapping[str, int], *, requ
     call.at_end(remove)
     fields: list[tuple[str, str]] = []
     laid: list[FormFile] = []
+    held = 0
     known = {field.encode_name for field in msgspec.structs.fields(kind)}  # type: ignore[arg-type]  # T is a Struct
     async for part in form_parts(call.stream(), call.header(b"content-type")):
         name = part.name.removesuffix("[]")
@@ -57,7 +63,10 @@ async def read_form(call: Call, kind: type[T], files: Mapping[str, int], *, requ
             left = sum(files.values()) - sum(file.size for file in laid)
             laid.append(await _lay(part, folder / str(len(laid)), min(files[name], left)))
         elif name.partition("[")[0] in known:
-            fields.append((part.name, await _text(part)))
+            fields.append((part.name, await _text(part, (texts or {}).get(name, FIELD_BYTES))))
+            held += len(fields[-1][1])
+            if held > _HELD_BYTES:
+                raise too_large(_HELD_BYTES, held, name)
         else:
             raise unknown(part.name[:256])
     if not any(file.field.removesuffix("[]") == required for file in laid):
@@ -65,11 +74,11 @@ async def read_form(call: Call, kind: type[T], files: Mapping[str, int], *, requ
     return decode_query(fields, kind), Form(fields=tuple(fields), files=tuple(laid))
 
 
-async def _text(part: Part) -> str:
+async def _text(part: Part, longest: int) -> str:
     if part.filename is not None:
         text = f"Invalid type for '{part.name}': expected a string, but got a file instead."
         raise BadRequest(text, param=part.name, code="invalid_type")
-    return await part.text()
+    return await part.text(longest)
 
 
 async def _lay(part: Part, path: Path, limit: int) -> FormFile:

@@ -25,6 +25,9 @@ from everloom.work.transcription import Transcription, transcribe
 
 FILE_BYTES = 25 * 1024 * 1024
 
+_REFERENCE_BYTES = 3 * 1024 * 1024
+"""Ten seconds of a speaker's voice as a data URL, in the largest of the formats."""
+
 Temperature = Annotated[float, Meta(ge=0, le=1)] | None
 Speakers = Annotated[list[str], Meta(max_length=4)]
 
@@ -59,7 +62,8 @@ class NewTranslation(Struct, kw_only=True, forbid_unknown_fields=True):
 @route("POST", "/audio/transcriptions")
 async def create_transcription(ctx: Context, call: Call) -> Reply | EventStream:
     """createTranscription. A client that goes away stops the model."""
-    body, form = await read_form(call, NewTranscription, {"file": FILE_BYTES}, required="file")
+    texts = {"known_speaker_references": _REFERENCE_BYTES}
+    body, form = await read_form(call, NewTranscription, {"file": FILE_BYTES}, required="file", texts=texts)
     _check(body)
     await _check_file(form)
     return await _answer(call, transcribe(ctx.models, body.model, form))

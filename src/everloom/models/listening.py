@@ -193,11 +193,14 @@ class Heard:
 
 
 class _Child:
-    """One process. Between two files its output is empty."""
+    """One process. Between two files nothing of it is unread."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = command
         self._process: Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._heard: asyncio.Queue[Said | None] = asyncio.Queue()
+        self._loaded = False
         self._at_work = False
 
     @property
@@ -206,17 +209,10 @@ class _Child:
 
     async def start(self, model: str) -> None:
         """Load the model, unless that has been done."""
-        if self.pid is not None:
+        if self.pid is None:
+            await self._spawn()
+        if self._loaded:
             return
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the server
-            # Nothing of our environment: it holds keys.
-            env={"PYTHONPATH": str(Path(everloom.__file__).parents[1]), "PYTHONSAFEPATH": "1", "PYTHONUTF8": "1"},
-        )
         try:
             async with asyncio.timeout(_LOAD_S):
                 said = await self.said()
@@ -226,10 +222,37 @@ class _Child:
         if said.error:
             await self.end()
             raise ModelFailure(f"The model `{model}` cannot be loaded: {said.error}", status=503)
+        self._loaded = True
+
+    async def _spawn(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the server
+            # Nothing of our environment: it holds keys.
+            env={"PYTHONPATH": str(Path(everloom.__file__).parents[1]), "PYTHONSAFEPATH": "1", "PYTHONUTF8": "1"},
+        )
+        self._heard = asyncio.Queue()
+        self._loaded = False
+        self._reader = asyncio.create_task(self._read(self._process, self._heard))
+
+    async def _read(self, process: Process, heard: "asyncio.Queue[Said | None]") -> None:
+        """Whole frames into the queue, so that nobody who leaves can leave half of one behind; None at the end."""
+        assert process.stdout is not None
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, msgspec.MsgspecError):
+            while True:
+                (length,) = struct.unpack("<I", await process.stdout.readexactly(4))
+                if length > _FRAME_BYTES:
+                    break
+                heard.put_nowait(_said.decode(await process.stdout.readexactly(length)))
+        heard.put_nowait(None)
 
     async def tell(self, job: Job | None) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
+        """A file, or that nobody waits for it any more."""
+        if self._process is None or self._process.stdin is None:
+            raise _Died
         data = msgspec.msgpack.encode(job)
         self._at_work = True
         try:
@@ -239,15 +262,11 @@ class _Child:
             raise _Died from None
 
     async def said(self) -> Said:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        try:
-            (length,) = struct.unpack("<I", await self._process.stdout.readexactly(4))
-            if length > _FRAME_BYTES:
-                raise _Died
-            said = _said.decode(await self._process.stdout.readexactly(length))
-        except (asyncio.IncompleteReadError, ConnectionError, msgspec.MsgspecError):
-            raise _Died from None
+        """What it says next."""
+        said = await self._heard.get()
+        if said is None:
+            self._heard.put_nowait(None)
+            raise _Died
         if said.done or said.stopped or said.failed or said.refused:
             self._at_work = False
         return said
@@ -267,11 +286,13 @@ class _Child:
     async def end(self) -> None:
         """End it, at once where it is at work."""
         process, self._process = self._process, None
+        reader, self._reader = self._reader, None
+        at_work, self._at_work = self._at_work, False
         if process is None:
             return
         if process.stdin is not None:
             process.stdin.close()
-        if self._at_work:
+        if at_work:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
         try:
@@ -279,6 +300,8 @@ class _Child:
         except TimeoutError:
             process.kill()
             await process.wait()
+        if reader is not None:
+            await asyncio.wait([reader])
 
 
 _said = msgspec.msgpack.Decoder(Said)

@@ -138,7 +138,7 @@ class UpstreamBackend:
         named = form.naming(own)
 
         def payload() -> aiohttp.FormData:
-            data = aiohttp.FormData()
+            data = aiohttp.FormData(quote_fields=False)  # names as they are, in UTF-8, which is what clients send
             for name, value in named.fields:
                 data.add_field(name, value)
             for file in named.files:

@@ -6,6 +6,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from everloom.models.audio_decoding import Refused
@@ -18,8 +19,9 @@ class Whisper:
     """A model in CTranslate2's form, on the processor, loaded from ``folder``."""
 
     def __init__(self, folder: str, threads: int) -> None:
-        # A folder without its tokenizer is told so, instead of being completed from a hub. Read at the import.
-        os.environ["HF_HUB_OFFLINE"] = "1"
+        if not Path(folder, "tokenizer.json").is_file():  # The library would ask a hub for one.
+            raise FileNotFoundError("tokenizer.json is not beside model.bin")
+        os.environ["HF_HUB_OFFLINE"] = "1"  # These are read at the import.
         os.environ["OMP_WAIT_POLICY"] = "passive"
         from faster_whisper import WhisperModel
 
@@ -69,8 +71,8 @@ def _segments(found: Any, go_on: GoOn) -> Iterator[Segment]:
     for segment in found:
         go_on()
         yield Segment(
-            start=round(segment.start, 3),
-            end=round(segment.end, 3),
+            start=round(float(segment.start), 3),  # numpy's, where words have times
+            end=round(float(segment.end), 3),
             text=segment.text,
             words=[
                 Word(word=word.word.strip(), start=round(float(word.start), 3), end=round(float(word.end), 3))
@@ -78,9 +80,9 @@ def _segments(found: Any, go_on: GoOn) -> Iterator[Segment]:
             ],
             seek=segment.seek,
             tokens=list(segment.tokens),
-            temperature=segment.temperature or 0.0,
-            avg_logprob=segment.avg_logprob,
-            no_speech_prob=segment.no_speech_prob,
+            temperature=float(segment.temperature or 0.0),
+            avg_logprob=float(segment.avg_logprob),
+            no_speech_prob=float(segment.no_speech_prob),
         )
 
 
