@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import pytest
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from everloom.api.binding import MAX_CONTAINERS, MAX_NESTING, decode_body
+from everloom.api.binding import MAX_CONTAINERS, MAX_NESTING, MAX_VALUES, decode_body
 from everloom.kit.errors import BadRequest
 from everloom.objects.base import JsonObject, Metadata
 from everloom.objects.messages import NewMessage
@@ -369,3 +369,14 @@ def test_the_number_of_arrays_and_objects_is_bounded_where_any_json_may_stand() 
 def test_width_is_no_depth() -> None:
     wide = json.dumps({"schema": {"a": [[] for _ in range(1000)], "text": '["{[' * 1000, "b\\": "\\"}})
     assert len(decode_body(wide.encode(), Anything).schema["a"]) == 1000
+
+
+@pytest.mark.parametrize("value", [b"1", b'""', b"null"])
+def test_a_body_of_crumbs_is_refused_before_it_is_decoded(value: bytes) -> None:
+    body = b'{"model": "m", "stop": [' + (value + b",") * (2 * MAX_VALUES) + value + b"]}"
+    assert "too many values" in refused(body).message
+
+
+def test_commas_and_quotation_marks_of_a_text_are_no_values() -> None:
+    text = json.dumps({"model": "m", "assistant_id": 'a,"' * (2 * MAX_VALUES)}).encode()
+    assert len(decode_body(text, Request).assistant_id or "") == 6 * MAX_VALUES

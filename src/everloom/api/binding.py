@@ -28,6 +28,11 @@ Far above any schema a model understands, far below what would exhaust the stack
 MAX_CONTAINERS = 250_000
 """How many arrays and objects such a body may hold: two bytes each on the wire, a hundred in memory."""
 
+MAX_VALUES = 1_000_000
+"""How many values any body may list: two bytes each on the wire, up to sixty in memory. Longest among honest ones are
+lists of tokens, of which the platform takes 300 000.
+"""
+
 _UNREADABLE = (
     "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library "
     "correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON. If you have trouble "
@@ -67,6 +72,8 @@ def decode_body(body: bytes, type: type[T]) -> T:
     An empty body stands for ``{}`` where nothing is required, as in the reference's own ``-d ''``.
     """
     bound = _bind(cast(Any, type))
+    if len(body) > MAX_VALUES:
+        _refuse_crumbs(body)
     if bound.takes_any:
         _refuse_thickets(body)
     try:
@@ -163,8 +170,7 @@ def _refuse_thickets(body: bytes) -> None:
     """
     if body.count(b"[") + body.count(b"{") <= MAX_NESTING:
         return
-    unescaped = body.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in body else body
-    outside = b"".join(unescaped.split(b'"')[::2]).translate(_BRACKETS, _OTHERS)
+    outside = _outside(body).translate(_BRACKETS, _OTHERS)
     if outside.count(b"[") > MAX_CONTAINERS:
         raise BadRequest(f"Invalid body: too many arrays and objects. Expected at most {MAX_CONTAINERS}.")
     for _ in range(MAX_NESTING):
@@ -174,6 +180,24 @@ def _refuse_thickets(body: bytes) -> None:
         outside = shallower
     if outside:
         raise BadRequest(f"Invalid body: nested too deeply. Expected at most {MAX_NESTING} levels of JSON.")
+
+
+def _refuse_crumbs(body: bytes) -> None:
+    """Refuse a large body of tiny values before it is decoded to many times its size."""
+    if body.count(b",") > MAX_VALUES and _outside(body).count(b",") > MAX_VALUES:
+        raise _too_many_values()
+
+
+def _too_many_values() -> BadRequest:
+    return BadRequest(f"Invalid body: too many values. Expected at most {MAX_VALUES}.")
+
+
+def _outside(body: bytes) -> bytes:
+    """What of a body stands outside its strings. Errors: 400 for more strings than there may be values."""
+    unescaped = body.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in body else body
+    if unescaped.count(b'"') > 2 * MAX_VALUES:
+        raise _too_many_values()  # Taken apart, they would be many times the body.
+    return b"".join(unescaped.split(b'"')[::2])
 
 
 def _takes_any(info: Any) -> bool:
