@@ -1,0 +1,1 @@
+"""How the heads of ``minilm-moderation`` were trained (``docs/moderation.md``): ``python -m training.moderation``."""
