@@ -49,7 +49,7 @@ def _serve(config: dict[str, Any]) -> str:
     params.cpuparams.n_threads = config["threads"]
     params.cpuparams_batch.n_threads = max(config["threads"], os.cpu_count() or 1)
     params.api_keys = [config["key"]]
-    params.n_threads_http = config["slots"] + 4
+    params.n_threads_http = 2 * config["slots"] + 4  # those it works on, as many that wait, and short questions
     params.cache_ram_mib = 0  # the default keeps up to 8 GiB of old prompts
     params.ui = False
     params.endpoint_slots = False

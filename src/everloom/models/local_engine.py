@@ -53,7 +53,9 @@ class Engine:
         self._path = path
         self._slots = slots
         self._threads = threads or max(1, (os.cpu_count() or 1) // 2)
-        self._free = asyncio.Semaphore(slots)
+        # Twice as many as it works on, so that the engine goes on with the next one in the very step in which a slot
+        # falls free; the rest waits here, where a client that leaves costs nothing.
+        self._free = asyncio.Semaphore(2 * slots)
         self._starting = asyncio.Lock()
         self._process: Process | None = None
         self._facts: Facts | None = None
@@ -99,7 +101,7 @@ class Engine:
             return msgspec.json.decode(await self._read(response))
 
     async def generate(self, path: str, body: JsonObject) -> AsyncGenerator[bytes, None]:
-        """A streamed answer's events. Waits for a free slot; leaving the iteration stops the model.
+        """A streamed answer's events. Waits its turn; leaving the iteration stops the model.
 
         Errors: ``BadRequest`` for what the engine refuses, ``ModelFailure`` for an engine that fails or dies.
         """
