@@ -174,6 +174,60 @@ def test_a_schema_that_cannot_be_enforced_is_refused_when_strict(local: Local) -
     assert (relaxed.choices[0].message.content or "").startswith('{"a": "')
 
 
+TREE = {
+    "type": "object",
+    "properties": {
+        "value": {"type": "integer", "minimum": 0, "maximum": 9},
+        "kids": {"type": "array", "items": {"$ref": "#"}, "maxItems": 1},
+    },
+    "required": ["value", "kids"],
+    "additionalProperties": False,
+}
+
+
+def test_a_schema_that_refers_to_itself_makes_trees(local: Local) -> None:
+    format = {"type": "json_schema", "json_schema": {"name": "tree", "schema": TREE, "strict": True}}
+    (choice,) = local.chat(
+        messages=user("A tree"), response_format=format, max_tokens=120, temperature=0.8, seed=3
+    ).choices
+    assert (choice.message.content or "").startswith('{"value": ')
+    if choice.finish_reason == "stop":
+        jsonschema.validate(json.loads(choice.message.content or ""), TREE)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_schema_that_only_refers_to_itself_is_refused(local: Local, strict: bool) -> None:
+    child = local.backend.children()
+    for schema in ({"$ref": "#"}, {"type": "array", "maxItems": 10**8}):
+        format = {"type": "json_schema", "json_schema": {"name": "loop", "schema": schema, "strict": strict}}
+        error = refused(local, messages=user("Hi"), response_format=format)
+        assert (error.status, error.param) == (400, "response_format")
+        assert error.message.startswith("Invalid schema for response_format 'loop': it")
+        tool = {"type": "function", "function": {"name": "f", "parameters": schema, "strict": strict}}
+        error = refused(local, messages=user("Hi"), tools=[tool])
+        assert (error.param, error.code) == ("tools[0].function.parameters", "invalid_function_parameters")
+    assert local.backend.children() == child
+
+
+def test_tokens_that_the_model_does_not_have(local: Local) -> None:
+    error = refused(local, messages=user("Hi"), logit_bias={"100257": 5})
+    assert (error.status, error.param) == (400, "logit_bias")
+    assert error.message == "Invalid key in 'logit_bias': 100257. Maximum value is 49151."
+
+
+def test_an_empty_sequence_stops_nothing(local: Local) -> None:
+    for stop in ("", ["", "never said"]):
+        assert local.chat(messages=user("Hi"), stop=stop, max_tokens=4).choices[0].message.content
+
+
+def test_there_is_one_tier(local: Local) -> None:
+    for tier in ("auto", "default"):
+        told = json.loads(local.run(local.bytes(messages=user("Hi"), max_tokens=1, service_tier=tier)))
+        assert told["service_tier"] == "default"
+    error = refused(local, messages=user("Hi"), service_tier="flex")
+    assert (error.param, error.code) == ("service_tier", "invalid_value")
+
+
 def test_a_prompt_longer_than_the_window(local: Local) -> None:
     window = local.run(local.backend.traits(NAME)).context_window
     assert window == 4096

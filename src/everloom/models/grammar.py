@@ -22,6 +22,7 @@ MOST_CALLS = 8
 """How many calls one answer may hold: small models do not stop by themselves."""
 
 _LAYOUT = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False, "coerce_one_of": True}
+_LINE = ' "\\n"? '
 _FREE_TEXT = r"WORDS" "\n" r"WORDS: /(?s:.+)/ & ~/(?s:.*)<tool_(call>|response)(?s:.*)/"
 
 
@@ -52,11 +53,17 @@ def json_answer(schema: JsonObject, *, relaxed: int = 0) -> Grammar:
 
 
 def calls_answer(
-    functions: Sequence[Callable], *, free: str | None, most: int, relaxed: Sequence[int] | None = None
+    functions: Sequence[Callable],
+    *,
+    free: str | None,
+    most: int,
+    relaxed: Sequence[int] | None = None,
+    lines: bool = False,
 ) -> Grammar:
     """An answer that calls functions: at least one where ``free`` is None, else text or calls or text, then calls.
 
-    ``free`` is the rule for text (``free_text()``, ``json_text(schema)``); ``most`` bounds the calls.
+    ``free`` is the rule for text (``free_text()``, ``json_text(schema)``); ``most`` bounds the calls. ``lines``: the
+    marks of a call may stand on lines of their own, as models write them that were trained to.
     """
     levels = relaxed or [0] * len(functions)
     more = f' ("\\n"? call){{0,{most - 1}}}' if most > 1 else ""
@@ -66,10 +73,17 @@ def calls_answer(
     if free is not None:
         rules.append(f"text: {free}")
     for index, function in enumerate(functions):
-        head = _literal(f'{CALL_OPENS}{{"name": "{function.name}", "arguments": ')
-        rules.append(f"call_{index}: {head} arguments_{index} {_literal('}' + CALL_CLOSES)}")
+        head, end = _literal(CALL_OPENS + _head(function)), _literal("}" + CALL_CLOSES)
+        if lines:
+            head = _literal(CALL_OPENS) + _LINE + _literal(_head(function))
+            end = _literal("}") + _LINE + _literal(CALL_CLOSES)
+        rules.append(f"call_{index}: {head} arguments_{index} {end}")
         rules.append(f"arguments_{index}: {_json(function.schema, levels[index])}")
     return Grammar("\n".join(rules) + "\n")
+
+
+def _head(function: Callable) -> str:
+    return f'{{"name": "{function.name}", "arguments": '
 
 
 def free_text() -> str:

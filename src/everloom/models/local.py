@@ -19,7 +19,7 @@ from everloom.models.formats import size_of
 from everloom.models.gguf import loaded_bytes, read_head
 from everloom.models.grammar import PROBE, Grammar
 from everloom.models.local_answer import LocalAnswer
-from everloom.models.local_engine import Engine
+from everloom.models.local_engine import Engine, Facts
 from everloom.models.memory import MemoryBudget, budget_of_machine
 from everloom.models.minilm_engine import CONTEXT, MiniLMEngine
 from everloom.models.weights import EMBEDDING_MODEL, MINILM, Weight, Weights
@@ -174,9 +174,7 @@ class _LocalModel:
         engine = await self._chat_engine()
         async with self._budget.use(self) as use:
             facts = await engine.ready()
-            ask = await local_request.translate(
-                body, knows_tools=facts.knows_tools, end_token=facts.end_token, compiles=partial(self._compiles, engine)
-            )
+            ask = await local_request.translate(body, _talk(facts), partial(self._compiles, engine))
 
             def generate(asked: JsonObject) -> AsyncGenerator[bytes, None]:
                 return use.stream(engine.generate("/chat/completions", asked))
@@ -231,7 +229,7 @@ class _LocalModel:
         engine = await self._chat_engine()
         async with self._budget.use(self):
             facts = await engine.ready()
-            rendered = await engine.ask("/apply-template", local_request.prompt(body, knows_tools=facts.knows_tools))
+            rendered = await engine.ask("/apply-template", local_request.prompt(body, _talk(facts)))
             asked = {"content": rendered["prompt"], "add_special": True, "parse_special": True}
             return len((await engine.ask("/tokenize", asked))["tokens"])
 
@@ -322,6 +320,15 @@ class _MiniLM:
 
     async def count(self, body: JsonObject) -> int:
         raise _no_chat()
+
+
+def _talk(facts: Facts) -> local_request.Talk:
+    return local_request.Talk(
+        knows_tools=facts.knows_tools,
+        marks_calls=facts.marks_calls,
+        end_token=facts.end_token,
+        vocabulary=facts.vocabulary,
+    )
 
 
 def _no_chat() -> BadRequest:

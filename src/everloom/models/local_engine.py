@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -25,6 +26,10 @@ from everloom.objects.base import JsonObject, encode
 _LOAD_S = 300.0
 _LINE_BYTES = 1 << 20
 _EXIT_S = 5.0
+_STALL_S = 600.0
+"""Silence on all requests together, after which the engine counts as stuck: no prompt takes as long to read."""
+_MARKED_CALL = re.compile(r'<tool_call>(?:\\n|\s)*\{\\?"name\\?"')
+"""A call as templates write it: the line's end and the quotation marks may be escaped in a string of theirs."""
 _TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large")
 
 
@@ -36,6 +41,10 @@ class Facts(Struct, frozen=True):
     """Its chat template has a place for tools."""
     end_token: int
     """The id of the token that ends an answer."""
+    marks_calls: bool = False
+    """Its chat template writes calls as JSON between ``<tool_call>`` and ``</tool_call>``."""
+    vocabulary: int | None = None
+    """How many tokens it has, where the engine says so."""
 
 
 class Engine:
@@ -60,6 +69,8 @@ class Engine:
         self._process: Process | None = None
         self._facts: Facts | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._heard = 0.0
+        """When the engine last said something on any request, by the monotonic clock."""
 
     @property
     def pid(self) -> int | None:
@@ -116,7 +127,7 @@ class Engine:
     async def _events(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
         lines = DataLines()
         try:
-            async for block in response.content.iter_any():
+            while block := await self._block(response):
                 for payload in lines.feed(block):
                     if payload == DONE:
                         return
@@ -126,6 +137,20 @@ class Engine:
         except aiohttp.ClientError as error:
             raise self._died() from error
         raise self._died()
+
+    async def _block(self, response: aiohttp.ClientResponse) -> bytes:
+        """What comes next of an answer. An engine that is stuck is ended, and started again by the next request."""
+        while True:
+            try:
+                async with asyncio.timeout(_STALL_S):
+                    block = await response.content.readany()
+            except TimeoutError:
+                if time.monotonic() - self._heard < _STALL_S:
+                    continue
+                await self.close()
+                raise self._died() from None
+            self._heard = time.monotonic()
+            return block
 
     async def _post(self, path: str, body: JsonObject) -> aiohttp.ClientResponse:
         """The engine's answer begun; once more when the child turned out to be dead before it took the request."""
@@ -204,8 +229,15 @@ class Engine:
         end = encode({"content": props["eos_token"], "parse_special": True, "add_special": False})
         async with self._session.post(url + "/tokenize", data=end) as response:
             tokens = (await response.json())["tokens"]
-        knows = props.get("chat_template_caps", {}).get("supports_tools", False)
-        return Facts(url=url, knows_tools=knows, end_token=tokens[-1])
+        async with self._session.get(url + "/v1/models") as response:
+            meta = (await response.json())["data"][0].get("meta") or {}
+        return Facts(
+            url=url,
+            knows_tools=props.get("chat_template_caps", {}).get("supports_tools", False),
+            end_token=tokens[-1],
+            marks_calls=_MARKED_CALL.search(props.get("chat_template") or "") is not None,
+            vocabulary=meta.get("n_vocab"),
+        )
 
     def _died(self) -> ModelFailure:
         return ModelFailure("The local model's process ended in the middle of this request. It is being started again.")

@@ -1,12 +1,12 @@
 """A request of the reference, turned into one that llama.cpp understands, and nothing of it lost on the way."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from msgspec import Struct
 
 from everloom.kit.errors import BadRequest
-from everloom.models import grammar, tools_prompt
+from everloom.models import grammar, schemas, tools_prompt
 from everloom.models.grammar import Grammar
 from everloom.models.local_messages import engine_messages, with_system
 from everloom.objects.base import JsonObject
@@ -37,13 +37,26 @@ _HONOURED_HERE = frozenset(
         "function_call",
     }
 )
-_THE_SERVERS = frozenset({"user", "store", "metadata", "service_tier"})
-"""Not the model's business: what ``api/`` does with them is done before a backend is asked."""
+_THE_SERVERS = frozenset({"user", "safety_identifier", "prompt_cache_key", "store", "metadata", "service_tier"})
+"""Not the model's business: who asks, what is kept, and hints that change no answer."""
+_TIERS = ("auto", "default")
 
 _RANDOM_SEED = 2**32 - 1
 _WHOLE_TEXT = 1 << 17
 _NO_PARAMETERS: JsonObject = {"type": "object", "properties": {}, "additionalProperties": False}
 _ANY_OBJECT: JsonObject = {"type": "object"}
+
+
+class Talk(Struct, frozen=True, kw_only=True):
+    """What a model and its template know of functions and tokens."""
+
+    knows_tools: bool
+    """The template has a place for tools."""
+    marks_calls: bool = False
+    """It was trained to write calls in the form of ``tools_prompt.py``, so that we can read and constrain them."""
+    end_token: int = 0
+    vocabulary: int | None = None
+    """How many tokens there are, where that is known."""
 
 
 class Ask(Struct, frozen=True, kw_only=True):
@@ -87,44 +100,85 @@ def read_tools(body: JsonObject) -> Wanted:
     )
 
 
-def prompt(body: JsonObject, *, knows_tools: bool) -> JsonObject:
-    """The part of the engine's request that makes the prompt."""
+def prompt(body: JsonObject, talk: Talk) -> JsonObject:
+    """The part of the engine's request that makes the prompt. Refuses schemas that the engine cannot be given."""
     wanted = read_tools(body)
-    messages = engine_messages(body["messages"], keep_calls=knows_tools)
+    _check_schemas(body, wanted)
+    native = _is_native(wanted, talk)
+    messages = engine_messages(body["messages"], keep_calls=talk.knows_tools)
     schema = _schema_of(body)
-    if schema and body["response_format"]["type"] == "json_schema" and not (knows_tools and wanted.functions):
+    if schema and body["response_format"]["type"] == "json_schema" and not native:
         messages = with_system(messages, "Answer with JSON only, by this JSON schema:\n" + grammar.shown(schema))
     if not wanted.functions:
         return {"messages": messages}
-    if knows_tools:
-        tools = [{"type": "function", "function": _complete(function)} for function in wanted.functions]
+    if talk.knows_tools:
+        functions = [_complete(function) for function in wanted.functions]
+        if talk.marks_calls:  # to the template alone: what llama.cpp itself does with tools is not needed
+            return {"messages": messages, "chat_template_kwargs": {"tools": _tools(functions)}}
+        tools = _tools(map(_simple, functions))
         # llama.cpp does not enforce "required": with "none" it still shows the tools, and our grammar does the rest.
-        choice = "none" if wanted.must else "auto"
+        choice = "auto" if native else "none"
         return {"messages": messages, "tools": tools, "tool_choice": choice, "parallel_tool_calls": wanted.parallel}
     return {"messages": _explained(messages, wanted.functions)}
 
 
-async def translate(body: JsonObject, *, knows_tools: bool, end_token: int, compiles: Compiles) -> Ask:
+async def translate(body: JsonObject, talk: Talk, compiles: Compiles) -> Ask:
     """The whole request for the engine. Refuses what it cannot honour."""
     refuse_unknown(body)
+    _check_bias(body.get("logit_bias") or {}, talk.vocabulary)
     wanted = read_tools(body)
-    asked = {**prompt(body, knows_tools=knows_tools), **_sampling(body)}
-    native = knows_tools and bool(wanted.functions) and not wanted.must
-    if native:
+    asked = {**prompt(body, talk), **_sampling(body)}
+    if _is_native(wanted, talk):
         if body.get("logprobs"):
             raise _unsupported("logprobs", "together with tools on this model")
-        if _schema_of(body) is not None:
+        if (schema := _schema_of(body)) is not None:
+            if not schemas.is_simple(schema):
+                raise _unsupported("response_format", "with references or patterns together with tools on this model")
             asked["response_format"] = body["response_format"]
         return Ask(body=asked, old_style=body.get("functions") is not None)
-    rules = await _rules(body, wanted, compiles)
+    rules = await _rules(body, wanted, talk, compiles)
     if rules is not None:
-        asked["grammar"] = rules.text(end_token)
+        asked["grammar"] = rules.text(talk.end_token)
     return Ask(
         body=asked,
         names=[function["name"] for function in wanted.functions],
         must_call=wanted.must,
         old_style=body.get("functions") is not None,
     )
+
+
+def _is_native(wanted: Wanted, talk: Talk) -> bool:
+    """Whether llama.cpp reads the calls, in a form that only the model's own template knows."""
+    return talk.knows_tools and not talk.marks_calls and bool(wanted.functions) and not wanted.must
+
+
+def _check_schemas(body: JsonObject, wanted: Wanted) -> None:
+    schema = _schema_of(body)
+    if schema is not None and (fault := schemas.fault(schema)):
+        name = (body["response_format"].get("json_schema") or {}).get("name")
+        raise BadRequest(f"Invalid schema for response_format '{name}': {fault}.", param="response_format")
+    for index, function in enumerate(wanted.functions):
+        if fault := schemas.fault(function.get("parameters") or {}):
+            raise _bad_parameters(wanted, index, function["name"], fault)
+
+
+def _check_bias(bias: JsonObject, vocabulary: int | None) -> None:
+    for key in bias:
+        if vocabulary is not None and int(key) >= vocabulary:
+            raise BadRequest(
+                f"Invalid key in 'logit_bias': {key}. Maximum value is {vocabulary - 1}.",
+                param="logit_bias",
+                code="invalid_value",
+            )
+
+
+def _tools(functions: Iterable[JsonObject]) -> list[JsonObject]:
+    return [{"type": "function", "function": function} for function in functions]
+
+
+def _simple(function: JsonObject) -> JsonObject:
+    parameters = function["parameters"]
+    return function if schemas.is_simple(parameters) else {**function, "parameters": schemas.simple(parameters)}
 
 
 def refuse_unknown(body: JsonObject) -> None:
@@ -135,6 +189,12 @@ def refuse_unknown(body: JsonObject) -> None:
         if name == "modalities" and value == ["text"]:
             continue
         raise _unsupported(name, "with this model")
+    if body.get("service_tier") not in (None, *_TIERS):
+        raise BadRequest(
+            f"Invalid value: '{body['service_tier']}'. Supported values are: 'auto' and 'default'.",
+            param="service_tier",
+            code="invalid_value",
+        )
 
 
 def _unsupported(name: str, where: str) -> BadRequest:
@@ -145,6 +205,8 @@ def _unsupported(name: str, where: str) -> BadRequest:
 def _sampling(body: JsonObject) -> JsonObject:
     given = {name: value for name, value in body.items() if value is not None}
     asked: JsonObject = {name: given[name] for name in _AS_THEY_ARE if name in given}
+    if "stop" in asked:  # an empty sequence stands everywhere: it stops nothing
+        asked["stop"] = [text for text in _list(asked["stop"]) if text]
     asked["temperature"] = given.get("temperature", 1)
     asked["top_p"] = given.get("top_p", 1)
     asked |= {"stream": True, "stream_options": {"include_usage": True}}
@@ -160,6 +222,10 @@ def _sampling(body: JsonObject) -> JsonObject:
     return asked
 
 
+def _list(stop: Any) -> list[str]:
+    return [stop] if isinstance(stop, str) else stop
+
+
 def _schema_of(body: JsonObject) -> JsonObject | None:
     """The schema that the text of the answer must follow."""
     wished = body.get("response_format")
@@ -170,7 +236,7 @@ def _schema_of(body: JsonObject) -> JsonObject | None:
     return wished["json_schema"].get("schema") or _ANY_OBJECT
 
 
-async def _rules(body: JsonObject, wanted: Wanted, compiles: Compiles) -> Grammar | None:
+async def _rules(body: JsonObject, wanted: Wanted, talk: Talk, compiles: Compiles) -> Grammar | None:
     schema = _schema_of(body)
     text = grammar.free_text()
     if schema is not None:
@@ -183,11 +249,11 @@ async def _rules(body: JsonObject, wanted: Wanted, compiles: Compiles) -> Gramma
     functions = [_callable(function) for function in wanted.functions]
     free = None if wanted.must else text
     most = grammar.MOST_CALLS if wanted.parallel and not wanted.must else 1
-    whole = grammar.calls_answer(functions, free=free, most=most)
+    whole = grammar.calls_answer(functions, free=free, most=most, lines=talk.marks_calls)
     if await compiles(whole):
         return whole
     levels = [await _function_level(wanted, index, function, compiles) for index, function in enumerate(functions)]
-    return grammar.calls_answer(functions, free=free, most=most, relaxed=levels)
+    return grammar.calls_answer(functions, free=free, most=most, relaxed=levels, lines=talk.marks_calls)
 
 
 async def _text_level(body: JsonObject, schema: JsonObject, compiles: Compiles) -> int:
@@ -208,13 +274,17 @@ async def _function_level(wanted: Wanted, index: int, function: grammar.Callable
 
     level = await _level(one, bool(wanted.functions[index].get("strict")), compiles)
     if level is None:
-        raise BadRequest(
-            f"Invalid schema for function '{function.name}': it is no valid JSON schema of an object, or uses keywords "
-            "that this model cannot be held to.",
-            param=f"{wanted.param}[{index}].{'function.' if wanted.param == 'tools' else ''}parameters",
-            code="invalid_function_parameters",
-        )
+        fault = "it is no valid JSON schema of an object, or uses keywords that this model cannot be held to"
+        raise _bad_parameters(wanted, index, function.name, fault)
     return level
+
+
+def _bad_parameters(wanted: Wanted, index: int, name: str, fault: str) -> BadRequest:
+    return BadRequest(
+        f"Invalid schema for function '{name}': {fault}.",
+        param=f"{wanted.param}[{index}].{'function.' if wanted.param == 'tools' else ''}parameters",
+        code="invalid_function_parameters",
+    )
 
 
 async def _level(build: Callable[[int], Grammar], strict: bool, compiles: Compiles) -> int | None:
