@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import tomllib
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,8 +17,9 @@ import pytest
 
 from everloom.config import load
 from everloom.models.hub import Reference, reference
-from tests.cli.programs import environment, everloom
+from tests.cli.programs import environment, everloom, running
 from tests.models.gguf_tiny import tiny_gguf
+from tests.weights import default_gguf
 
 MODEL = tiny_gguf(tail=300_000)
 RESOLVE = "/maker/Tiny-GGUF/resolve/main/"
@@ -319,3 +322,32 @@ def test_remove_says_where_else_a_model_comes_from(tmp_path: Path, gguf: Path) -
     assert "settings file" in everloom(tmp_path, "models", "remove", "mine").stderr
     assert "default model" in everloom(tmp_path, "models", "remove", "smollm2-135m").stderr
     assert "no model other" in everloom(tmp_path, "models", "remove", "other").stderr
+
+
+def test_a_server_answers_with_what_was_added_and_starts_without_what_is_gone(tmp_path: Path) -> None:
+    gone = tmp_path / "gone.gguf"
+    gone.write_bytes(MODEL)
+    everloom(tmp_path, "models", "add", "gone", str(gone), "--link")
+    everloom(tmp_path, "models", "add", "mine", str(default_gguf()), "--link")
+    gone.unlink()
+    key = "sk-of-this-test-0123456789"
+    with running(tmp_path, "serve", "--port", "0", api_key=key) as server:
+        url = server.until("everloom: ready on ")
+
+        def ask(model: str) -> tuple[int, str]:
+            body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}
+            headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+            request = urllib.request.Request(f"{url}/chat/completions", json.dumps(body).encode(), headers)
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    return answer.status, answer.read().decode()
+            except urllib.error.HTTPError as error:
+                with error:
+                    return error.code, error.read().decode()
+
+        status, said = ask("mine")
+        assert status == 200, said
+        assert json.loads(said)["model"] == "mine"
+        status, said = ask("gone")
+        assert status == 503
+        assert f"The model `gone` cannot be used: {gone} does not exist" in said
