@@ -14,6 +14,7 @@ import pytest
 from everloom.kit.errors import BadRequest, ModelFailure
 from everloom.models.base import Form, FormFile
 from everloom.models.formats import format_of
+from everloom.models.memory import MemoryBudget
 from everloom.models.whisper import WhisperBackend
 from tests.models.whisper_model import TRANSCRIBED, TRANSLATED, make
 from tests.recordings import encoded, silence, spoken
@@ -30,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[WhisperBackend]:
-    backend = WhisperBackend({"whisper-tiny": folder}, threads=1)
+    backend = WhisperBackend({"whisper-tiny": folder}, MemoryBudget(1 << 40), threads=1)
     await backend.open()
     try:
         yield backend
@@ -155,6 +156,26 @@ def test_a_stream_brings_the_words(folder: Path, tmp_path: Path) -> None:
         {"type": "transcript.text.delta", "delta": text},
         {"type": "transcript.text.done", "text": text},
     ]
+
+
+def test_models_share_the_memory_there_is(folder: Path, tmp_path: Path) -> None:
+    """With room for one of two, the one that was used before goes when the other is asked."""
+
+    async def run() -> list[str]:
+        size = (folder / "model.bin").stat().st_size
+        budget = MemoryBudget(420 * 1024 * 1024 + size)
+        backend = WhisperBackend({"one": folder, "two": folder}, budget, threads=1)
+        said = []
+        try:
+            for name in ("one", "two"):
+                asked = form(tmp_path, spoken()).naming(name)
+                said.append(msgspec.json.decode(await heard(backend, asked))["text"])
+                assert len(backend.children()) == 1
+        finally:
+            await backend.close()
+        return said
+
+    assert asyncio.run(run()) == [" ".join(TRANSCRIBED)] * 2
 
 
 def test_a_model_that_cannot_be_loaded_says_why(folder: Path, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def build_models(settings: Settings) -> tuple[Models, LocalBackend]:
         "gguf": local,
         "diffusers": _diffusers(settings, paths["diffusers"], budget),
         "piper": PiperBackend(paths["piper"]),
-        "whisper": WhisperBackend(paths["whisper"], threads=settings.local_threads or None),
+        "whisper": WhisperBackend(paths["whisper"], budget, threads=settings.local_threads or None),
     }
     answering: dict[str, Backend] = dict(unusable)
     for format, named_paths in paths.items():

@@ -9,7 +9,8 @@ import contextlib
 import struct
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +43,26 @@ class Listeners:
     """The children of one model: ``python -m everloom.models.<module> <arguments>``, ``most`` of them at once.
 
     ``silence_s``: how long a child may work on the next words before it counts as hanging. ``stop_s``: how long it may
-    take to leave a file that nobody waits for; ended, it has to load its model again.
+    take to leave a file that nobody waits for; ended, it has to load its model again. ``room``: what is held while a
+    child is at work, by a model that shares the machine's memory with others; then it is kept until ``unload``.
     """
 
     def __init__(
-        self, model: str, module: str, arguments: Sequence[str] = (), *, most: int, silence_s: float, stop_s: float
+        self,
+        model: str,
+        module: str,
+        arguments: Sequence[str] = (),
+        *,
+        most: int,
+        silence_s: float,
+        stop_s: float,
+        room: Callable[[], AbstractAsyncContextManager[object]] | None = None,
     ) -> None:
         self._model = model
         self._command = (sys.executable, "-m", f"everloom.models.{module}", *arguments)
         self._silence_s = silence_s
         self._stop_s = stop_s
+        self._room = room
         self._free = asyncio.Semaphore(most)
         self._waiting = 0
         self._idle: list[_Child] = []
@@ -78,12 +89,26 @@ class Listeners:
             await self._free.acquire()
         finally:
             self._waiting -= 1
+        try:
+            held = AsyncExitStack()
+            if self._room is not None:
+                await held.enter_async_context(self._room())
+        except BaseException:
+            self._free.release()
+            raise
         child = self._take()
+        child.held = held
         try:
             return await self._begin(child, job)
         except BaseException:
             self._later(self._leave(child))
             raise
+
+    async def unload(self) -> None:
+        """End the children that nobody uses."""
+        idle, self._idle = self._idle, []
+        for child in idle:
+            await child.end()
 
     async def close(self) -> None:
         """End every child; what they were at fails."""
@@ -153,14 +178,11 @@ class Listeners:
             if child.pid is not None:
                 self._idle.append(child)
             self._free.release()
+            await child.held.aclose()
         if self._reaper is not None:
             self._reaper.cancel()
-        self._reaper = asyncio.get_running_loop().call_later(IDLE_S, self._reap)
-
-    def _reap(self) -> None:
-        idle, self._idle = self._idle, []
-        for child in idle:
-            self._later(child.end())
+        if self._room is None:
+            self._reaper = asyncio.get_running_loop().call_later(IDLE_S, lambda: self._later(self.unload()))
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         """Beside the request, which may have been cancelled and waits for nothing any more."""
@@ -196,6 +218,8 @@ class _Child:
     """One process. Between two files nothing of it is unread."""
 
     def __init__(self, command: Sequence[str]) -> None:
+        self.held = AsyncExitStack()
+        """What is given back when it has left its file."""
         self._command = command
         self._process: Process | None = None
         self._reader: asyncio.Task[None] | None = None

@@ -3,8 +3,10 @@
 The library is an extra (``everloom[whisper]``) and is imported by the child alone. What it takes: ``docs/audio.md``.
 """
 
+import asyncio
 import os
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from everloom.models.base import Form, Offer
 from everloom.models.hearing import read_wish
 from everloom.models.listening import Listeners
 from everloom.models.local_transcript import LocalTranscript, answer
+from everloom.models.memory import MemoryBudget
 from everloom.objects.models import Model
 
 _SILENCE_S = 1200.0
@@ -22,42 +25,40 @@ _SILENCE_S = 1200.0
 _STOP_S = 20.0
 """A model of gigabytes is not loaded again for everyone who hangs up; between two segments it can stop."""
 
+_ENGINE_BYTES = 400 * 1024 * 1024
+"""What the libraries take, and an hour of sound, beside a model."""
+
 _OFFERS: frozenset[Offer] = frozenset({"transcribe"})
 
 
 class WhisperBackend:
     """Folders of Whisper models in CTranslate2's form, by name. Each has a child of its own, one file at a time,
-    with ``threads`` (default: one a processor).
+    with ``threads`` (default: one a processor). ``budget``: the memory they have together with the other models here.
     """
 
-    def __init__(self, folders: Mapping[str, Path], *, threads: int | None = None) -> None:
+    def __init__(self, folders: Mapping[str, Path], budget: MemoryBudget, *, threads: int | None = None) -> None:
         self._since = now()
-        self._listeners = {
-            name: Listeners(
-                name,
-                "whisper_child",
-                (str(folder), str(threads or os.cpu_count() or 1)),
-                most=1,
-                silence_s=_SILENCE_S,
-                stop_s=_STOP_S,
-            )
-            for name, folder in folders.items()
-        }
+        count = threads or os.cpu_count() or 1
+        self._models = {name: _Whisper(name, folder, budget, count) for name, folder in folders.items()}
 
     async def open(self) -> None:
         """Nothing is loaded before it is asked for."""
 
     async def close(self) -> None:
         """End the children."""
-        for listeners in self._listeners.values():
-            await listeners.close()
+        for model in self._models.values():
+            await model.listeners.close()
 
     async def models(self) -> Sequence[Model]:
         """All of them, loaded or not."""
-        return [Model(id=name, created=self._since, owned_by="everloom") for name in self._listeners]
+        return [Model(id=name, created=self._since, owned_by="everloom") for name in self._models]
 
     def offers(self, model: str) -> Collection[Offer]:
-        return _OFFERS if model in self._listeners else ()
+        return _OFFERS if model in self._models else ()
+
+    def children(self) -> list[int]:
+        """The process ids of the loaded models, for whoever looks after the machine."""
+        return [pid for model in self._models.values() for pid in model.listeners.pids]
 
     async def transcribe(self, form: Form, *, translate: bool = False) -> LocalTranscript:
         """createTranscription and createTranslation. Errors: as ``Listeners.hear``; 503 without the library."""
@@ -66,4 +67,35 @@ class WhisperBackend:
         if find_spec("faster_whisper") is None:
             text = f"The model `{name}` needs faster-whisper: install it with pip install 'everloom[whisper]'."
             raise ModelFailure(text, status=503, code="missing_library")
-        return await answer(name, await self._listeners[name].hear(wish.job), wish)
+        return await answer(name, await self._models[name].listeners.hear(wish.job), wish)
+
+
+class _Whisper:
+    """One folder, as it takes part in the memory budget."""
+
+    def __init__(self, name: str, folder: Path, budget: MemoryBudget, threads: int) -> None:
+        self.name = name
+        self._folder = folder
+        self.listeners = Listeners(
+            name,
+            "whisper_child",
+            (str(folder), str(threads)),
+            most=1,
+            silence_s=_SILENCE_S,
+            stop_s=_STOP_S,
+            room=partial(budget.use, self),
+        )
+
+    @property
+    def pid(self) -> int | None:
+        return next(iter(self.listeners.pids), None)
+
+    async def estimate(self) -> int:
+        """The model's file, which is read whole, and what it works with."""
+        try:
+            return _ENGINE_BYTES + (await asyncio.to_thread((self._folder / "model.bin").stat)).st_size
+        except OSError as error:
+            raise ModelFailure(f"The model `{self.name}` cannot be read: {error}", status=503) from error
+
+    async def unload(self) -> None:
+        await self.listeners.unload()
