@@ -29,8 +29,8 @@ class _Manner(NamedTuple):
 _MANNERS = {
     "alloy": _Manner("m3", 50),
     "ash": _Manner("m1", 45),
-    "ballad": _Manner("m5", 55),
-    "coral": _Manner("f2", 50),
+    "ballad": _Manner("m5", 35),
+    "coral": _Manner("f2", 65),
     "echo": _Manner("m2", 50),
     "fable": _Manner("m4", 60),
     "onyx": _Manner("m7", 30),
@@ -112,7 +112,7 @@ class EspeakBackend:
 
 def _voice(name: str, text: str, known: Ready) -> tuple[str, int]:
     """espeak-ng's name of a voice, and its pitch."""
-    language, plus, variant = (_language(text), "+", name) if name in _MANNERS else name.partition("+")
+    language, plus, variant = (language_of(text), "+", name) if name in _MANNERS else name.partition("+")
     language = _OTHER_NAMES.get(language.lower(), language.lower())
     manner = _MANNERS.get(variant, _Manner(variant, 50))
     if language not in known.voices or (plus and manner.variant not in known.variants):
@@ -121,7 +121,7 @@ def _voice(name: str, text: str, known: Ready) -> tuple[str, int]:
     return f"{language}+{manner.variant}" if plus else language, manner.pitch
 
 
-def _language(text: str) -> str:
+def language_of(text: str) -> str:
     """The language of a text that does not say: by the script that most of its letters are of."""
     scripts: Counter[str] = Counter()
     for character in text:

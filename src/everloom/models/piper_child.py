@@ -4,6 +4,7 @@ piper is under the GPL, carries an espeak-ng of its own for the phonemes, and ne
 """
 
 import json
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ class Piper:
     """One voice, for one text at a time."""
 
     def __init__(self, path: Path) -> None:
+        logging.getLogger("piper").setLevel(logging.ERROR)  # it tells of every letter that a voice does not have
         piper: Any = import_module("piper")
         config_of: Any = import_module("piper.config")
         onnx: Any = import_module("onnxruntime")

@@ -30,9 +30,13 @@ _SHORTEST_SECONDS = 0.25
 """A text with nothing to say in it is so much silence: no player chokes on it."""
 
 _LONGEST_WORD = 64
-"""Characters. What has no white space for longer is cut: espeak-ng overruns its stack on a kilobyte of "A.B.C."."""
+"""Characters. What has no white space for longer is cut."""
+
+_MOST_SPELLED = 32
+"""So many letters with dots ("U.S.A.") are read as they are. A hundred in a sentence overrun espeak-ng's stack."""
 
 _LONG = re.compile(rf"(\S{{{_LONGEST_WORD}}})(?=\S)")
+_SPELLED = re.compile(r"(?<![^\s.])(?:[^\s.]{1,3}\.){2,}")
 
 
 class Order(Struct, frozen=True, kw_only=True, tag=True):
@@ -80,7 +84,8 @@ class Engine(Protocol):
 
 def plain(text: str) -> str:
     """The text as text: control characters (some are commands to espeak-ng) and every kind of white space but a line's
-    end are spaces, marks without a letter are left out (espeak-ng crashes on some), endless words are cut.
+    end are spaces, marks without a letter are left out (espeak-ng crashes on some), endless words are cut, and endless
+    abbreviations lose their dots.
     """
     kept: list[str] = []
     before = " "
@@ -90,7 +95,10 @@ def plain(text: str) -> str:
             continue
         kept.append(" " if character != "\n" and kind in _BLANK else character)
         before = kind
-    return _LONG.sub(r"\1 ", "".join(kept))
+    text = "".join(kept)
+    if sum(found.count(".") for found in _SPELLED.findall(text)) > _MOST_SPELLED:
+        text = _SPELLED.sub(lambda found: found[0].replace(".", " "), text)
+    return _LONG.sub(r"\1 ", text)
 
 
 _BLANK = frozenset(("Cc", "Cs", "Zs", "Zl", "Zp"))

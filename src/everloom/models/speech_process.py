@@ -10,6 +10,8 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext, suppress
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -106,17 +108,30 @@ class Speech:
 
 
 class Speakers:
-    """Up to ``most`` children that run ``module`` with ``arguments``; ``name`` in messages. Texts take turns."""
+    """Up to ``most`` children that run ``module`` with ``arguments``; ``name`` in messages. Texts take turns.
 
-    def __init__(self, name: str, module: str, *arguments: str, most: int, install: str) -> None:
+    ``install`` is said where a package is missing. ``room`` is held while a child is in use.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        *arguments: str,
+        most: int,
+        install: str,
+        room: Callable[[], AbstractAsyncContextManager[Any]] = nullcontext,
+    ) -> None:
         self._name = name
         self._command = (sys.executable, "-m", module, *arguments)
         self._install = install
+        self._room = room
         self._free = asyncio.Semaphore(most)
         self._idle: list[_Child] = []
         self._children: set[_Child] = set()
-        self._working: set[asyncio.Task[None]] = set()
+        self._working: dict[asyncio.Task[None], Speech] = {}
         self._ready: Ready | None = None
+        self._closed = False
 
     @property
     def pids(self) -> list[int]:
@@ -126,7 +141,7 @@ class Speakers:
     async def known(self) -> Ready:
         """What the engine says of itself, which takes a child the first time. Errors: ``ModelFailure``."""
         if self._ready is None:
-            async with self._free:
+            async with self._room(), self._free:
                 self._idle.append(await self._child())
         assert self._ready is not None
         return self._ready
@@ -135,19 +150,17 @@ class Speakers:
         """Return with the first sound. The order's number does not matter. Errors: ``ModelFailure``."""
         for attempt in itertools.count(1):
             speech = Speech(content_type, model)
-            await self._free.acquire()
-            try:
+            async with AsyncExitStack() as entering:
+                await entering.enter_async_context(self._room())
+                await entering.enter_async_context(self._free)
                 child = await self._child()
-            except BaseException:
-                self._free.release()
-                raise
-            task = asyncio.create_task(self._converse(child, order, speech))
-            self._working.add(task)
-            task.add_done_callback(self._working.discard)
+                task = asyncio.create_task(self._converse(child, order, speech, entering.pop_all()))
+            self._working[task] = speech
+            task.add_done_callback(self._working.pop)
             try:
                 await speech.begun()
             except _Died:
-                if attempt > 1:
+                if attempt > 1 or self._closed:
                     raise
                 continue  # of something before it, perhaps: once more with a new child
             except BaseException:
@@ -158,13 +171,18 @@ class Speakers:
 
     async def close(self) -> None:
         """End the children; what they were at fails."""
-        for task in self._working:
-            task.cancel()
+        self._closed = True
+        for speech in self._working.values():
+            await speech.close()
+        await self.unload()
         if self._working:
             await asyncio.wait(self._working)
+
+    async def unload(self) -> None:
+        """End the children while nobody uses them; the next text starts one again."""
         self._idle.clear()
-        await asyncio.gather(*(child.end() for child in self._children))
-        self._children.clear()
+        children, self._children = self._children, set()
+        await asyncio.gather(*(child.end() for child in children))
 
     async def _child(self) -> "_Child":
         while self._idle:
@@ -185,20 +203,20 @@ class Speakers:
         self._children.discard(child)
         await child.end(kill=True)
 
-    async def _converse(self, child: "_Child", order: Order, speech: Speech) -> None:
+    async def _converse(self, child: "_Child", order: Order, speech: Speech, held: AsyncExitStack) -> None:
         """One order from its start to its end; then the child is free for the next."""
         healthy = False
-        try:
-            healthy = await child.speak(order, speech)
-        except ApiError as error:
-            speech.end(error)
-        finally:
-            speech.end(None if healthy else _Died(self._name))
-            if healthy:
-                self._idle.append(child)
-            else:
-                await self._drop(child)
-            self._free.release()
+        async with held:
+            try:
+                healthy = await child.speak(order, speech)
+            except ApiError as error:
+                speech.end(error)
+            finally:
+                speech.end(None if healthy else _Died(self._name))
+                if healthy:
+                    self._idle.append(child)
+                else:
+                    await self._drop(child)
 
 
 class _Child:
@@ -249,18 +267,23 @@ class _Child:
         return True
 
     async def end(self, *, kill: bool = False) -> None:
-        process, self._process = self._process, None
+        process = self._process
         if process is None:
             return
         if process.stdin is not None:
             process.stdin.close()
         try:
-            if kill and process.returncode is None:
-                process.kill()
+            if kill:
+                self._kill()
             await asyncio.wait_for(process.wait(), _EXIT_S)
         except TimeoutError:
-            process.kill()
+            self._kill()
             await process.wait()
+
+    def _kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
 
     def _send(self, message: Order | Stop) -> None:
         if self._process is not None and self._process.stdin is not None and not self._process.stdin.is_closing():

@@ -56,7 +56,7 @@ def read(body: JsonObject) -> SpeechRequest:
         raise unknown_voice(str(voice.get("id")), "This server keeps no voices of its own.")
     return SpeechRequest(
         model=model,
-        text=body["input"],
+        text=body["input"].encode("utf-8", "replace").decode(),  # half a surrogate pair is no text
         voice=voice,
         format=body.get("response_format") or "mp3",
         speed=float(body.get("speed") or 1),

@@ -1,0 +1,11 @@
+"""A child process that speaks, on a machine without piper."""
+
+import sys
+from pathlib import Path
+
+from everloom.models.piper_child import Piper
+from everloom.models.speech_child import serve
+
+if __name__ == "__main__":
+    sys.modules["piper"] = None  # type: ignore[assignment]  # Python's own way of saying that there is none
+    serve(lambda: Piper(Path("voice.onnx")))
