@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 
 from everloom.kit.errors import ModelFailure
 from everloom.models.local import LocalBackend
+from everloom.models.local_engine import Engine
 from tests.models.local_model import NAME, Local, loaded, user
 from tests.weights import default_gguf, default_weights
 
@@ -151,3 +152,30 @@ def test_the_parent_loads_no_engine() -> None:
     )
     said = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert said.strip() == "[]"
+
+
+def test_an_engine_that_is_stuck_is_ended_and_started_again() -> None:
+    """A stopped process is as silent as one that compiles for ever."""
+
+    async def stuck_and_asked_again() -> None:
+        engine = Engine(default_gguf(), slots=1, context=256, stall=1)
+        hello = {"messages": user("Hi"), "max_tokens": 2, "stream": True}
+        try:
+            await engine.ready()
+            pid = engine.pid
+            assert pid is not None
+            os.kill(pid, signal.SIGSTOP)
+            silent = [_all(engine.generate("/chat/completions", hello)) for _ in range(2)]
+            for failure in await asyncio.gather(*silent, return_exceptions=True):
+                assert isinstance(failure, ModelFailure | list), "the second one may have found the new child"
+            assert not alive(pid)
+            assert await _all(engine.generate("/chat/completions", hello))
+            assert engine.pid != pid
+        finally:
+            await engine.close()
+
+    asyncio.run(stuck_and_asked_again())
+
+
+async def _all(payloads: AsyncGenerator[bytes, None]) -> list[bytes]:
+    return [payload async for payload in payloads]

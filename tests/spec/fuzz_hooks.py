@@ -29,6 +29,9 @@ def map_body(context: schemathesis.HookContext, body: Any) -> Any:
     found = _mapped(body)
     if isinstance(found, dict) and context.operation.path == "/completions":
         return _agreeing(found)
+    unkept = isinstance(found, dict) and (found.get("store") is None or found["store"] is False)
+    if unkept and context.operation.path == "/chat/completions":
+        return found | {"store": True}  # What was made can be asked for then, as it is of other creations.
     return found
 
 

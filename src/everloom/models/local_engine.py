@@ -26,7 +26,7 @@ from everloom.objects.base import JsonObject, encode
 _LOAD_S = 300.0
 _LINE_BYTES = 1 << 20
 _EXIT_S = 5.0
-_STALL_S = 600.0
+STALL_S = 600.0
 """Silence on all requests together, after which the engine counts as stuck: no prompt takes as long to read."""
 _MARKED_CALL = re.compile(r'<tool_call>(?:\\n|\s)*\{\\?"name\\?"')
 """A call as templates write it: the line's end and the quotation marks may be escaped in a string of theirs."""
@@ -51,11 +51,19 @@ class Engine:
     """``slots`` requests run at once, each with ``context`` tokens for prompt and answer; more wait their turn.
 
     ``threads`` generate (default: half the processors, at least one; all of them read prompts). ``embeds``: the model
-    makes vectors, ``context`` tokens at most for each, and writes nothing.
+    makes vectors, ``context`` tokens at most for each, and writes nothing. ``stall``: seconds without a sign of life
+    on any request, after which the engine is ended; the next request starts it again.
     """
 
     def __init__(
-        self, path: Path, *, slots: int, context: int, threads: int | None = None, embeds: bool = False
+        self,
+        path: Path,
+        *,
+        slots: int,
+        context: int,
+        threads: int | None = None,
+        embeds: bool = False,
+        stall: float = STALL_S,
     ) -> None:
         self.context = context
         self.embeds = embeds
@@ -69,6 +77,7 @@ class Engine:
         self._process: Process | None = None
         self._facts: Facts | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._stall = stall
         self._heard = 0.0
         """When the engine last said something on any request, by the monotonic clock."""
 
@@ -139,26 +148,41 @@ class Engine:
         raise self._died()
 
     async def _block(self, response: aiohttp.ClientResponse) -> bytes:
-        """What comes next of an answer. An engine that is stuck is ended, and started again by the next request."""
+        """What comes next of an answer."""
         while True:
             try:
-                async with asyncio.timeout(_STALL_S):
+                async with asyncio.timeout(self._stall):
                     block = await response.content.readany()
             except TimeoutError:
-                if time.monotonic() - self._heard < _STALL_S:
-                    continue
-                await self.close()
-                raise self._died() from None
+                await self._end_if_stuck()
+            else:
+                self._heard = time.monotonic()
+                return block
+
+    async def _begun(self, url: str, data: bytes) -> aiohttp.ClientResponse:
+        """An answer, once its head is there: a request that waits for a slot has none yet."""
+        assert self._session is not None
+        posting = asyncio.ensure_future(self._session.post(url, data=data))
+        try:
+            while not (await asyncio.wait({posting}, timeout=self._stall))[0]:
+                await self._end_if_stuck()
             self._heard = time.monotonic()
-            return block
+            return posting.result()
+        finally:
+            posting.cancel()
+
+    async def _end_if_stuck(self) -> None:
+        """End an engine that has been silent on all requests; whoever waits for it is told so."""
+        if time.monotonic() - self._heard >= self._stall:
+            await self.close()
+            raise self._died()
 
     async def _post(self, path: str, body: JsonObject) -> aiohttp.ClientResponse:
         """The engine's answer begun; once more when the child turned out to be dead before it took the request."""
         for last in (False, True):
             facts = await self.ready()
-            assert self._session is not None
             try:
-                response = await self._session.post(facts.url + path, data=encode(body))
+                response = await self._begun(facts.url + path, encode(body))
             except aiohttp.ClientError as error:
                 refused = isinstance(error, aiohttp.ClientConnectorError)
                 if last or not await self._gone(for_sure=refused):
