@@ -31,7 +31,7 @@ def build_models(settings: Settings) -> tuple[Models, LocalBackend]:
     machine: dict[Format, Backend] = {
         "gguf": local,
         "diffusers": _diffusers(settings, paths["diffusers"], budget),
-        "piper": PiperBackend(paths["piper"]),
+        "piper": PiperBackend(paths["piper"], budget),
         "whisper": WhisperBackend(paths["whisper"], budget, threads=settings.local_threads or None),
     }
     answering: dict[str, Backend] = dict(unusable)
