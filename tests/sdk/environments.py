@@ -36,9 +36,13 @@ class Sdk:
 FIRST = Sdk("openai-1.20.0", ("openai==1.20.0", "httpx<0.28"), "assistants=v1")
 """The last one that speaks v1. It passes an argument to httpx that 0.28 no longer takes."""
 
+OF_DECEMBER_2024 = Sdk("openai-1.57.4", ("openai==1.57.4", "httpx<0.28"), "assistants=v2")
+"""The one of the month whose reference we follow."""
+
 NEWEST = Sdk("openai-newest", ("openai",), "assistants=v2", floating=True)
 
 SDKS = (FIRST, NEWEST)
+ALL = (FIRST, OF_DECEMBER_2024, NEWEST)
 
 
 def python_of(sdk: Sdk) -> Path:
@@ -62,12 +66,13 @@ def _key(sdk: Sdk) -> str:
 
 def _make(sdk: Sdk, home: Path) -> None:
     """Install in place, since an environment cannot be moved; the file ``made`` says that it is whole."""
-    _run(sys.executable, "-m", "venv", "--clear", str(home))
-    _run(str(home / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", *sdk.requirements)
+    run(sys.executable, "-m", "venv", "--clear", str(home))
+    run(str(home / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", *sdk.requirements)
     (home / "made").touch()
 
 
-def _run(*command: str) -> None:
+def run(*command: str) -> None:
+    """Run a command to its end, which must be a good one."""
     with tempfile.TemporaryFile("w+") as output:
         ended = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
         output.seek(0)

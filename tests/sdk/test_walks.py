@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.offers import serve_all
 from tests.replies import text_of
 from tests.scripted import Request, ScriptedUpstream
 from tests.sdk import rules
-from tests.sdk.environments import FIRST, NEWEST, SDKS, Sdk, python_of
+from tests.sdk.environments import ALL, FIRST, NEWEST, OF_DECEMBER_2024, SDKS, Sdk, python_of
 from tests.servers import API_KEY, Everloom
 from tests.weights import default_gguf
 
@@ -25,6 +26,7 @@ DEFAULT_MODEL = "smollm2-135m"
 @pytest.fixture(autouse=True)
 def _model(upstream: ScriptedUpstream) -> None:
     upstream.rule(rules.answer)
+    serve_all(upstream)
 
 
 def walk(name: str, sdk: Sdk, server: Everloom, model: str = "gpt-4o") -> list[str]:
@@ -51,6 +53,19 @@ def test_walk(name: str, sdk: Sdk, each_server: Everloom, upstream: ScriptedUpst
     said = walk(name, sdk, each_server)
     assert said
     assert all(line.startswith("ok ") for line in said), said
+
+
+@pytest.mark.parametrize("name", ["basics", "streaming", "functions", "pages", "errors", "chat"])
+def test_walk_of_december_2024(name: str, server: Everloom) -> None:
+    """By the SDK of the month whose reference we follow."""
+    assert all(line.startswith("ok ") for line in walk(name, OF_DECEMBER_2024, server))
+
+
+@pytest.mark.parametrize("sdk", ALL, ids=str)
+def test_walk_of_the_endpoints(sdk: Sdk, each_server: Everloom) -> None:
+    said = walk("endpoints", sdk, each_server)
+    expected = ["completions", "embeddings", "moderations", "speech", "transcriptions", "images", "deleting models"]
+    assert said == [f"ok {what}" for what in [*expected, *(["stored completions"] if sdk is NEWEST else [])]]
 
 
 def test_walk_of_uploads(each_server: Everloom) -> None:
@@ -103,11 +118,30 @@ def test_the_local_model(sdk: Sdk, local_server: Everloom) -> None:
     assert walk("local", sdk, local_server, DEFAULT_MODEL) == ["ok a run", "ok a stream", "ok chat"]
 
 
+ALIASES = "*=smollm2-135m,*=all-minilm-l6-v2,*=espeak-ng,*=pocketsphinx"
+"""Every name that a program asks for leads to the model in the box that does it."""
+
+
+@pytest.fixture(scope="module")
+def aliased_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everloom]:
+    folder = tmp_path_factory.mktemp("aliased")
+    with Everloom(folder, weights=default_gguf().parent, aliases=ALIASES) as server:
+        yield server
+
+
+@pytest.mark.parametrize("sdk", ALL, ids=str)
+def test_the_endpoints_on_the_models_in_the_box(sdk: Sdk, aliased_server: Everloom) -> None:
+    said = walk("endpoints", sdk, aliased_server, DEFAULT_MODEL)
+    expected = ["completions", "embeddings", "moderations", "speech", "transcriptions", "deleting models"]
+    assert said == [f"ok {what}" for what in [*expected, *(["stored completions"] if sdk is NEWEST else [])]]
+
+
 def test_the_sdks_are_the_ones_meant() -> None:
     shown = {}
-    for sdk in (FIRST, NEWEST):
+    for sdk in ALL:
         script = "import openai; from openai.resources.beta.threads.threads import Threads; print(openai.__version__)"
         asked = subprocess.run([str(python_of(sdk)), "-c", script], capture_output=True, text=True, check=True)
         shown[sdk.name] = asked.stdout.strip()
     assert shown[FIRST.name] == "1.20.0"
+    assert shown[OF_DECEMBER_2024.name] == "1.57.4"
     assert int(shown[NEWEST.name].split(".")[0]) >= 2

@@ -21,8 +21,8 @@ from everloom.config import PREFIX, Settings, bare_environment
 from everloom.kit.sse import DataLines
 
 LOCAL_MODEL = "smollm2-135m"
-OURS = (LOCAL_MODEL, "all-minilm-l6-v2")
-"""The models that every server lists, whatever its upstream has."""
+OURS = "everloom"
+"""The owner of the models that every server lists, whatever its upstream has."""
 
 START_SECONDS = 60
 ANSWER_SECONDS = 300
@@ -115,7 +115,7 @@ class Client:
 
     async def first_model(self) -> str:
         """The first model of the upstream's."""
-        models = [model["id"] for model in (await self.get("/models"))["data"] if model["id"] not in OURS]
+        models = [model["id"] for model in (await self.get("/models"))["data"] if model["owned_by"] != OURS]
         if not models:
             raise CommandError("the upstream lists no model; name one with --model")
         return str(models[0])

@@ -1,0 +1,57 @@
+"""The same conversations by openai-node, then and now."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.offers import serve_all
+from tests.scripted import ScriptedUpstream
+from tests.sdk import rules
+from tests.sdk.node import NODE_FIRST, NODE_NEWEST, NodeSdk, folder_of, programs
+from tests.servers import API_KEY, Everloom
+
+WALKS = Path(__file__).parent / "walks_node"
+SECONDS = 240.0
+
+
+@pytest.fixture(autouse=True)
+def _model(upstream: ScriptedUpstream) -> None:
+    upstream.rule(rules.answer)
+    serve_all(upstream)
+
+
+def walk(name: str, sdk: NodeSdk, server: Everloom, folder: Path, model: str = "gpt-4o") -> list[str]:
+    """Run a walk to its end; the lines it printed. Programs find the SDK in a folder beside them."""
+    shutil.copytree(WALKS, folder, dirs_exist_ok=True)
+    (folder / "node_modules").symlink_to(folder_of(sdk) / "node_modules")
+    kept = ("PATH", "HOME", "LANG", "TMPDIR")
+    environment = {variable: os.environ[variable] for variable in kept if variable in os.environ}
+    environment |= {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": API_KEY}
+    environment |= {"WALK_MODEL": model, "WALK_SDK": sdk.name, "NODE_NO_WARNINGS": "1"}
+    node, _ = programs()
+    ended = subprocess.run(
+        [node, str(folder / f"{name}.mjs")],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert ended.returncode == 0, f"{name} with {sdk}:\n{ended.stdout}\n{ended.stderr}\nserver:\n{server.output[-20:]}"
+    return ended.stdout.splitlines()
+
+
+@pytest.mark.parametrize("sdk", [NODE_FIRST, NODE_NEWEST], ids=str)
+def test_assistants(sdk: NodeSdk, each_server: Everloom, tmp_path: Path) -> None:
+    said = walk("assistants", sdk, each_server, tmp_path)
+    assert said == ["ok a run and its steps", "ok a stream", "ok deletions and refusals"]
+
+
+def test_endpoints(server: Everloom, tmp_path: Path) -> None:
+    said = walk("endpoints", NODE_NEWEST, server, tmp_path)
+    expected = ["chat", "stored completions", "completions", "embeddings", "moderations", "speech", "transcriptions"]
+    assert said == [f"ok {what}" for what in [*expected, "images", "models"]]
