@@ -189,9 +189,9 @@ def test_refused_in_the_platforms_words(
     assert upstream.requests == []
 
 
-def test_a_million_sequences_to_stop_at_are_refused_at_once(http: httpx.Client) -> None:
+def test_a_mass_of_sequences_to_stop_at_are_refused_at_once(http: httpx.Client) -> None:
     began = time.monotonic()
-    response = post(http, stop=["x"] * 1_000_000)
+    response = post(http, stop=["x"] * 900_000)
     assert (response.status_code, response.json()["error"]["code"]) == (400, "array_above_max_length")
     assert time.monotonic() - began < 5
 
