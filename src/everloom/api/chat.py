@@ -4,23 +4,19 @@ What is asked is checked in the platform's words (``chat_bodies.py``), then goes
 so does the answer on its way back. The operations on stored completions are of the newest reference.
 """
 
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import msgspec
 
 from everloom.api.chat_bodies import NewChatCompletion, check
 from everloom.api.http import Call, EventStream, route
+from everloom.api.relay import Relayed, frames, read_whole
 from everloom.context import Context
-from everloom.kit import sse
-from everloom.kit.errors import ApiError, ModelFailure
-from everloom.objects.base import Deleted, Page, PageQuery, encode
+from everloom.kit.errors import ApiError
+from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.stored_completions import CompletionChanges, StoredCompletion, StoredMessages, StoredPrompt
 from everloom.store.base import Change, change_one
 from everloom.work import inference, stored_completions
-
-_LONGEST_LINE = 16 * 1024 * 1024
-"""Bytes that are held of a stream while its line has no end."""
 
 
 class StoredQuery(PageQuery, frozen=True, kw_only=True):
@@ -36,16 +32,6 @@ class CompletionQuery(StoredQuery, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
 
 
-class Answer(Protocol):
-    """A metered answer (``inference.Metered``), kept or not."""
-
-    def blocks(self) -> AsyncIterator[bytes]: ...
-
-    async def whole(self) -> bytes: ...
-
-    async def close(self) -> None: ...
-
-
 @route("POST", "/chat/completions")
 async def create_chat_completion(ctx: Context, call: Call, body: NewChatCompletion) -> bytes | EventStream:
     """createChatCompletion. A client that goes away stops the model."""
@@ -53,43 +39,15 @@ async def create_chat_completion(ctx: Context, call: Call, body: NewChatCompleti
     asked = _ask(ctx, call, bool(body.store))
     if body.stream:
         answer = await call.unless_gone(asked)
-        return EventStream(_frames(answer), answer.close)
-    return await call.unless_gone(_whole(asked))
+        return EventStream(frames(answer), answer.close)
+    return await call.unless_gone(read_whole(asked))
 
 
-async def _ask(ctx: Context, call: Call, store: bool) -> Answer:
+async def _ask(ctx: Context, call: Call, store: bool) -> Relayed:
     request = msgspec.json.decode(call.raw_body)
     if store:
         return await stored_completions.ask(ctx, request)
     return await inference.ask(ctx.models, request, call.raw_body)
-
-
-async def _whole(asked: Coroutine[Any, Any, Answer]) -> bytes:
-    answer = await asked
-    try:
-        return await answer.whole()
-    finally:
-        await answer.close()
-
-
-async def _frames(answer: Answer) -> AsyncIterator[bytes]:
-    """The stream as it comes, cut at line ends only, so that a failure in the middle can be told as an event."""
-    rest = b""
-    try:
-        async for block in answer.blocks():
-            if block.endswith(b"\n"):
-                yield rest + block
-                rest = b""
-                continue
-            whole, newline, rest = (rest + block).rpartition(b"\n")
-            if newline:
-                yield whole + newline
-            elif len(rest) > _LONGEST_LINE:
-                raise ModelFailure(f"The model sent a line of more than {_LONGEST_LINE} bytes.", code="upstream_broken")
-        if rest:
-            yield rest + b"\n\n"
-    except ApiError as error:
-        yield b"\n" + sse.frame(encode(error.envelope()))
 
 
 @route("GET", "/chat/completions")

@@ -4,18 +4,25 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Protocol
 
 from everloom.kit import sse
-from everloom.kit.errors import ApiError
+from everloom.kit.errors import ApiError, ModelFailure
 from everloom.objects.base import encode
 
+_LONGEST_LINE = 16 * 1024 * 1024
+"""Bytes that are held of a stream while its line has no end."""
 
-class Relayed(Protocol):
-    """What is asked of an answer here (``work.inference.Metered`` is one)."""
+
+class Streamed(Protocol):
+    """An answer that can be streamed (``work.transcription.Transcription`` is one)."""
 
     def blocks(self) -> AsyncIterator[bytes]: ...
 
-    async def whole(self) -> bytes: ...
-
     async def close(self) -> None: ...
+
+
+class Relayed(Streamed, Protocol):
+    """One that can be read whole, too (``work.inference.Metered`` is one)."""
+
+    async def whole(self) -> bytes: ...
 
 
 async def read_whole(asked: Coroutine[Any, Any, Relayed]) -> bytes:
@@ -27,7 +34,7 @@ async def read_whole(asked: Coroutine[Any, Any, Relayed]) -> bytes:
         await answer.close()
 
 
-async def frames(answer: Relayed) -> AsyncIterator[bytes]:
+async def frames(answer: Streamed) -> AsyncIterator[bytes]:
     """The stream as it comes, cut at line ends only, so that a failure in the middle can be told as an event."""
     rest = b""
     try:
@@ -39,6 +46,8 @@ async def frames(answer: Relayed) -> AsyncIterator[bytes]:
             whole, newline, rest = (rest + block).rpartition(b"\n")
             if newline:
                 yield whole + newline
+            elif len(rest) > _LONGEST_LINE:
+                raise ModelFailure(f"The model sent a line of more than {_LONGEST_LINE} bytes.", code="upstream_broken")
         if rest:
             yield rest + b"\n\n"
     except ApiError as error:
