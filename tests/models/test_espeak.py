@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -356,6 +357,22 @@ def test_the_answer_says_what_it_is() -> None:
         assert [model.id for model in await backend.models()] == ["espeak-ng"]
         assert set(backend.offers("espeak-ng")) == {"speak"}
 
+    run(work)
+
+
+def environment_of(pid: int) -> set[bytes]:
+    lines = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return {line.partition(b"=")[0] for line in lines if line}
+
+
+def test_the_child_has_no_keys() -> None:
+    async def work(backend: EspeakBackend) -> None:
+        await spoken(backend)
+        for pid in backend.children():
+            assert environment_of(pid) <= {b"PYTHONPATH", b"PYTHONSAFEPATH", b"PYTHONUTF8", b"LC_CTYPE"}
+
+    if not Path("/proc/self/environ").exists():
+        pytest.skip("the system shows no environments")
     run(work)
 
 

@@ -11,6 +11,7 @@ from everloom.kit.errors import BadRequest, ModelFailure
 from everloom.models.memory import MemoryBudget
 from everloom.models.piper import PiperBackend
 from everloom.models.speech_process import Speakers
+from tests.models import piperless
 from tests.models.sounds import a_piper_voice, sound_of
 
 TEXT = "Hello, world. This is a test!"
@@ -147,7 +148,7 @@ def test_a_file_that_is_no_voice_says_so(voice: Path) -> None:
 def test_a_missing_package_is_named() -> None:
     async def main() -> None:
         install = "pip install 'everloom[piper]'"
-        speakers = Speakers("The voice `tone`", "tests.models.piperless", most=1, install=install)
+        speakers = Speakers("The voice `tone`", str(Path(piperless.__file__)), most=1, install=install)
         try:
             with pytest.raises(ModelFailure, match="needs the package piper") as failed:
                 await speakers.known()

@@ -79,7 +79,7 @@ class EspeakBackend:
     def __init__(self) -> None:
         most = min(_MOST, os.cpu_count() or 1)
         install = "install everloom anew, or pip install espeakng-loader"
-        self._speakers = Speakers("espeak-ng", "everloom.models.espeak_child", most=most, install=install)
+        self._speakers = Speakers("espeak-ng", "-m", "everloom.models.espeak_child", most=most, install=install)
         self._since = now()
 
     async def open(self) -> None:

@@ -69,9 +69,9 @@ class _Voice:
     def __init__(self, name: str, path: Path, budget: MemoryBudget) -> None:
         self.name = name
         self._path = path
-        child = "everloom.models.piper_child"
+        child = ("-m", "everloom.models.piper_child", str(path))
         room = partial(budget.use, self)
-        self.speakers = Speakers(f"The voice `{name}`", child, str(path), most=1, install=_INSTALL, room=room)
+        self.speakers = Speakers(f"The voice `{name}`", *child, most=1, install=_INSTALL, room=room)
 
     @property
     def pid(self) -> int | None:

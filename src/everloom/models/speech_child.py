@@ -8,6 +8,7 @@ and one ``End`` (a byte ``e`` and MessagePack). The child ends when its input do
 import os
 import queue
 import re
+import resource
 import signal
 import struct
 import sys
@@ -108,6 +109,7 @@ def serve(load: Callable[[], Engine]) -> None:
     """Take orders until the parent lets go; never returns."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent closes the pipe, also after Ctrl-C
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash leaves no text behind
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:

@@ -11,11 +11,13 @@ from asyncio.subprocess import PIPE, Process
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
+import everloom
 from everloom.kit.errors import ApiError, ModelFailure
 from everloom.models.speech_child import SOUND, End, Order, Ready, Stop
 
@@ -108,7 +110,7 @@ class Speech:
 
 
 class Speakers:
-    """Up to ``most`` children that run ``module`` with ``arguments``; ``name`` in messages. Texts take turns.
+    """Up to ``most`` children that run ``arguments`` with this Python; ``name`` in messages. Texts take turns.
 
     ``install`` is said where a package is missing. ``room`` is held while a child is in use.
     """
@@ -116,14 +118,13 @@ class Speakers:
     def __init__(
         self,
         name: str,
-        module: str,
         *arguments: str,
         most: int,
         install: str,
         room: Callable[[], AbstractAsyncContextManager[Any]] = nullcontext,
     ) -> None:
         self._name = name
-        self._command = (sys.executable, "-m", module, *arguments)
+        self._command = (sys.executable, *arguments)
         self._install = install
         self._room = room
         self._free = asyncio.Semaphore(most)
@@ -237,7 +238,9 @@ class _Child:
         return self._process.pid
 
     async def start(self, command: Sequence[str], install: str) -> Ready:
-        self._process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+        # Nothing of our environment: it holds keys, and what reads the texts of strangers has crashed on some.
+        environment = {"PYTHONPATH": str(Path(everloom.__file__).parents[1]), "PYTHONSAFEPATH": "1", "PYTHONUTF8": "1"}
+        self._process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=environment)
         try:
             ready = msgspec.msgpack.decode(await self._frame(_LOAD_S), type=Ready)
         except (TimeoutError, asyncio.IncompleteReadError) as error:
