@@ -5,7 +5,7 @@ the model's server gave it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,13 +13,12 @@ from msgspec import Meta, Struct
 
 from everloom.api.explain import unknown, unsupported_value
 from everloom.api.http import Call, EventStream, Reply, route
+from everloom.api.relay import frames
 from everloom.api.spool import read_form
 from everloom.context import Context
-from everloom.kit import sse
 from everloom.kit.audio_kinds import NAMES, AudioKind, audio_kind
-from everloom.kit.errors import ApiError, BadRequest
+from everloom.kit.errors import BadRequest
 from everloom.models.base import Form
-from everloom.objects.base import encode
 from everloom.objects.languages import LANGUAGES
 from everloom.work.transcription import Transcription, transcribe
 
@@ -81,7 +80,7 @@ async def _answer(call: Call, asked: Coroutine[Any, Any, Transcription]) -> Repl
     answer = await call.unless_gone(_begun(asked))
     if isinstance(answer, Reply):
         return answer
-    return EventStream(_frames(answer), answer.close)
+    return EventStream(frames(answer), answer.close)
 
 
 async def _begun(asked: Coroutine[Any, Any, Transcription]) -> Reply | Transcription:
@@ -99,20 +98,6 @@ def _with_charset(content_type: str) -> str:
     """Some clients take a text without a charset for Latin-1."""
     bare = content_type.startswith("text/") and "charset" not in content_type
     return f"{content_type}; charset=utf-8" if bare else content_type
-
-
-async def _frames(answer: Transcription) -> AsyncIterator[bytes]:
-    """The events as they come, cut at line ends only, so that a failure in the middle can be told as an event."""
-    rest = b""
-    try:
-        async for block in answer.blocks():
-            whole, newline, rest = (rest + block).rpartition(b"\n")
-            if newline:
-                yield whole + newline
-        if rest:
-            yield rest + b"\n\n"
-    except ApiError as error:
-        yield b"\n" + sse.frame(encode(error.envelope()))
 
 
 def _check(body: NewTranscription) -> None:
