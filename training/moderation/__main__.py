@@ -67,7 +67,7 @@ def train(some: list[Sentence], rows: Floats) -> Heads:
     # Blocks of one file stand together, so that going round deals every kind to every fold.
     fold_of = {name: place % FOLDS for place, name in enumerate(names)}
     folds = np.array([fold_of[sentence.block] for sentence in some])
-    weight = np.array([sentence.alike**-0.5 for sentence in some])
+    weight = np.array([1 / sentence.alike for sentence in some])
     heads: dict[str, Head] = {}
     guesses: dict[str, Floats] = {}
     for label in LABELS:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[Any]
 
-PENALTIES = (100.0, 30.0, 10.0, 3.0)
+PENALTIES = (1000.0, 300.0, 100.0, 30.0)
 """Strengths of the L2 penalty that are tried."""
 
 FOLDS = 4

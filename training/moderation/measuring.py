@@ -64,6 +64,8 @@ async def report(engine: MiniLMEngine, measured: list[Block]) -> str:
         by_category(english, learnt),
         "By language, whether a sentence was flagged at all:",
         by_language(some),
+        "English sentences with nothing to be found that were flagged:",
+        by_innocence(english),
     ]
     return "\n\n".join(parts)
 
@@ -97,6 +99,19 @@ def by_language(some: Judged) -> str:
         wrong = sum(result.flagged for result in innocent) / max(1, len(innocent))
         seen = "" if language in LANGUAGES else " (never seen)"
         lines.append(f"| {language}{seen} | {len(rows)} | " + " | ".join(_any(rows)) + f" | {wrong:.0%} |")
+    return "\n".join(lines)
+
+
+def by_innocence(english: Judged) -> str:
+    """What is flagged by mistake: of plain prose, and of what was written to look like harm."""
+    lines = ["| kind | sentences | flagged |", "|---|---|---|"]
+    for kind, plain in (("plain prose and documentation", True), ("look-alikes and everyday talk", False)):
+        rows = [
+            result.flagged
+            for sentence, result in english
+            if not _harmful(sentence) and sentence.block.startswith("single_prose") == plain
+        ]
+        lines.append(f"| {kind} | {len(rows)} | {sum(rows) / len(rows):.1%} |")
     return "\n".join(lines)
 
 

@@ -18,11 +18,11 @@ FOLDER = Path(__file__).parent / "sentences"
 FREE = Path(__file__).parent / "free.txt"
 """Sentences that follow no template and are never learnt from, in the same form."""
 
-LANGUAGES = ("en", "de", "es", "fr", "pt", "ru", "zh", "ar")
+LANGUAGES = ("en", "de", "es", "fr", "pt")
 """Those that are learnt from."""
 
-UNSEEN_LANGUAGES = ("it", "nl")
-"""Those of which no sentence is."""
+UNSEEN_LANGUAGES = ("it", "nl", "ru", "zh", "ar")
+"""Those that are only measured on. Learning from the last three made the heads worse and read them hardly better."""
 
 LABELS = (
     *("harassment", "hate", "threat", "illicit", "weapon"),
