@@ -583,7 +583,7 @@ def _complete(operation: Json, schemas: Json) -> None:
     if operation["operationId"] == "downloadFile":
         responses["200"]["content"] = {"application/octet-stream": binary}
     if operation["operationId"] == "createSpeech":
-        responses["200"]["content"] |= {media: binary for media in _SOUNDS}
+        responses["200"]["content"] |= dict.fromkeys(_SOUNDS, binary)
     if operation["operationId"] in ("createTranscription", "createTranslation"):
         responses["200"]["content"]["text/plain"] = {"schema": {"type": "string"}}
     request = operation.get("requestBody")
