@@ -48,7 +48,9 @@ def walk(name: str, sdk: Sdk, server: Everloom, model: str = "gpt-4o") -> list[s
 
 
 @pytest.mark.parametrize("sdk", SDKS, ids=str)
-@pytest.mark.parametrize("name", ["basics", "streaming", "functions", "pages", "errors", "files", "chat", "together"])
+@pytest.mark.parametrize(
+    "name", ["basics", "streaming", "functions", "pages", "errors", "files", "chat", "together", "moderations"]
+)
 def test_walk(name: str, sdk: Sdk, each_server: Everloom, upstream: ScriptedUpstream) -> None:
     said = walk(name, sdk, each_server)
     assert said
