@@ -205,3 +205,21 @@ def test_documented_defaults_are_the_defaults() -> None:
 def test_every_key_of_a_model_is_documented() -> None:
     documented = set(re.findall(r"^\| `([a-z_]+)` \|", DOCUMENT.read_text(), re.MULTILINE))
     assert documented == set(ModelEntry.__struct_fields__) - {"api_key"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ('backend = "local"\nguard = true', "needs path"),
+        ('backend = "local"\nguard = true\npath = "m.gguf"\nmodel = "other"', "path, or model"),
+        ('backend = "upstream"\nbase_url = "http://a/v1"\nguard_prompt = "p.txt"', "belongs to guard = true"),
+        ('backend = "upstream"\nbase_url = "http://a/v1"\nguard = true\nguard_prompt = "p.txt"', "is no file"),
+    ],
+)
+def test_guards_that_cannot_be(lines: str, problem: str) -> None:
+    assert problem in wrong(toml=f'[[models]]\nid = "guard"\n{lines}\n')
+
+
+def test_a_guard_may_be_another_local_model() -> None:
+    Path("everloom.toml").write_text('[[models]]\nid = "guard"\nbackend = "local"\nmodel = "qwen"\nguard = true\n')
+    assert load(environ={}).models[0].guard
