@@ -127,6 +127,12 @@ FAULTS: list[tuple[dict[str, Any], str | None, str | None, str]] = [
         "string with length 65 instead.",
     ),
     (
+        {"temperature": 10**400},
+        "temperature",
+        "decimal_above_max_value",
+        f"Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 1{'0' * 255}... instead.",
+    ),
+    (
         {"temperature": 3.5},
         "temperature",
         "decimal_above_max_value",

@@ -230,10 +230,17 @@ def _range(value: float, info: Any, path: str, word: str) -> Fault:
     )
     for bound, sign, side, code, holds in bounds:
         if bound is not None and not holds(value, bound):
-            got = encode(value).decode() if math.isfinite(value) else str(value)
+            got = _number(value)
             text = f"{word} {side} value. Expected a value {sign} {bound}, but got {got} instead."
             return invalid(path, text, f"{word}_{code}_value")
     return None
+
+
+def _number(value: float) -> str:
+    """As in JSON. An integer may have thousands of digits, more than a float can hold."""
+    if isinstance(value, int):
+        return _clip(str(value))
+    return encode(value).decode() if math.isfinite(value) else str(value)
 
 
 # --- words ---------------------------------------------------------------------------------------------------------
