@@ -15,6 +15,7 @@ from everloom.api import uploaded_images
 from everloom.api.explain import invalid, unknown, unsupported_value
 from everloom.api.http import Call, EventStream, route
 from everloom.api.paths import PREFIX
+from everloom.api.relay import frames
 from everloom.api.spool import read_form
 from everloom.context import Context
 from everloom.kit.errors import BadRequest
@@ -127,8 +128,8 @@ async def _looked_at(form: Form, model: str, *, edits: bool) -> Form:
 async def _drawn(ctx: Context, call: Call, asked: Drawing, model: str, send: images.Send) -> bytes | EventStream:
     way: images.Way | None = asked.response_format or (None if _GPT.match(model) else "url")
     drawn = await call.unless_gone(images.ask(ctx, model, send))
-    if drawn.content_type == "text/event-stream":
-        return EventStream(drawn.blocks(), drawn.close)
+    if drawn.content_type == "text/event-stream" and getattr(asked, "stream", False):
+        return EventStream(frames(drawn), drawn.close)
     return await call.unless_gone(images.finish(ctx, drawn, way, base_url(ctx, call)))
 
 

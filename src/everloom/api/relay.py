@@ -7,8 +7,8 @@ from everloom.kit import sse
 from everloom.kit.errors import ApiError, ModelFailure
 from everloom.objects.base import encode
 
-_LONGEST_LINE = 16 * 1024 * 1024
-"""Bytes that are held of a stream while its line has no end."""
+_LONGEST_LINE = 64 * 1024 * 1024
+"""Bytes that are held of a stream while its line has no end: an image of 4096 by 4096 is a line."""
 
 
 class Streamed(Protocol):
@@ -36,19 +36,17 @@ async def read_whole(asked: Coroutine[Any, Any, Relayed]) -> bytes:
 
 async def frames(answer: Streamed) -> AsyncIterator[bytes]:
     """The stream as it comes, cut at line ends only, so that a failure in the middle can be told as an event."""
-    rest = b""
+    rest = bytearray()
     try:
         async for block in answer.blocks():
-            if block.endswith(b"\n"):
-                yield rest + block
-                rest = b""
-                continue
-            whole, newline, rest = (rest + block).rpartition(b"\n")
-            if newline:
-                yield whole + newline
-            elif len(rest) > _LONGEST_LINE:
+            end = block.rfind(b"\n") + 1
+            if end:
+                yield bytes(rest) + block[:end]
+                rest.clear()
+            rest += block[end:]
+            if len(rest) > _LONGEST_LINE:
                 raise ModelFailure(f"The model sent a line of more than {_LONGEST_LINE} bytes.", code="upstream_broken")
         if rest:
-            yield rest + b"\n\n"
+            yield bytes(rest) + b"\n\n"
     except ApiError as error:
         yield b"\n" + sse.frame(encode(error.envelope()))

@@ -193,9 +193,10 @@ class Exchange:
             await self.whole(200, _encode(result), [_JSON])
 
     async def error(self, error: ApiError) -> None:
-        """Send an error, or end the connection if the answer has begun."""
+        """Send an error. An answer that has begun is left without an end, which breaks its connection off."""
         if self.sent:
-            raise error
+            log.warning("an answer broke off (%s): %s", self.request_id, error.message)
+            return
         extra = [(name.encode(), value.encode("latin-1", "replace")) for name, value in error.headers.items()]
         await self.whole(error.status, _encode(error.envelope()), [_JSON, *extra])
 

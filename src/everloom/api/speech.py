@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from everloom.api.http import Call, Download, EventStream, route
+from everloom.api.relay import frames
 from everloom.context import Context
 from everloom.work import speech
 
@@ -36,6 +37,6 @@ async def create_speech(ctx: Context, call: Call, body: NewSpeech) -> Download |
     """createSpeech. The sound goes out as it is made; a client that goes away stops the model."""
     answer = await call.unless_gone(speech.speak(ctx.models, msgspec.json.decode(call.raw_body)))
     if answer.content_type == "text/event-stream":
-        return EventStream(answer.blocks(), answer.close)
+        return EventStream(frames(answer), answer.close)
     call.at_end(answer.close)
     return Download(answer.blocks(), {"content-type": answer.content_type})

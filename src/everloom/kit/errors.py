@@ -5,6 +5,11 @@ Shape and texts: spec/semantics.md section 8.
 
 from typing import Any
 
+import msgspec
+
+NO_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding the JSON of others raises: texts that are not UTF-8, and brackets without end, are Python's errors."""
+
 
 class ApiError(Exception):
     """An answer of the platform's error envelope.

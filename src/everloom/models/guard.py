@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from everloom.kit.errors import ApiError, BadRequest, ModelFailure
+from everloom.kit.errors import NO_JSON, ApiError, BadRequest, ModelFailure
 from everloom.models.base import Chats, Offer
 from everloom.objects.base import JsonObject, encode
 from everloom.objects.models import Model
@@ -177,7 +177,7 @@ def _read(model: str, said: bytes) -> dict[str, float]:
         content = _answer.decode(said).choices[0].message.content or ""
         scores: Mapping[str, float] = _scores.decode(content.encode())
         return {name: scores[name] / _TOP for name in CATEGORIES}
-    except (msgspec.MsgspecError, UnicodeError, KeyError) as error:
+    except (*NO_JSON, UnicodeError, KeyError) as error:
         raise ModelFailure(
             f"The guard model {model} was asked for a score from 0 to {_TOP} for each category and answered with "
             f"something else ({error!r}), so nothing can be said about the input.",

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from everloom.kit.errors import ApiError, ModelFailure, NoSuchEndpoint
+from everloom.kit.errors import NO_JSON, ApiError, ModelFailure, NoSuchEndpoint
 
 ERROR_BYTES = 64 * 1024
 """How much of an error answer is read."""
@@ -92,7 +92,7 @@ def _error_of(body: bytes) -> Any:
     """The part of an error body that tells the error; None where the body is no JSON object."""
     try:
         value = msgspec.json.decode(body)
-    except msgspec.MsgspecError:
+    except NO_JSON:
         return None
     if not isinstance(value, dict):
         return None

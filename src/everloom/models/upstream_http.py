@@ -1,6 +1,7 @@
 """One OpenAI-compatible server over HTTP: connections, attempts, refusals, and answers on their way."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
@@ -10,7 +11,7 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
-from everloom.kit.errors import ApiError, ModelFailure
+from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.models.upstream_errors import ERROR_BYTES, backoff, refusal, worth_retrying
 
 CONNECT_SECONDS = 10.0
@@ -18,6 +19,12 @@ LIST_SECONDS = 5.0
 LIST_FRESH_SECONDS = 30.0
 LIST_FAILED_SECONDS = 5.0
 """How long the list of models is taken from memory, and how long a failure to read it is."""
+
+LIST_BYTES = 16 * 1024 * 1024
+"""The longest list of models that is read."""
+
+REFUSED_SECONDS = 10.0
+"""How long an error may take to be told; what has come by then is taken for it."""
 
 ANSWER_BYTES = 256 * 1024 * 1024
 """The longest answer handed on: no model says so much, a broken server may."""
@@ -97,11 +104,11 @@ class UpstreamServer:
             async with self._open_session().get(
                 self._base + "/models", timeout=aiohttp.ClientTimeout(total=LIST_SECONDS), allow_redirects=False
             ) as response:
-                body = await response.read()
+                body = await _beginning(response, LIST_BYTES)
                 if response.status != 200:
                     raise ModelFailure(f"The upstream {self.host} answered {response.status} to GET /models.")
                 return msgspec.json.decode(body, type=_Cards).data
-        except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
+        except (aiohttp.ClientError, TimeoutError, *NO_JSON) as error:
             raise ModelFailure(f"The models of the upstream {self.host} could not be read: {error!r}") from error
 
     async def _post(self, path: str, payload: bytes | Payload, what: str) -> aiohttp.ClientResponse:
@@ -129,9 +136,7 @@ class UpstreamServer:
 
     async def _refused(self, response: aiohttp.ClientResponse, what: str) -> tuple[ApiError, Mapping[str, str]]:
         try:
-            body = await response.content.read(ERROR_BYTES)
-        except (aiohttp.ClientError, TimeoutError):
-            body = b""
+            body = await _beginning(response, ERROR_BYTES, REFUSED_SECONDS)
         finally:
             response.close()
         return refusal(response.status, body, response.headers, self.host, what), response.headers
@@ -143,6 +148,7 @@ class UpstreamServer:
 
 
 _JSON = {"content-type": "application/json"}
+_MEDIA_TYPE = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}", re.ASCII)
 
 
 class UpstreamAnswer:
@@ -151,7 +157,8 @@ class UpstreamAnswer:
     def __init__(
         self, response: aiohttp.ClientResponse, model: str, host: str, timeout: float, *, streams: bool
     ) -> None:
-        self.content_type = response.content_type
+        named = response.content_type
+        self.content_type = named if _MEDIA_TYPE.fullmatch(named) else "application/octet-stream"
         self.model = model
         self._response = response
         self._host = host
@@ -201,6 +208,21 @@ class Card(Struct, kw_only=True):
 
 class _Cards(Struct):
     data: list[Card]
+
+
+async def _beginning(response: aiohttp.ClientResponse, most: int, seconds: float | None = None) -> bytes:
+    """The body as far as ``most`` bytes. With ``seconds`` what came until then, or until it broke off."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for block in response.content.iter_any():
+                body += block
+                if len(body) >= most:
+                    break
+    except (aiohttp.ClientError, TimeoutError):
+        if seconds is None:
+            raise
+    return bytes(body[:most])
 
 
 def _silent(host: str, seconds: float) -> ModelFailure:

@@ -10,7 +10,7 @@ from functools import partial
 import msgspec
 from msgspec import Struct, field
 
-from everloom.kit.errors import ApiError, ModelFailure
+from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.kit.sse import DONE, DataLines
 from everloom.models.completion_text import Piece, Plan, TextAnswer, Token, plan_of, prompts_of, unsupported
 from everloom.models.registry import Models
@@ -177,7 +177,7 @@ class _Speaker:
     def _read(self, data: bytes, model: str) -> Sequence[Piece]:
         try:
             chat = _decoder.decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except NO_JSON as error:
             raise unreadable(model) from error
         if chat.error is not None:
             said = bytes(chat.error)[:500].decode("utf-8", "replace")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from everloom.kit.errors import ApiError, ModelFailure
+from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.models.registry import Models
 from everloom.objects.base import JsonObject
 from everloom.objects.tools import Usage
@@ -37,7 +37,7 @@ async def embeddings(models: Models, body: JsonObject) -> bytes:
     except ApiError as error:
         refused(own, error)
         raise
-    except (msgspec.MsgspecError, UnicodeDecodeError, OverflowError) as error:
+    except (*NO_JSON, OverflowError) as error:
         asked(own, "failed")
         raise unreadable(own) from error
     asked(own, "completed")

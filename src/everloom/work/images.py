@@ -5,7 +5,6 @@ Callers: the three operations of images, batches.
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import hmac
 import logging
@@ -18,7 +17,7 @@ import msgspec
 
 from everloom.context import Context, Ports
 from everloom.kit.clock import now
-from everloom.kit.errors import ApiError, Forbidden, NotFound
+from everloom.kit.errors import NO_JSON, ApiError, Forbidden, NotFound
 from everloom.kit.ids import new_id
 from everloom.models.base import Answer, Draws, Form
 from everloom.objects.base import JsonObject, PageQuery, encode
@@ -113,8 +112,8 @@ class Drawn:
         """The body of an answer that is no stream, and whether it brings an image in base64."""
         data = b"".join([block async for block in self._answer.blocks()])
         try:
-            answer = await asyncio.to_thread(_answer_of.decode, data)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            answer = await asyncio.to_thread(_read, data)
+        except NO_JSON as error:
             self._outcome = "failed"
             raise unreadable(self.model) from error
         self._outcome = "completed"
@@ -151,6 +150,11 @@ class _Answer(msgspec.Struct):
 
     data: list[_Image]
     usage: _Cost | None = None
+
+
+def _read(data: bytes) -> _Answer:
+    data.decode()  # base64 is not looked at by the decoder
+    return _answer_of.decode(data)
 
 
 _answer_of = msgspec.json.Decoder(_Answer)
@@ -190,7 +194,7 @@ def _bytes(text: str, model: str) -> bytes:
         text = text.partition(",")[2]
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # ``binascii.Error`` is one, and so is what letters beyond ASCII raise
         raise unreadable(model) from error
 
 

@@ -9,7 +9,7 @@ from functools import partial
 
 import msgspec
 
-from everloom.kit.errors import ApiError, ModelFailure
+from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.kit.sse import DONE, DataLines
 from everloom.models.base import Answer
 from everloom.models.registry import Models
@@ -59,8 +59,9 @@ class Metered:
         """The body of an answer that is not streamed: one JSON object, or ``ModelFailure``."""
         data = b"".join([block async for block in self.blocks()])
         try:
+            data.decode()  # what is passed on unread is not looked at by the decoder
             self._found = _envelope.decode(data).usage
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except NO_JSON as error:
             self._outcome = "failed"
             raise unreadable(self.model) from error
         return data
@@ -150,7 +151,7 @@ def cut(lines: DataLines, block: bytes, model: str) -> list[bytes]:
 def _decode(data: bytes, model: str) -> ChatChunk:
     try:
         event = _event.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except NO_JSON as error:
         raise unreadable(model) from error
     if event.error is not None:
         said = bytes(event.error)[:500].decode("utf-8", "replace")

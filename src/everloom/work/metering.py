@@ -7,7 +7,7 @@ from functools import lru_cache
 import msgspec
 from prometheus_client import Counter
 
-from everloom.kit.errors import ApiError, ModelFailure
+from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.objects.tools import Usage
 
 _REQUESTS = Counter("everloom_model_requests", "Requests to models", ["model", "outcome"])
@@ -15,6 +15,9 @@ _TOKENS = Counter("everloom_model_tokens", "Tokens read (prompt) and written (co
 _IMAGES = Counter("everloom_model_images", "Images made", ["model"])
 _CHARACTERS = Counter("everloom_model_characters", "Characters spoken", ["model"])
 _HEARD = Counter("everloom_model_audio_seconds", "Seconds of audio transcribed or translated", ["model"])
+
+_MOST_BELIEVED = 1_000_000_000
+"""Tokens of one answer."""
 
 _MODELS_COUNTED = 500
 """Model names come from callers: behind so many different ones the metrics say ``other``."""
@@ -47,15 +50,15 @@ def usage_at_end(tail: bytes) -> Usage | None:
     try:
         value, _ = _decode_first(tail[found[-1].end() - 1 :].decode("utf-8", "replace"))
         return msgspec.convert(value, Usage)
-    except (ValueError, msgspec.ValidationError):
+    except (ValueError, *NO_JSON):
         return None
 
 
 def count_tokens(model: str, usage: Usage) -> None:
     """Add what a call cost to the metrics."""
     name = _counted(model)
-    _TOKENS.labels("prompt", name).inc(usage.prompt_tokens)
-    _TOKENS.labels("completion", name).inc(usage.completion_tokens)
+    _TOKENS.labels("prompt", name).inc(_believed(usage.prompt_tokens))
+    _TOKENS.labels("completion", name).inc(_believed(usage.completion_tokens))
 
 
 def count_images(model: str, count: int) -> None:
@@ -76,6 +79,11 @@ def count_audio(model: str, seconds: float) -> None:
 def unreadable(model: str) -> ModelFailure:
     """The failure of a model that answers with no JSON, or with other JSON than the reference's."""
     return ModelFailure(f"The model {model} answered with something that is no JSON.", code="upstream_broken")
+
+
+def _believed(number: int) -> int:
+    """A server's own number, as far as a counter can take it."""
+    return min(max(number, 0), _MOST_BELIEVED)
 
 
 _decode_first = json.JSONDecoder().raw_decode

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from everloom.kit.errors import ApiError
+from everloom.kit.errors import NO_JSON, ApiError
 from everloom.models.registry import Models
 from everloom.objects.base import JsonObject
 from everloom.work.metering import asked, refused, unreadable
@@ -20,7 +20,7 @@ async def moderations(models: Models, body: JsonObject) -> bytes:
     except ApiError as error:
         refused(own, error)
         raise
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except NO_JSON as error:
         asked(own, "failed")
         raise unreadable(own) from error
     asked(own, "completed")

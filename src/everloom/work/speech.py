@@ -1,12 +1,16 @@
 """Speech for texts, metered. Callers: speech."""
 
+import re
 from collections.abc import AsyncIterator
 
-from everloom.kit.errors import ApiError
+from everloom.kit.errors import ApiError, ModelFailure
 from everloom.models.base import Answer
 from everloom.models.registry import Models
 from everloom.objects.base import JsonObject
 from everloom.work.metering import asked, count_characters, refused
+
+_WORDS = re.compile(r"text/|application/(?:.+\+)?(?:json|xml)$")
+"""Media types of pages and errors that came with status 200."""
 
 
 class MeteredSpeech:
@@ -48,5 +52,9 @@ async def speak(models: Models, body: JsonObject) -> MeteredSpeech:
     except ApiError as error:
         refused(own, error)
         raise
+    if answer.content_type != "text/event-stream" and _WORDS.match(answer.content_type):
+        await answer.close()
+        asked(own, "failed")
+        raise ModelFailure(f"The model {own} answered with {answer.content_type}, no sound.", code="upstream_broken")
     count_characters(own, len(body["input"]))
     return MeteredSpeech(answer, own)

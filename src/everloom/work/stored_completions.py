@@ -13,7 +13,7 @@ from msgspec import UNSET, Raw
 
 from everloom.context import Context
 from everloom.kit.clock import now
-from everloom.kit.errors import BadRequest
+from everloom.kit.errors import NO_JSON, BadRequest
 from everloom.kit.ids import new_id
 from everloom.kit.sse import DONE, DataLines, frame
 from everloom.objects.base import JsonObject, PageQuery, encode
@@ -79,7 +79,7 @@ class Kept:
         try:
             chunk = _objects.decode(data)
             gathering.add(chunk)
-        except (msgspec.MsgspecError, UnicodeDecodeError, AttributeError, TypeError) as error:
+        except (*NO_JSON, AttributeError, TypeError) as error:
             raise unreadable(self._answer.model) from error
         if "error" in chunk:
             return frame(data)

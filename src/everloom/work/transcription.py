@@ -4,10 +4,12 @@ import re
 from collections.abc import AsyncIterator
 from typing import Protocol, runtime_checkable
 
-from everloom.kit.errors import ApiError, ModelFailure
+import msgspec
+
+from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.models.base import Answer, Form
 from everloom.models.registry import Models
-from everloom.work.metering import asked, count_audio, refused
+from everloom.work.metering import asked, count_audio, refused, unreadable
 
 _EDGE_BYTES = 4096
 """Where the length of the audio stands in an answer: near its beginning (duration) or at its end (usage)."""
@@ -19,6 +21,10 @@ _SECONDS = re.compile(rb'"(?:duration|seconds)"\s*:\s*"?([0-9]{1,9}(?:\.[0-9]{1,
 _LAST_EVENTS = (b"transcript.text.done", b"[DONE]", b'"error"')
 
 
+_TEXTS = ("text", "srt", "vtt")
+"""Formats that are no JSON."""
+
+
 @runtime_checkable
 class _Timed(Protocol):
     """An answer that knows how long its audio was."""
@@ -27,10 +33,15 @@ class _Timed(Protocol):
 
 
 class Transcription:
-    """An answer whose audio is counted once it is closed. It must be closed, whether or not it was read."""
+    """An answer whose audio is counted once it is closed. It must be closed, whether or not it was read.
 
-    def __init__(self, answer: Answer) -> None:
-        self.content_type = answer.content_type
+    ``json``: whether it is to be an object, where it is no stream. The other formats are plain text, also where a
+    server calls them HTML (whisper.cpp does), which a browser would run.
+    """
+
+    def __init__(self, answer: Answer, *, json: bool) -> None:
+        self.content_type = answer.content_type if answer.content_type != "text/html" else "text/plain"
+        self._json = json
         self.model = answer.model
         self._answer = answer
         self._head = self._tail = b""
@@ -67,7 +78,18 @@ class Transcription:
                 self._outcome = "failed"
                 text = f"The model {self.model} answered with more than {_LONGEST} bytes."
                 raise ModelFailure(text, code="upstream_broken")
+        if self._json:
+            self._check(bytes(body))
+            self.content_type = "application/json"
         return bytes(body)
+
+    def _check(self, body: bytes) -> None:
+        try:
+            body.decode()
+            _in_json.decode(body)
+        except NO_JSON as error:
+            self._outcome = "failed"
+            raise unreadable(self.model) from error
 
     async def close(self) -> None:
         """Let go of the answer, and count what was heard."""
@@ -87,13 +109,23 @@ class Transcription:
         return float(found[1]) if found and "json" in self.content_type else None
 
 
+class _InJson(msgspec.Struct):
+    """An answer, read only as far as it takes to know that it is one."""
+
+    text: str
+
+
+_in_json = msgspec.json.Decoder(_InJson)
+
+
 async def transcribe(models: Models, model: str, form: Form, *, translate: bool = False) -> Transcription:
     """Have ``model`` write down, or translate, the file of a checked form. Errors: 404 ``model_not_found``, the
     platform's 4xx, ``ModelFailure``. The answer must be closed.
     """
     backend, own = models.resolve(model, "transcribe")
     try:
-        return Transcription(await backend.transcribe(form.naming(own), translate=translate))
+        answer = await backend.transcribe(form.naming(own), translate=translate)
+        return Transcription(answer, json=form.get("response_format") not in _TEXTS)
     except ApiError as error:
         refused(own, error)
         raise
