@@ -169,6 +169,22 @@ def test_a_schema_that_is_nothing_but_itself(http: httpx.Client, local_server: E
         assert answer.status_code == 200
 
 
+QUOTED = 'a.wav"; name="model'
+
+
+def test_names_in_a_form_stay_in_their_headers(http: httpx.Client, upstream: ScriptedUpstream) -> None:
+    request = {"data": {"model": "whisper-1"}, "files": {"file": ("a.wav", wav(0.1))}}
+    assert http.post("/audio/transcriptions", **request | {"files": {"file": (QUOTED, wav(0.1))}}).status_code == 200
+    for asked in upstream.others:
+        assert [(part.name, part.filename) for part in asked.form] == [
+            ("model", None),
+            ("file", "a.wav%22; name=%22model"),
+        ]
+    for name in ('include["; name="model', "include[a", "include[a][b]", "prompt[\u0130]"):
+        answer = http.post("/audio/transcriptions", **request | {"data": {"model": "whisper-1", name: "x"}})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unknown_parameter")
+
+
 def test_an_hour_of_silence_is_no_words(local_server: Everloom) -> None:
     with client_of(local_server) as client:
         answer = client.post("/audio/transcriptions", **_heard("a.wav", an_hour()), timeout=240)

@@ -5,6 +5,7 @@ attempt that failed is made again from the beginning.
 """
 
 import asyncio
+import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -30,6 +31,9 @@ _MOST_FILES = 17
 """Sixteen images and a mask."""
 _HELD_BYTES = 16 * 1024 * 1024
 """What the fields that are no files may have together: they are held in memory."""
+
+_NAME = re.compile(r"(\w+)(?:\[\w{0,64}\])?", re.ASCII)
+"""A field, or an item or a member of one. Names are handed on in headers."""
 
 _OCTETS = "application/octet-stream"
 
@@ -62,7 +66,7 @@ async def read_form(
                 raise invalid(name, f"too many files. Expected at most {_MOST_FILES}.", "array_above_max_length")
             left = sum(files.values()) - sum(file.size for file in laid)
             laid.append(await _lay(part, folder / str(len(laid)), min(files[name], left)))
-        elif name.partition("[")[0] in known:
+        elif (found := _NAME.fullmatch(part.name)) and found[1] in known:
             fields.append((part.name, await _text(part, (texts or {}).get(name, FIELD_BYTES))))
             held += len(fields[-1][1])
             if held > _HELD_BYTES:

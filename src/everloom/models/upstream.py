@@ -142,7 +142,9 @@ class UpstreamBackend:
             for name, value in named.fields:
                 data.add_field(name, value)
             for file in named.files:
-                data.add_field(file.field, file.path.open("rb"), filename=file.filename, content_type=file.content_type)
+                # As browsers write it: a backslash before the mark is not understood by all who read forms.
+                name = file.filename.replace('"', "%22")
+                data.add_field(file.field, file.path.open("rb"), filename=name, content_type=file.content_type)
             return data
 
         return payload, own
