@@ -27,6 +27,8 @@ _PAUSE_S = 0.4
 
 _FRAMES_A_SECOND = 100
 
+_SILENCE = bytes(2 * RATE * 3 // 10)
+
 _VARIANT = re.compile(r"\(\d+\)$")
 _NO_WORD = re.compile(r"<.*>|\[.*\]|\+\+.*\+\+")
 """Silence, breath and noise, which stand among the words."""
@@ -43,9 +45,18 @@ class Sphinx:
 
     def hear(self, pcm: bytearray, job: Job, go_on: GoOn) -> tuple[str, Iterator[Segment]]:
         """The segments between pauses, English whatever was said."""
-        # Forget how the last speaker sounded: the same file is to give the same words.
-        self._decoder.set_cmn(self._means)
+        self._forget()
         return "en", self._segments(pcm, go_on)
+
+    def _forget(self) -> None:
+        """Forget how the last speaker sounded: the same file is to give the same words.
+
+        The densities that were likeliest in the last frames are tried first in the next ones, and only some others
+        after them; silence leaves the same ones behind whatever came before it.
+        """
+        self._words(_SILENCE, 0.0)
+        self._decoder.reinit_feat()
+        self._decoder.set_cmn(self._means)
 
     def _segments(self, pcm: bytearray, go_on: GoOn) -> Iterator[Segment]:
         for start, speech in _utterances(pcm):
