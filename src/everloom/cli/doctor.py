@@ -173,9 +173,7 @@ def _local_model(id: str, path: Path) -> Finding:
         if format == "gguf":
             read_head(path)
     except (OSError, ValueError) as error:
-        remedy = (
-            "put it there, or change [[models]] ('everloom models remove'); till then it answers 503"
-        )
+        remedy = "put it there, or change [[models]] ('everloom models remove'); till then it answers 503"
         return Finding("broken", f"model {id}: {error}", remedy)
     return Finding("ok", f"model {id}: {path} ({format})")
 

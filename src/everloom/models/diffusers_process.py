@@ -15,11 +15,11 @@ import msgspec
 from msgspec import Struct
 
 from everloom.kit.errors import BadRequest, ModelFailure
+from everloom.models import children
 
 _LOAD_S = 600.0
 """Gigabytes come from a disk that may be slow."""
 
-_EXIT_S = 5.0
 _LINE_BYTES = 1 << 20
 _CHILD = Path(__file__).with_name("diffusers_child.py")
 
@@ -108,15 +108,8 @@ class PipelineProcess:
         if rest is not None:
             rest.cancel()
             await asyncio.wait([rest])
-        if process is None:
-            return
-        if process.stdin is not None:
-            process.stdin.close()
-        try:
-            await asyncio.wait_for(process.wait(), _EXIT_S)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        if process is not None:
+            await children.end(process)
 
     async def _ready(self) -> None:
         if self._rest is not None:  # What is left of a job that nobody waited for.

@@ -6,7 +6,6 @@ gets a fresh child. Whoever leaves is waited for by nobody: the child is asked t
 
 import asyncio
 import contextlib
-import struct
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -18,6 +17,8 @@ import msgspec
 
 import everloom
 from everloom.kit.errors import BadRequest, ModelFailure
+from everloom.models import children
+from everloom.models.frames import framed
 from everloom.models.hearing import Job, Said
 from everloom.models.subtitles import Segment
 
@@ -31,8 +32,15 @@ _LOAD_S = 120.0
 _DECODE_S = 150.0
 """More than the child itself gives a file (``audio_decoding.DECODING_S``)."""
 
-_EXIT_S = 5.0
-_FRAME_BYTES = 16 << 20
+
+_ENVIRONMENT = {
+    # Nothing of our own, which holds keys.
+    "PYTHONPATH": str(Path(everloom.__file__).parents[1]),
+    "PYTHONSAFEPATH": "1",
+    "PYTHONUTF8": "1",
+    # pocketsphinx reads memory that it has not written: with zeros in it, the same file gives the same words.
+    "MALLOC_PERTURB_": "255",
+}
 
 
 class _Died(Exception):
@@ -255,8 +263,7 @@ class _Child:
             stdout=PIPE,
             stderr=DEVNULL,
             start_new_session=True,  # Ctrl-C is for the server
-            # Nothing of our environment: it holds keys.
-            env={"PYTHONPATH": str(Path(everloom.__file__).parents[1]), "PYTHONSAFEPATH": "1", "PYTHONUTF8": "1"},
+            env=_ENVIRONMENT,
         )
         self._heard = asyncio.Queue()
         self._loaded = False
@@ -264,13 +271,9 @@ class _Child:
 
     async def _read(self, process: Process, heard: "asyncio.Queue[Said | None]") -> None:
         """Whole frames into the queue, so that nobody who leaves can leave half of one behind; None at the end."""
-        assert process.stdout is not None
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, msgspec.MsgspecError):
             while True:
-                (length,) = struct.unpack("<I", await process.stdout.readexactly(4))
-                if length > _FRAME_BYTES:
-                    break
-                heard.put_nowait(_said.decode(await process.stdout.readexactly(length)))
+                heard.put_nowait(_said.decode(await children.next_frame(process)))
         heard.put_nowait(None)
 
     async def tell(self, job: Job | None) -> None:
@@ -280,7 +283,7 @@ class _Child:
         data = msgspec.msgpack.encode(job)
         self._at_work = True
         try:
-            self._process.stdin.write(struct.pack("<I", len(data)) + data)
+            self._process.stdin.write(framed(data))
             await self._process.stdin.drain()
         except ConnectionError:
             raise _Died from None
@@ -314,16 +317,7 @@ class _Child:
         at_work, self._at_work = self._at_work, False
         if process is None:
             return
-        if process.stdin is not None:
-            process.stdin.close()
-        if at_work:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-        try:
-            await asyncio.wait_for(process.wait(), _EXIT_S)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        await children.end(process, at_once=at_work)
         if reader is not None:
             await asyncio.wait([reader])
 

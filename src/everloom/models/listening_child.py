@@ -12,7 +12,6 @@ import os
 import queue
 import resource
 import signal
-import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from typing import IO, Protocol
 import msgspec
 
 from everloom.models.audio_decoding import RATE, UNDECODABLE, Refused, samples
+from everloom.models.frames import read_frame, write_frame
 from everloom.models.hearing import Job, Said
 from everloom.models.subtitles import Segment
 
@@ -71,7 +71,7 @@ class _Child:
     def listen(self, file: IO[bytes]) -> None:
         """Take what the parent says; when it has gone, go too."""
         decode = msgspec.msgpack.Decoder(Job | None).decode
-        while (frame := _frame(file)) is not None:
+        while (frame := read_frame(file)) is not None:
             job = decode(frame)
             if job is None:
                 self._stop.set()
@@ -81,12 +81,7 @@ class _Child:
         os._exit(0)
 
     def say(self, said: Said) -> None:
-        data = msgspec.msgpack.encode(said)
-        try:
-            self._output.write(struct.pack("<I", len(data)) + data)
-            self._output.flush()
-        except BrokenPipeError:
-            os._exit(0)
+        write_frame(self._output, msgspec.msgpack.encode(said))
 
     def go_on(self) -> None:
         if self._stop.is_set():
@@ -110,12 +105,3 @@ class _Child:
             self.say(Said(refused=(UNDECODABLE, "invalid_value", "file")))
         except Exception as error:  # told to the parent, whatever it is
             self.say(Said(failed=f"{type(error).__name__}: {error}"[:500]))
-
-
-def _frame(file: IO[bytes]) -> bytes | None:
-    head = file.read(4)
-    if len(head) < 4:
-        return None
-    (length,) = struct.unpack("<I", head)
-    data = file.read(length)
-    return data if len(data) == length else None

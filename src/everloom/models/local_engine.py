@@ -21,11 +21,11 @@ from msgspec import Struct
 
 from everloom.kit.errors import ApiError, BadRequest, ModelFailure
 from everloom.kit.sse import DONE, DataLines
+from everloom.models import children
 from everloom.objects.base import JsonObject, encode
 
 _LOAD_S = 300.0
 _LINE_BYTES = 1 << 20
-_EXIT_S = 5.0
 STALL_S = 600.0
 """Silence on all requests together, after which the engine counts as stuck: no prompt takes as long to read."""
 _MARKED_CALL = re.compile(r'<tool_call>(?:\\n|\s)*\{\\?"name\\?"')
@@ -104,15 +104,8 @@ class Engine:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
-        if process is None:
-            return
-        if process.stdin is not None:
-            process.stdin.close()
-        try:
-            await asyncio.wait_for(process.wait(), _EXIT_S)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        if process is not None:
+            await children.end(process)
 
     async def ask(self, path: str, body: JsonObject) -> Any:
         """One request with a short answer (tokenize, apply-template); needs no slot."""

@@ -16,6 +16,8 @@ import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from everloom.models.frames import read_frame, write_frame
+
 if TYPE_CHECKING:
     from everloom.models.minilm import MiniLM
 
@@ -47,7 +49,7 @@ def main() -> None:
     for _ in range(int(sys.argv[3])):
         threading.Thread(target=_work, args=(model, lots, answers), daemon=True).start()
     decode = msgspec.msgpack.Decoder().decode
-    while (frame := _frame(sys.stdin.buffer)) is not None:
+    while (frame := read_frame(sys.stdin.buffer)) is not None:
         lots.put(decode(frame))
     os._exit(0)
 
@@ -64,20 +66,7 @@ class _Answers:
 
         data = msgspec.msgpack.encode(value)
         with self._one:
-            try:
-                self._file.write(struct.pack("<I", len(data)) + data)
-                self._file.flush()
-            except BrokenPipeError:
-                os._exit(0)
-
-
-def _frame(file: IO[bytes]) -> bytes | None:
-    head = file.read(4)
-    if len(head) < 4:
-        return None
-    (length,) = struct.unpack("<I", head)
-    data = file.read(length)
-    return data if len(data) == length else None
+            write_frame(self._file, data)
 
 
 def _work(model: "MiniLM", lots: "queue.SimpleQueue[tuple[int, list[Any]]]", answers: _Answers) -> None:

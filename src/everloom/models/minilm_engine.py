@@ -6,7 +6,6 @@ Requests share the lots that the child computes at once (``minilm_turns.py``).
 import asyncio
 import itertools
 import os
-import struct
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
@@ -16,6 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from everloom.kit.errors import ModelFailure
+from everloom.models import children
+from everloom.models.frames import framed
 from everloom.models.minilm_turns import Input, Lot, Request, Turns
 
 CONTEXT = 512
@@ -27,7 +28,6 @@ _LONGEST_TEXT = 100_000
 """Characters that are read at all; no text of so many has so few tokens."""
 
 _LOAD_S = 60.0
-_EXIT_S = 5.0
 
 
 class Vectors(Struct):
@@ -138,13 +138,7 @@ class MiniLMEngine:
         process, self._process = self._process, None
         reader, self._reader = self._reader, None
         if process is not None:
-            if process.stdin is not None:
-                process.stdin.close()
-            try:
-                await asyncio.wait_for(process.wait(), _EXIT_S)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+            await children.end(process)
         if reader is not None:
             await asyncio.wait([reader])
 
@@ -155,7 +149,7 @@ class MiniLMEngine:
             stdout=PIPE,
         )
         try:
-            frame = await asyncio.wait_for(_frame(process), _LOAD_S)
+            frame = await asyncio.wait_for(children.next_frame(process), _LOAD_S)
             answer = msgspec.msgpack.decode(frame, type=_Ready)
         except (TimeoutError, asyncio.IncompleteReadError) as error:
             raise ModelFailure("The embedding model's process did not start.", status=503) from error
@@ -167,7 +161,7 @@ class MiniLMEngine:
         """Takes what the child says to whom it concerns, until it ends."""
         try:
             while True:
-                number, said = _answer.decode(await _frame(process))
+                number, said = _answer.decode(await children.next_frame(process))
                 waiting = self._waiting.pop(number, None)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(said)
@@ -232,7 +226,7 @@ class MiniLMEngine:
         self._waiting[number] = waiting
         data = msgspec.msgpack.encode((number, lot))
         try:
-            process.stdin.write(struct.pack("<I", len(data)) + data)
+            process.stdin.write(framed(data))
             await process.stdin.drain()
             return await waiting
         except ConnectionError:
@@ -242,12 +236,6 @@ class MiniLMEngine:
 
 
 _answer = msgspec.msgpack.Decoder(tuple[int, _Said])
-
-
-async def _frame(process: Process) -> bytes:
-    assert process.stdout is not None
-    (length,) = struct.unpack("<I", await process.stdout.readexactly(4))
-    return await process.stdout.readexactly(length)
 
 
 def _by_request(lot: Lot) -> list[Lot]:

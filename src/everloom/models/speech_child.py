@@ -10,7 +10,6 @@ import queue
 import re
 import resource
 import signal
-import struct
 import sys
 import threading
 import time
@@ -20,6 +19,8 @@ from typing import IO, Protocol
 
 import msgspec
 from msgspec import Struct
+
+from everloom.models.frames import read_frame, write_frame
 
 SOUND, END = b"s", b"e"
 
@@ -115,12 +116,12 @@ def serve(load: Callable[[], Engine]) -> None:
     try:
         engine = load()
     except ImportError as error:
-        _write(out, msgspec.msgpack.encode(Ready(error=str(error), missing=error.name or "")))
+        write_frame(out, msgspec.msgpack.encode(Ready(error=str(error), missing=error.name or "")))
         os._exit(1)
     except Exception as error:
-        _write(out, msgspec.msgpack.encode(Ready(error=repr(error))))
+        write_frame(out, msgspec.msgpack.encode(Ready(error=repr(error))))
         os._exit(1)
-    _write(out, msgspec.msgpack.encode(engine.ready))
+    write_frame(out, msgspec.msgpack.encode(engine.ready))
     orders = _Orders()
     threading.Thread(target=orders.listen, daemon=True).start()
     while True:
@@ -140,7 +141,7 @@ class _Orders:
 
     def listen(self) -> None:
         decode = msgspec.msgpack.Decoder(Order | Stop).decode
-        while (data := _read(sys.stdin.buffer)) is not None:
+        while (data := read_frame(sys.stdin.buffer)) is not None:
             said = decode(data)
             if isinstance(said, Stop):
                 self.stopped = said.number
@@ -175,7 +176,7 @@ def _perform(engine: Engine, order: Order, out: IO[bytes], orders: _Orders) -> N
         sound.send()
     except Exception as error:
         failed = repr(error)
-    _write(out, END + msgspec.msgpack.encode(End(failed=failed)))
+    write_frame(out, END + msgspec.msgpack.encode(End(failed=failed)))
 
 
 class _Sound:
@@ -193,23 +194,6 @@ class _Sound:
 
     def send(self) -> None:
         if self._held:
-            _write(self._out, SOUND + bytes(self._held))
+            write_frame(self._out, SOUND + bytes(self._held))
             self._held.clear()
             self._sent = time.monotonic()
-
-
-def _write(out: IO[bytes], data: bytes) -> None:
-    try:
-        out.write(struct.pack("<I", len(data)) + data)
-        out.flush()
-    except BrokenPipeError:
-        os._exit(0)
-
-
-def _read(file: IO[bytes]) -> bytes | None:
-    head = file.read(4)
-    if len(head) < 4:
-        return None
-    (length,) = struct.unpack("<I", head)
-    data = file.read(length)
-    return data if len(data) == length else None

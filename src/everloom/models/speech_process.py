@@ -5,12 +5,11 @@ The child's side, and the form of what goes through the pipes: ``speech_child.py
 
 import asyncio
 import itertools
-import struct
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from msgspec.structs import replace
 
 import everloom
 from everloom.kit.errors import ApiError, ModelFailure
+from everloom.models import children
+from everloom.models.frames import framed
 from everloom.models.speech_child import SOUND, End, Order, Ready, Stop
 
 _LOAD_S = 60.0
@@ -26,7 +27,6 @@ _SILENCE_S = 60.0
 """How long a child may take for its next block of sound."""
 
 _STOP_S = 5.0
-_EXIT_S = 5.0
 
 _HELD_BYTES = 8 * 1024 * 1024
 """Sound that waits for a slow client: a quarter of an hour of mp3, three minutes of pcm. Behind it the child waits."""
@@ -270,32 +270,14 @@ class _Child:
         return True
 
     async def end(self, *, kill: bool = False) -> None:
-        process = self._process
-        if process is None:
-            return
-        if process.stdin is not None:
-            process.stdin.close()
-        try:
-            if kill:
-                self._kill()
-            await asyncio.wait_for(process.wait(), _EXIT_S)
-        except TimeoutError:
-            self._kill()
-            await process.wait()
-
-    def _kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                self._process.kill()
+        if self._process is not None:
+            await children.end(self._process, at_once=kill)
 
     def _send(self, message: Order | Stop) -> None:
         if self._process is not None and self._process.stdin is not None and not self._process.stdin.is_closing():
-            data = msgspec.msgpack.encode(message)
-            self._process.stdin.write(struct.pack("<I", len(data)) + data)
+            self._process.stdin.write(framed(msgspec.msgpack.encode(message)))
 
     async def _frame(self, seconds: float) -> bytes:
         assert self._process is not None
-        assert self._process.stdout is not None
         async with asyncio.timeout(seconds):
-            (length,) = struct.unpack("<I", await self._process.stdout.readexactly(4))
-            return await self._process.stdout.readexactly(length)
+            return await children.next_frame(self._process)
