@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -239,6 +240,13 @@ def test_a_prompt_longer_than_the_window(local: Local) -> None:
         f"This model's maximum context length is 4096 tokens. However, your messages resulted in {tokens} tokens. "
         "Please reduce the length of the messages."
     )
+
+
+@pytest.mark.parametrize("messages", [user("hi") * 200_000, user("hi " * 5_000_000)], ids=["many", "long"])
+def test_a_prompt_without_hope_is_refused_at_once(local: Local, messages: list[dict[str, str]]) -> None:
+    begun = time.monotonic()
+    assert refused(local, messages=messages).code == "context_length_exceeded"
+    assert time.monotonic() - begun < 5
 
 
 def test_content_parts_are_text_or_refused(local: Local) -> None:

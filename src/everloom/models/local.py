@@ -19,11 +19,11 @@ from everloom.models.formats import size_of
 from everloom.models.gguf import loaded_bytes, read_head
 from everloom.models.grammar import PROBE, Grammar
 from everloom.models.local_answer import LocalAnswer
-from everloom.models.local_engine import Engine, Facts
+from everloom.models.local_engine import Engine, Facts, context_exceeded
 from everloom.models.memory import MemoryBudget, budget_of_machine
 from everloom.models.minilm_engine import CONTEXT, MiniLMEngine
 from everloom.models.weights import EMBEDDING_MODEL, MINILM, Weight, Weights
-from everloom.objects.base import JsonObject
+from everloom.objects.base import JsonObject, encode
 from everloom.objects.models import Model
 
 DEFAULT_SLOTS = 4
@@ -34,6 +34,9 @@ _MINILM_BESIDE = 96 << 20
 
 _CHATS: frozenset[Offer] = frozenset({"chat", "complete"})
 _EMBEDS: frozenset[Offer] = frozenset({"embed"})
+
+_BYTES_A_TOKEN = 256
+"""Far more than tokens have, the JSON around them counted. A message has a token at least."""
 
 
 class LocalBackend:
@@ -174,6 +177,7 @@ class _LocalModel:
         engine = await self._chat_engine()
         async with self._budget.use(self) as use:
             facts = await engine.ready()
+            _refuse_hopeless(body, engine.context)
             ask = await local_request.translate(body, _talk(facts), partial(self._compiles, engine))
 
             def generate(asked: JsonObject) -> AsyncGenerator[bytes, None]:
@@ -329,6 +333,14 @@ def _talk(facts: Facts) -> local_request.Talk:
         end_token=facts.end_token,
         vocabulary=facts.vocabulary,
     )
+
+
+def _refuse_hopeless(body: JsonObject, window: int) -> None:
+    """Refuse messages that never fit before a template is filled with them: 100 000 of them keep it for minutes."""
+    messages = body["messages"]
+    least = max(len(messages), len(encode(messages)) // _BYTES_A_TOKEN)
+    if least > window:
+        raise context_exceeded(window, least)
 
 
 def _no_chat() -> BadRequest:
