@@ -5,9 +5,12 @@ attempt that failed is made again from the beginning.
 """
 
 import asyncio
+import contextlib
+import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +40,12 @@ _NAME = re.compile(r"(\w+)(?:\[\w{0,64}\])?", re.ASCII)
 
 _OCTETS = "application/octet-stream"
 
+_PREFIX = "everloom-form-"
+"""Of the folders of forms; behind it stand the process's id and something made up."""
+
+_STALE_SECONDS = 3600
+"""Folders younger than this are left alone: under another container's ids their process may well be alive."""
+
 
 async def read_form(
     call: Call, kind: type[T], files: Mapping[str, int], *, required: str, texts: Mapping[str, int] | None = None
@@ -49,7 +58,7 @@ async def read_form(
     are, and their bytes. Errors: 400 in the platform's words, 413 for a file, or fields together, that are too large.
     """
     refuse_too_long(call, sum(files.values()), required)
-    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="everloom-form-"))
+    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=f"{_PREFIX}{os.getpid()}-"))
 
     async def remove() -> None:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -76,6 +85,26 @@ async def read_form(
     if not any(file.field.removesuffix("[]") == required for file in laid):
         raise missing(required)
     return decode_query(fields, kind), Form(fields=tuple(fields), files=tuple(laid))
+
+
+def sweep_forms() -> None:
+    """Take away the folders of forms whose process was killed before it could. Blocking."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            old = time.time() - folder.stat().st_mtime > _STALE_SECONDS
+            if old and not _alive(folder.name.removeprefix(_PREFIX).partition("-")[0]):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(pid: str) -> bool:
+    """Whether a process of ours may have this id."""
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except OSError:
+        return True  # It is somebody else's.
+    return True
 
 
 async def _text(part: Part, longest: int) -> str:

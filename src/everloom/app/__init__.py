@@ -33,6 +33,7 @@ from everloom.api import models as models_tag
 from everloom.api.auth import Auth
 from everloom.api.http import ROUTES
 from everloom.api.server import Server
+from everloom.api.spool import sweep_forms
 from everloom.api.v1 import DIALECT
 from everloom.app.models import build_models
 from everloom.blobs.obstore import ObjectBlobs
@@ -110,6 +111,7 @@ class App:
         await ports.models.open()
         await ports.vectors.open()
         self._tasks.append(asyncio.create_task(self._launch(work)))
+        await asyncio.to_thread(sweep_forms)
         if self.settings.preload and self._local is not None:
             await self._local.preload()
 
