@@ -54,5 +54,5 @@ def a_world(
 
 def _weather(body: Json) -> Calls | Says:
     """By the request alone: a script could be taken from us by a run that an earlier test left behind."""
-    last = body["messages"][-1]["role"]
-    return Calls(("weather", {"city": "Oslo"})) if body.get("tools") and last != "tool" else Says("Rain.")
+    told = any(message["role"] == "tool" for message in body["messages"][-1:])
+    return Calls(("weather", {"city": "Oslo"})) if body.get("tools") and not told else Says("Rain.")

@@ -99,7 +99,7 @@ def test_no_request_breaks_what_the_specification_says(
     assert len(never) <= len(operations) // 5, never
     keyless = {route.name for route in ROUTES if route.access == "open"}
     assert {name for name in operations - keyless if 401 not in answered[name]} == set()
-    assert {name for name, all in answered.items() if max(all) >= 500} == set()
+    assert {name for name, all in answered.items() if any(status >= 500 for status in all)} == set()
 
 
 def schemathesis(
