@@ -25,7 +25,7 @@ HEIGHT = {room: height for height, floor in enumerate(FLOORS) for room in floor}
 PORTS = {"store", "blobs", "bus", "jobs", "models", "vectors"}
 OPEN = {
     *("base", "completion_text", "formats", "gguf", "hub", "kinds", "ledger", "memory", "migrations"),
-    *("registry", "tokens", "weights"),
+    *("registry", "tokens", "turns", "weights"),
 }
 """The modules of a port's room that everyone above may import; the others are adapters."""
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -4,12 +4,13 @@ from collections.abc import Hashable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Protocol
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from everloom.blobs.base import Blobs
 from everloom.bus.base import Bus
 from everloom.jobs.base import Jobs
 from everloom.models.registry import Models
+from everloom.models.turns import Turns
 from everloom.store.base import Database, Store
 from everloom.vectors.base import Vectors
 
@@ -56,6 +57,8 @@ class Ports(Struct, frozen=True, kw_only=True):
     vectors: Vectors
     sandboxes: Sandboxes
     limits: Limits
+    turns: Turns = field(default_factory=Turns)
+    """Where the requests of projects wait for models of this machine."""
 
 
 class Context(Struct, frozen=True, kw_only=True):

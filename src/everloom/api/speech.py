@@ -35,7 +35,7 @@ class NewSpeech(Struct, kw_only=True, forbid_unknown_fields=True):
 @route("POST", "/audio/speech")
 async def create_speech(ctx: Context, call: Call, body: NewSpeech) -> Download | EventStream:
     """createSpeech. The sound goes out as it is made; a client that goes away stops the model."""
-    answer = await call.unless_gone(speech.speak(ctx.models, msgspec.json.decode(call.raw_body)))
+    answer = await call.unless_gone(speech.speak(ctx, msgspec.json.decode(call.raw_body)))
     if answer.content_type == "text/event-stream":
         return EventStream(frames(answer), answer.close)
     call.at_end(answer.close)

@@ -65,7 +65,7 @@ async def create_transcription(ctx: Context, call: Call) -> Reply | EventStream:
     body, form = await read_form(call, NewTranscription, {"file": FILE_BYTES}, required="file", texts=texts)
     _check(body)
     await _check_file(form)
-    return await _answer(call, transcribe(ctx.models, body.model, form))
+    return await _answer(call, transcribe(ctx, body.model, form))
 
 
 @route("POST", "/audio/translations")
@@ -73,7 +73,7 @@ async def create_translation(ctx: Context, call: Call) -> Reply | EventStream:
     """createTranslation: as createTranscription, into English."""
     body, form = await read_form(call, NewTranslation, {"file": FILE_BYTES}, required="file")
     await _check_file(form)
-    return await _answer(call, transcribe(ctx.models, body.model, form, translate=True))
+    return await _answer(call, transcribe(ctx, body.model, form, translate=True))
 
 
 async def _answer(call: Call, asked: Coroutine[Any, Any, Transcription]) -> Reply | EventStream:

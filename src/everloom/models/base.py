@@ -6,9 +6,9 @@ transcribes or draws. ``registry.Models`` finds the one that offers what is aske
 Contract suites: ``tests/contracts/``.
 """
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -32,6 +32,15 @@ class Answer(Protocol):
 
     async def close(self) -> None:
         """Let go of the answer; the model's work on it ends within a token."""
+        ...
+
+
+@runtime_checkable
+class MadeAhead(Protocol):
+    """An answer that its model may have finished long before a slow client has taken it."""
+
+    def when_made(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called when the model is done with it, now if it is."""
         ...
 
 
@@ -146,7 +155,16 @@ class Moderates(Backend, Protocol):
         ...
 
 
-class Speaks(Backend, Protocol):
+class Queues(Backend, Protocol):
+    """One whose requests may have to wait for each other."""
+
+    at_once: int | None
+    """How many requests a model works on at once, while the others wait here, in this process; the first is served
+    first, whosever it is. None: they do not wait here. ``turns.py`` sees to it that projects take turns.
+    """
+
+
+class Speaks(Queues, Protocol):
     """Offers ``speak``."""
 
     async def speak(self, body: JsonObject) -> Answer:
@@ -154,7 +172,7 @@ class Speaks(Backend, Protocol):
         ...
 
 
-class Transcribes(Backend, Protocol):
+class Transcribes(Queues, Protocol):
     """Offers ``transcribe``."""
 
     async def transcribe(self, form: Form, *, translate: bool = False) -> Answer:
@@ -162,7 +180,7 @@ class Transcribes(Backend, Protocol):
         ...
 
 
-class Draws(Backend, Protocol):
+class Draws(Queues, Protocol):
     """Offers ``draw``."""
 
     async def generate_image(self, body: JsonObject) -> Answer:

@@ -70,6 +70,8 @@ class DiffusersBackend:
     environment the extra ``images`` is installed.
     """
 
+    at_once: int | None = 1
+
     def __init__(
         self, pipelines: Mapping[str, PipelineSettings], budget: MemoryBudget, *, python: str = sys.executable
     ) -> None:

@@ -76,8 +76,10 @@ _OTHER_NAMES = {"en": _LATIN, "no": "nb", "zh": "cmn"}
 class EspeakBackend:
     """The model ``espeak-ng``. Up to four texts at once, no more than there are processors; the rest wait."""
 
+    at_once: int | None
+
     def __init__(self) -> None:
-        most = min(_MOST, os.cpu_count() or 1)
+        self.at_once = most = min(_MOST, os.cpu_count() or 1)
         install = "install everloom anew, or pip install espeakng-loader"
         self._speakers = Speakers("espeak-ng", "-m", "everloom.models.espeak_child", most=most, install=install)
         self._since = now()

@@ -29,6 +29,8 @@ class PiperBackend:
     ``budget``: the memory they have together with the other models on this machine.
     """
 
+    at_once: int | None = 1
+
     def __init__(self, voices: Mapping[str, Path], budget: MemoryBudget) -> None:
         self._voices = {name: _Voice(name, path, budget) for name, path in voices.items()}
         self._since = now()

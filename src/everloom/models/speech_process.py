@@ -54,6 +54,7 @@ class Speech:
         self._blocks: deque[bytes] = deque()
         self._held = 0
         self._ended = False
+        self._made: Callable[[], None] = lambda: None
         self._failure: ApiError | None = None
         self._news = asyncio.Event()
         self._room = asyncio.Event()
@@ -79,6 +80,12 @@ class Speech:
             if self._ended:
                 return
             self._news.clear()
+
+    def when_made(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called when the child is done with it, now if it is."""
+        self._made = tell
+        if self._ended:
+            tell()
 
     async def close(self) -> None:
         """Let go; the child stops within a tenth of a second of sound."""
@@ -106,6 +113,7 @@ class Speech:
         """No more sound comes. The first reason counts."""
         if not self._ended:
             self._ended, self._failure = True, failure
+            self._made()
         self._news.set()
 
 

@@ -1,14 +1,14 @@
 """createSpeech as engines on this machine take it: what they honour, what they refuse, and the events of a stream."""
 
 from base64 import b64encode
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Callable
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 from everloom.kit import sse
 from everloom.kit.errors import BadRequest
-from everloom.models.base import Answer
+from everloom.models.base import Answer, MadeAhead
 from everloom.objects.base import JsonObject, encode
 
 VOICES: Final = (
@@ -72,6 +72,10 @@ def unknown_voice(voice: str, more: str) -> BadRequest:
     return BadRequest(text, param="voice", code="invalid_value")
 
 
+class Sound(Answer, MadeAhead, Protocol):
+    """What a local engine says."""
+
+
 class SpeechEvents:
     """Sound as server-sent events: a ``speech.audio.delta`` a block, and ``speech.audio.done``.
 
@@ -80,9 +84,13 @@ class SpeechEvents:
 
     content_type = "text/event-stream"
 
-    def __init__(self, sound: Answer) -> None:
+    def __init__(self, sound: Sound) -> None:
         self.model = sound.model
         self._sound = sound
+
+    def when_made(self, tell: Callable[[], None]) -> None:
+        """As the sound's."""
+        self._sound.when_made(tell)
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """The events. Errors: as the sound's."""

@@ -25,6 +25,8 @@ _OFFERS: frozenset[Offer] = frozenset({"transcribe"})
 class SphinxBackend:
     """The model ``pocketsphinx``. Its package carries the acoustic model and the words."""
 
+    at_once: int | None = _CHILDREN
+
     def __init__(self) -> None:
         self._listeners = Listeners(SPHINX_MODEL, "sphinx_child", most=_CHILDREN, silence_s=_SILENCE_S, stop_s=_STOP_S)
         self._since = now()

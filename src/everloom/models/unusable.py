@@ -16,6 +16,8 @@ class UnusableBackend:
     ``reason`` is a clause for an operator and a caller alike, such as "/models/a.gguf does not exist".
     """
 
+    at_once: int | None = None
+
     def __init__(self, name: str, reason: str) -> None:
         self._name = name
         self._reason = reason

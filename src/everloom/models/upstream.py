@@ -32,6 +32,8 @@ class UpstreamBackend:
     and 5xx, as long as no answer has begun.
     """
 
+    at_once: int | None = None
+
     def __init__(
         self,
         base_url: str,

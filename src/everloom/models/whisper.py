@@ -36,6 +36,8 @@ class WhisperBackend:
     with ``threads`` (default: one a processor). ``budget``: the memory they have together with the other models here.
     """
 
+    at_once: int | None = 1
+
     def __init__(self, folders: Mapping[str, Path], budget: MemoryBudget, *, threads: int | None = None) -> None:
         self._since = now()
         count = threads or os.cpu_count() or 1

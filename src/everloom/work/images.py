@@ -11,6 +11,7 @@ import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
 from typing import Literal
 
 import msgspec
@@ -80,11 +81,12 @@ def _goes_to(own: str, parameter: str) -> bool:
 
 
 class Drawn:
-    """An answer with images, counted once it is closed. ``close`` must be awaited."""
+    """An answer with images, counted once it is closed, and ``held`` let go of. ``close`` must be awaited."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, held: ExitStack) -> None:
         self.content_type = answer.content_type
         self._answer = answer
+        self._held = held
         self._images = 0
         self._outcome = "closed"
 
@@ -124,7 +126,8 @@ class Drawn:
 
     async def close(self) -> None:
         """Let go of the answer, and count it."""
-        await self._answer.close()
+        with self._held:
+            await self._answer.close()
         asked(self.model, self._outcome)
         count_images(self.model, self._images)
 
@@ -161,13 +164,19 @@ _answer_of = msgspec.json.Decoder(_Answer)
 
 
 async def ask(ctx: Context, model: str, send: Send) -> Drawn:
-    """Have a model draw. Errors: 404 ``model_not_found``, the platform's 4xx, ``ModelFailure``."""
+    """Have a model draw, in the project's turn.
+
+    Errors: 404 ``model_not_found``, the platform's 4xx, ``ModelFailure``.
+    """
     backend, own = ctx.models.resolve(model, "draw")
-    try:
-        return Drawn(await send(backend, own))
-    except ApiError as error:
-        refused(own, error)
-        raise
+    with ExitStack() as held:
+        try:
+            held.enter_context(await ctx.ports.turns.place(ctx.project, backend, own))
+            answer = await send(backend, own)
+        except ApiError as error:
+            refused(own, error)
+            raise
+        return Drawn(answer, held.pop_all())
 
 
 async def finish(ctx: Context, drawn: Drawn, way: Way | None, base: str) -> bytes:

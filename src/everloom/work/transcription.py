@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from everloom.context import Context
 from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.models.base import Answer, Form
-from everloom.models.registry import Models
 from everloom.work.metering import asked, count_audio, refused, unreadable
 
 _EDGE_BYTES = 4096
@@ -33,17 +34,19 @@ class _Timed(Protocol):
 
 
 class Transcription:
-    """An answer whose audio is counted once it is closed. It must be closed, whether or not it was read.
+    """An answer whose audio is counted once it is closed. It must be closed, whether or not it was read; ``held`` is
+    let go of then.
 
     ``json``: whether it is to be an object, where it is no stream. The other formats are plain text, also where a
     server calls them HTML (whisper.cpp does), which a browser would run.
     """
 
-    def __init__(self, answer: Answer, *, json: bool) -> None:
+    def __init__(self, answer: Answer, held: ExitStack, *, json: bool) -> None:
         self.content_type = answer.content_type if answer.content_type != "text/html" else "text/plain"
         self._json = json
         self.model = answer.model
         self._answer = answer
+        self._held = held
         self._head = self._tail = b""
         self._outcome = "closed"
         self._counted = False
@@ -93,7 +96,8 @@ class Transcription:
 
     async def close(self) -> None:
         """Let go of the answer, and count what was heard."""
-        await self._answer.close()
+        with self._held:
+            await self._answer.close()
         if self._counted:
             return
         self._counted = True
@@ -118,14 +122,16 @@ class _InJson(msgspec.Struct):
 _in_json = msgspec.json.Decoder(_InJson)
 
 
-async def transcribe(models: Models, model: str, form: Form, *, translate: bool = False) -> Transcription:
-    """Have ``model`` write down, or translate, the file of a checked form. Errors: 404 ``model_not_found``, the
-    platform's 4xx, ``ModelFailure``. The answer must be closed.
+async def transcribe(ctx: Context, model: str, form: Form, *, translate: bool = False) -> Transcription:
+    """Have ``model`` write down, or translate, the file of a checked form, in the project's turn. Errors: 404
+    ``model_not_found``, the platform's 4xx, ``ModelFailure``. The answer must be closed.
     """
-    backend, own = models.resolve(model, "transcribe")
-    try:
-        answer = await backend.transcribe(form.naming(own), translate=translate)
-        return Transcription(answer, json=form.get("response_format") not in _TEXTS)
-    except ApiError as error:
-        refused(own, error)
-        raise
+    backend, own = ctx.models.resolve(model, "transcribe")
+    with ExitStack() as held:
+        try:
+            held.enter_context(await ctx.ports.turns.place(ctx.project, backend, own))
+            answer = await backend.transcribe(form.naming(own), translate=translate)
+        except ApiError as error:
+            refused(own, error)
+            raise
+        return Transcription(answer, held.pop_all(), json=form.get("response_format") not in _TEXTS)
