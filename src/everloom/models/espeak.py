@@ -96,8 +96,8 @@ class EspeakBackend:
         return [Model(id=ESPEAK_MODEL, created=self._since, owned_by="everloom")]
 
     def offers(self, model: str) -> Collection[Offer]:
-        """It speaks."""
-        return _SPEAKS
+        """To speak, under its one name."""
+        return _SPEAKS if model == ESPEAK_MODEL else ()
 
     def children(self) -> list[int]:
         """The process ids of the children, for whoever looks after the machine."""
