@@ -11,7 +11,9 @@ from tests.offers import serve_all
 from tests.scripted import ScriptedUpstream
 from tests.sdk import rules
 from tests.sdk.node import NODE_FIRST, NODE_NEWEST, NodeSdk, folder_of, programs
+from tests.sdk.test_walks import ALIASES, DEFAULT_MODEL
 from tests.servers import API_KEY, Everloom
+from tests.weights import default_gguf
 
 WALKS = Path(__file__).parent / "walks_node"
 SECONDS = 240.0
@@ -55,3 +57,11 @@ def test_endpoints(server: Everloom, tmp_path: Path) -> None:
     said = walk("endpoints", NODE_NEWEST, server, tmp_path)
     expected = ["chat", "stored completions", "completions", "embeddings", "moderations", "speech", "transcriptions"]
     assert said == [f"ok {what}" for what in [*expected, "images", "models"]]
+
+
+def test_the_endpoints_on_the_models_in_the_box(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with Everloom(tmp_path / "data", weights=default_gguf().parent, aliases=ALIASES) as server:
+        said = walk("endpoints", NODE_NEWEST, server, tmp_path / "walk", DEFAULT_MODEL)
+    expected = ["chat", "stored completions", "completions", "embeddings", "moderations", "speech", "transcriptions"]
+    assert said == [f"ok {what}" for what in [*expected, "models"]]
