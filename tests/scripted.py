@@ -301,6 +301,7 @@ async def _stream(request: web.Request, answer: Answer, reply: Reply, delay: flo
         if number == stop and isinstance(reply, Hangs):
             await asyncio.sleep(3600)
         if number == stop and isinstance(reply, Breaks):
+            await asyncio.sleep(0.1)  # What was sent is read by then: a reset takes away what was not.
             return _cut(request)
         data = b'{"id":"chatcmpl-' if number == stop else chunk
         pending += b"data: " + data + b"\n\n"

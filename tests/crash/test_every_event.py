@@ -115,8 +115,10 @@ def test_killed_after_every_event(model: ScriptedUpstream, tmp_path: Path) -> No
                 assert drive(server, victim), f"killed after event {after - 1}, the run's server died again"
                 assert picture(server, victim) == undisturbed, f"killed after event {after - 1}"
             victim = begin(server, assistant)
-            if victim["id"] is not None:
-                assert drive(server, victim) is None
+            if victim["id"] is not None and drive(server, victim) is not None:
+                # On a busy machine pieces of the text come together in fewer events: none is left to be killed behind.
+                assert after > total - len(SAID.split())
+                break
             assert server.wait() == -9
     with Everloom(tmp_path, upstream=model.url) as server:
         assert victim is not None
