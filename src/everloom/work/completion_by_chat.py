@@ -17,7 +17,7 @@ from everloom.models.registry import Models
 from everloom.objects.base import JsonObject
 from everloom.objects.tools import Usage
 from everloom.work import inference
-from everloom.work.metering import EstimatedUsage, unreadable
+from everloom.work.metering import EstimatedUsage, failed_midway, unreadable
 
 CHATS_AT_ONCE = 8
 """Chat requests under way for one request with many prompts."""
@@ -165,11 +165,7 @@ class _Speaker:
     async def _pieces(self, answer: inference.Metered) -> AsyncGenerator[Piece, None]:
         lines = DataLines()
         async for block in answer.blocks():
-            try:
-                events = lines.feed(block)
-            except ValueError as error:
-                raise ModelFailure(f"The model {answer.model} sent {error}.", code="upstream_broken") from error
-            for data in events:
+            for data in inference.cut(lines, block, answer.model):
                 if data and data != DONE:
                     for piece in self._read(data, answer.model):
                         yield piece
@@ -180,8 +176,7 @@ class _Speaker:
         except NO_JSON as error:
             raise unreadable(model) from error
         if chat.error is not None:
-            said = bytes(chat.error)[:500].decode("utf-8", "replace")
-            raise ModelFailure(f"The model {model} failed in the middle of its answer: {said}", code="upstream_error")
+            raise failed_midway(model, bytes(chat.error))
         return [self._piece(said) for said in chat.choices if said.index < self._plan.each]
 
     def _piece(self, said: _Said) -> Piece:

@@ -16,7 +16,7 @@ from everloom.models.registry import Models
 from everloom.objects.base import JsonObject
 from everloom.objects.chat import ChatChunk
 from everloom.objects.tools import Usage
-from everloom.work.metering import EstimatedUsage, asked, count_tokens, refused, unreadable, usage_at_end
+from everloom.work.metering import EstimatedUsage, asked, count_tokens, failed_midway, refused, unreadable, usage_at_end
 
 _TAIL_BYTES = 4096
 """Where the usage of a stream stands: in its last event but one."""
@@ -154,8 +154,7 @@ def _decode(data: bytes, model: str) -> ChatChunk:
     except NO_JSON as error:
         raise unreadable(model) from error
     if event.error is not None:
-        said = bytes(event.error)[:500].decode("utf-8", "replace")
-        raise ModelFailure(f"The model {model} failed in the middle of its answer: {said}", code="upstream_error")
+        raise failed_midway(model, bytes(event.error))
     return event
 
 
