@@ -10,7 +10,7 @@ import sqlite3
 from functools import cache
 from pathlib import Path
 
-from everloom.api.http import route
+from everloom.api.http.routes import route
 from everloom.cli import main
 from everloom.objects.steps import RunStep
 from everloom.store import sql

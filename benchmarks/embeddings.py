@@ -1,6 +1,6 @@
 """Embeddings of the local model: texts a second through the server, beside the model alone with the same threads.
 
-The bare model is ``models/minilm.py`` in a process of its own, called by as many threads as the server's engine has,
+The bare model is ``minilm/network.py`` in a process of its own, called by as many threads as the server's engine has,
 sixteen texts at once, tokens included: no HTTP, no JSON, no pipes. ``--against FOLDER`` measures the sources in another
 folder, too (a worktree of an older commit), in the same run.
 """
@@ -125,7 +125,7 @@ def _load(server: Program, texts: str | list[str], connections: int, seconds: fl
 
 
 def _files(weights: str) -> list[str]:
-    from everloom.models.weights import MINILM, Weights
+    from everloom.models.files.weights import MINILM, Weights
 
     return [str(path) for path in Weights(Path(weights)).fetch(MINILM)]
 
@@ -141,13 +141,13 @@ def _run_bare(files: Sequence[str], seconds: float) -> _Bare:
 
 
 def _bare(safetensors: str, tokenizer: str, seconds: float) -> None:
-    """In a process of its own: the threads and their libraries set up as in ``models/minilm_child.py``."""
+    """In a process of its own: the threads and their libraries set up as in ``models/minilm/child.py``."""
     for library in ("OPENBLAS_NUM", "OMP_NUM", "MKL_NUM", "BLIS_NUM", "VECLIB_MAXIMUM"):
         os.environ[f"{library}_THREADS"] = "1"
     import threading
     import time
 
-    from everloom.models.minilm import MiniLM
+    from everloom.models.minilm.network import MiniLM
 
     model = MiniLM(Path(safetensors), Path(tokenizer))
     threads = os.cpu_count() or 1

@@ -20,7 +20,7 @@ from platformdirs import user_cache_dir
 
 from benchmarks.load import cpu_seconds, quantile
 from benchmarks.measure import API_KEY, PATH, Program, Row, everloom, folder, machine, median, note, options, table
-from everloom.models.weights import DEFAULT_MODEL, SMOLLM2, Weights
+from everloom.models.files.weights import DEFAULT_MODEL, SMOLLM2, Weights
 
 SHARE = 0.95
 """Of the bare engine's tokens a second: the design's budget."""
@@ -53,7 +53,7 @@ class Bare:
     def __init__(self, gguf: Path) -> None:
         self.key = secrets.token_urlsafe(16)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "everloom.models.local_child"],
+            [sys.executable, "-m", "everloom.models.llama.child"],
             env=os.environ | PATH,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks.measure import HEADERS, PATH, Row, everloom, folder, machine, median, note, options, table
 from everloom.vectors.base import Chunk, Vectors
 from everloom.vectors.sqlite import SqliteVectors
-from everloom.work.chunking import chunk
+from everloom.work.vector_stores.chunking import chunk
 
 DIMENSIONS = 384
 CLUSTERS = 2000

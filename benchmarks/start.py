@@ -18,7 +18,7 @@ from benchmarks.measure import (
     table,
 )
 from everloom.config import load
-from everloom.models.weights import SMOLLM2, Weights
+from everloom.models.files.weights import SMOLLM2, Weights
 
 START_SECONDS = 1.5
 MEMORY_MB = 150.0

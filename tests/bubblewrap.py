@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from everloom.tools.sandbox import Image, Limits, Logs, Sandboxes, Session
+from everloom.sandbox.base import Image, Limits, Logs, Session
+from everloom.sandbox.pool import JupyterSandboxes
 
 T = TypeVar("T")
 
@@ -33,7 +34,7 @@ def install() -> None:
 class Bench:
     """Sandboxes, and a loop that they live in between the calls of a test."""
 
-    def __init__(self, runner: asyncio.Runner, sandboxes: Sandboxes) -> None:
+    def __init__(self, runner: asyncio.Runner, sandboxes: JupyterSandboxes) -> None:
         self.runner = runner
         self.sandboxes = sandboxes
 
@@ -101,7 +102,7 @@ async def content(session: Session, path: str) -> bytes:
 def bench(folder: Path, limits: Limits | None = None, **options: Any) -> Iterator[Bench]:
     """Sandboxes in a loop; skips the test, with the reason, where they cannot be had."""
     with asyncio.Runner() as runner:
-        sandboxes = Sandboxes(folder, limits=limits, **{"pool": 0} | options)
+        sandboxes = JupyterSandboxes(folder, limits=limits, **{"pool": 0} | options)
         runner.run(sandboxes.open())
         try:
             if reason := sandboxes.available():

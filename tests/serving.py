@@ -8,9 +8,9 @@ from typing import Any
 
 import uvicorn
 
-from everloom.api.auth import Auth
-from everloom.api.http import Route
-from everloom.api.server import Server
+from everloom.api.http.auth import Auth
+from everloom.api.http.routes import Route
+from everloom.api.http.server import Server
 from everloom.bus.memory import MemoryBus
 from everloom.context import Limits, Ports
 from everloom.models.registry import Models

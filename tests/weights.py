@@ -5,7 +5,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_dir
 
-from everloom.models.weights import SMOLLM2, Weights
+from everloom.models.files.weights import SMOLLM2, Weights
 
 
 def default_weights() -> Weights:

@@ -1,16 +1,15 @@
 """What a verb works with: one project's store, and the ports of the whole server."""
 
-from collections.abc import Hashable
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 from msgspec import Struct, field
 
 from everloom.blobs.base import Blobs
 from everloom.bus.base import Bus
 from everloom.jobs.base import Jobs
+from everloom.models.fair_queue import Turns
 from everloom.models.registry import Models
-from everloom.models.turns import Turns
+from everloom.sandbox.base import Sandboxes
 from everloom.store.base import Database, Store
 from everloom.vectors.base import Vectors
 
@@ -28,22 +27,6 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Base URL (with its version) that clients know the server by; empty: as each request's headers say."""
     embedding_model: str = "all-minilm-l6-v2"
     """Makes the vectors of stores that are made from now on; a store keeps the one it began with."""
-
-
-class Sandboxes(Protocol):
-    """Where a model's code runs: ``tools/sandbox``, which stands on a floor above."""
-
-    async def open(self) -> None: ...
-
-    async def close(self) -> None: ...
-
-    def available(self) -> str | None:
-        """None where code can run, else the reason why not."""
-        ...
-
-    def session(self, key: Hashable) -> AbstractAsyncContextManager[Any]:
-        """The ``tools.sandbox.Session`` of a conversation, for one call at a time."""
-        ...
 
 
 class Ports(Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import pytest
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from everloom.api.binding import MAX_CONTAINERS, MAX_NESTING, MAX_VALUES, decode_body
+from everloom.api.http.binding import MAX_CONTAINERS, MAX_NESTING, MAX_VALUES, decode_body
 from everloom.kit.errors import BadRequest
 from everloom.objects.base import JsonObject, Metadata
 from everloom.objects.messages import NewMessage

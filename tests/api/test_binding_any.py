@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everloom.api.binding import decode_body, decode_query
+from everloom.api.http.binding import decode_body, decode_query
 from everloom.kit.errors import BadRequest
 from everloom.objects.assistants import AssistantChanges, NewAssistant
 from everloom.objects.messages import NewMessage

@@ -3,7 +3,7 @@
 import pytest
 from msgspec import Struct
 
-from everloom.api.binding import decode_query
+from everloom.api.http.binding import decode_query
 from everloom.kit.errors import BadRequest
 from everloom.objects.base import PageQuery
 

@@ -15,10 +15,10 @@ import pytest
 from prometheus_client import REGISTRY
 
 from everloom.api import chat  # noqa: F401 - its import registers the operation
-from everloom.api.http import ROUTES
+from everloom.api.http.routes import ROUTES
 from everloom.kit.sse import DataLines
 from everloom.models.registry import Models
-from everloom.models.upstream import UpstreamBackend
+from everloom.models.upstream.backend import UpstreamBackend
 from tests.scripted import Breaks, Calls, Fails, Garbage, Hangs, Says, ScriptedUpstream, Slow
 from tests.serving import KEY, Serving
 from tests.spec.oracle import CheckedTransport

@@ -15,10 +15,10 @@ from aiohttp import web
 from prometheus_client import REGISTRY
 
 from everloom.api import completions  # noqa: F401 - its import registers the operation
-from everloom.api.http import ROUTES
+from everloom.api.http.routes import ROUTES
 from everloom.kit.sse import DataLines
 from everloom.models.registry import Models
-from everloom.models.upstream import UpstreamBackend
+from everloom.models.upstream.backend import UpstreamBackend
 from tests.replies import Json
 from tests.scripted import Breaks, Fails, Hangs, Request, Says, ScriptedUpstream
 from tests.serving import KEY, Serving

@@ -13,11 +13,11 @@ import openai
 import pytest
 
 from everloom.api import embeddings  # noqa: F401 - its import registers the operation
-from everloom.api.http import ROUTES
-from everloom.models.local import LocalBackend
+from everloom.api.http.routes import ROUTES
+from everloom.models.files.weights import EMBEDDING_MODEL, MINILM
+from everloom.models.llama.backend import LocalBackend
 from everloom.models.registry import Models
-from everloom.models.upstream import UpstreamBackend
-from everloom.models.weights import EMBEDDING_MODEL, MINILM
+from everloom.models.upstream.backend import UpstreamBackend
 from tests import meanings
 from tests.replies import Fails
 from tests.scripted import ScriptedUpstream

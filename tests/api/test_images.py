@@ -19,7 +19,7 @@ from everloom.objects.images import GeneratedImage
 from everloom.objects.uploads import BlobDraft
 from everloom.store.base import SYSTEM, Change
 from everloom.store.sqlite import SqliteDatabase
-from everloom.work import images
+from everloom.work.inference import images
 from tests.blobs import names, ports_of
 from tests.builders import Json
 from tests.pictures import SIGNATURE, chunk, drawing, drawing_bytes, half, header, noise, png, rows

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 import everloom.app  # noqa: F401  (its import fills ROUTES, as at a server's start)
-from everloom.api.http import ROUTES, Route
+from everloom.api.http.routes import ROUTES, Route
 from everloom.api.v1 import DIALECT
 from everloom.kit.ids import new_id
 from tests.builders import Json, a_thread, fetched

@@ -9,9 +9,9 @@ import openai
 import pytest
 
 from everloom.api import models  # noqa: F401 - its import registers the operations
-from everloom.api.http import ROUTES
+from everloom.api.http.routes import ROUTES
 from everloom.models.registry import Models
-from everloom.models.upstream import UpstreamBackend
+from everloom.models.upstream.backend import UpstreamBackend
 from everloom.objects.keys import Project
 from everloom.store.base import SYSTEM
 from everloom.store.sqlite import SqliteDatabase

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from everloom.api.spool import sweep_forms
+from everloom.api.http.spool import sweep_forms
 
 
 def folder(root: Path, pid: int | str, age: float) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from everloom.models.turns import MOST_WAITING
+from everloom.models.fair_queue import MOST_WAITING
 from tests.recordings import spoken
 from tests.servers import API_KEY, Everloom
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from everloom.config import load
-from everloom.models.hub import Reference, reference
+from everloom.models.files.hub import Reference, reference
 from tests.cli.programs import environment, everloom, running
 from tests.models.gguf_tiny import tiny_gguf
 from tests.weights import default_gguf

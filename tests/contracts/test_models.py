@@ -10,7 +10,7 @@ import pytest
 
 from everloom.kit.sse import DataLines
 from everloom.models.base import Answer, Backend
-from everloom.models.upstream import UpstreamBackend
+from everloom.models.upstream.backend import UpstreamBackend
 from tests.scripted import ScriptedUpstream
 
 Opened = Callable[[], contextlib.AbstractAsyncContextManager[tuple[Backend, str]]]

@@ -13,12 +13,12 @@ import pytest
 
 from everloom.kit.errors import BadRequest
 from everloom.models.base import Answer, Form, FormFile, Offer
-from everloom.models.espeak import ESPEAK_MODEL, EspeakBackend
-from everloom.models.local import LocalBackend
-from everloom.models.moderation import MODERATION_MODEL, MiniLMModeration
-from everloom.models.sphinx import SPHINX_MODEL, SphinxBackend
-from everloom.models.upstream import UpstreamBackend
-from everloom.models.weights import DEFAULT_MODEL, EMBEDDING_MODEL, MINILM, SMOLLM2
+from everloom.models.files.weights import DEFAULT_MODEL, EMBEDDING_MODEL, MINILM, SMOLLM2
+from everloom.models.llama.backend import LocalBackend
+from everloom.models.minilm.moderation import MODERATION_MODEL, MiniLMModeration
+from everloom.models.speech.espeak import ESPEAK_MODEL, EspeakBackend
+from everloom.models.transcription.sphinx import SPHINX_MODEL, SphinxBackend
+from everloom.models.upstream.backend import UpstreamBackend
 from tests.offers import CATEGORIES, serve_all, wav
 from tests.scripted import ScriptedUpstream
 from tests.weights import default_weights

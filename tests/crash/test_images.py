@@ -9,7 +9,8 @@ from everloom.objects.images import GeneratedImage
 from everloom.objects.uploads import BlobDraft
 from everloom.store.base import SYSTEM, Change
 from everloom.store.sqlite import SqliteDatabase
-from everloom.work import blobs, images
+from everloom.work.files import blobs
+from everloom.work.inference import images
 from tests.blobs import names, ports_of
 from tests.pictures import drawing_bytes, png
 from tests.scripted import ScriptedUpstream

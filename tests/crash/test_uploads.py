@@ -16,8 +16,8 @@ from everloom.objects.files import File
 from everloom.objects.uploads import BlobDraft, PartBlob, Upload, UploadTally
 from everloom.store.base import Change
 from everloom.store.sqlite import SqliteDatabase
-from everloom.work import blobs
-from everloom.work.blobs import STALE_SECONDS
+from everloom.work.files import blobs
+from everloom.work.files.blobs import STALE_SECONDS
 from tests.blobs import names, ports_of
 from tests.builders import Json, posted
 from tests.servers import Everloom

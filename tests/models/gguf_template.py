@@ -3,7 +3,7 @@
 import struct
 from pathlib import Path
 
-from everloom.models.gguf import _exactly, _string, _value
+from everloom.models.files.gguf import _exactly, _string, _value
 
 KNOWS_TOOLS = """{%- if tools %}{{- '<|im_start|>system\\nYou may call functions.\\n<tools>' }}
 {%- for tool in tools %}{{- '\\n' }}{{- tool | tojson }}{%- endfor %}

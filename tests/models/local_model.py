@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from everloom.models.local import LocalBackend
+from everloom.models.llama.backend import LocalBackend
 from tests.weights import default_gguf, default_weights
 
 T = TypeVar("T")

@@ -23,8 +23,8 @@ from PIL import Image
 from everloom.kit.errors import ApiError
 from everloom.kit.png import Png, read_png
 from everloom.models.base import Answer, Form, FormFile
-from everloom.models.diffusers import MOST_WAITING, DiffusersBackend, PipelineSettings
-from everloom.models.memory import MemoryBudget
+from everloom.models.diffusers.backend import MOST_WAITING, DiffusersBackend, PipelineSettings
+from everloom.models.memory_budget import MemoryBudget
 from tests.models.image_environment import python_with_diffusers
 from tests.pictures import half, noise, png
 from tests.servers import Everloom

@@ -19,9 +19,9 @@ import pytest
 from openai.types import CreateEmbeddingResponse
 
 from everloom.kit.errors import BadRequest, ModelFailure
-from everloom.models.local import LocalBackend
-from everloom.models.minilm_engine import MiniLMEngine
-from everloom.models.weights import EMBEDDING_MODEL, MINILM
+from everloom.models.files.weights import EMBEDDING_MODEL, MINILM
+from everloom.models.llama.backend import LocalBackend
+from everloom.models.minilm.engine import MiniLMEngine
 from tests.models.reference_bert import Bert
 from tests.weights import default_gguf, default_weights
 
@@ -212,7 +212,7 @@ def test_damaged_weights_are_a_failure(tmp_path: Path, damage: bytes) -> None:
 def test_the_child_ends_with_the_pipe() -> None:
     """However the parent goes, its end of the pipe goes with it."""
     files = map(str, default_weights().fetch(MINILM))
-    command = [sys.executable, "-m", "everloom.models.minilm_child", *files, "1"]
+    command = [sys.executable, "-m", "everloom.models.minilm.child", *files, "1"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None
         assert child.stdout is not None
@@ -225,7 +225,7 @@ def test_a_loop_ends_that_was_never_closed() -> None:
     """As after a failed start of the server: the child goes with the loop's pipes, and nothing waits for it."""
     script = (
         "import asyncio, sys, pathlib\n"
-        "from everloom.models.minilm_engine import MiniLMEngine\n"
+        "from everloom.models.minilm.engine import MiniLMEngine\n"
         "asyncio.run(MiniLMEngine(*map(pathlib.Path, sys.argv[1:])).embed(['a']))\n"
     )
     command = [sys.executable, "-W", "ignore", "-c", script, *map(str, default_weights().fetch(MINILM))]

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from everloom.kit.errors import BadRequest
-from everloom.models.gguf import read_head
-from everloom.models.local import LocalBackend
-from everloom.models.weights import MINILM
+from everloom.models.files.gguf import read_head
+from everloom.models.files.weights import MINILM
+from everloom.models.llama.backend import LocalBackend
 from tests.models.gguf_bert import write_gguf
 from tests.models.reference_bert import Bert
 from tests.weights import default_weights

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from everloom.kit.errors import ModelFailure
-from everloom.models.minilm_engine import MiniLMEngine, TooLong, UnknownTokens
-from everloom.models.minilm_turns import LOT_TEXTS, Input, Request, Turns, weight
-from everloom.models.weights import MINILM
+from everloom.models.files.weights import MINILM
+from everloom.models.minilm.batching import LOT_TEXTS, Input, Request, Turns, weight
+from everloom.models.minilm.engine import MiniLMEngine, TooLong, UnknownTokens
 from tests.weights import default_weights
 
 

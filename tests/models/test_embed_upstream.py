@@ -14,8 +14,8 @@ from aiohttp import web
 
 from everloom.kit.errors import ApiError, ModelFailure
 from everloom.models.registry import Models
-from everloom.models.upstream import UpstreamBackend
-from everloom.work.embedding import embed, embeddings
+from everloom.models.upstream.backend import UpstreamBackend
+from everloom.work.inference.embeddings import embed, embeddings
 
 Handler = Callable[[dict[str, Any]], web.Response]
 

@@ -16,8 +16,8 @@ import numpy
 import pytest
 
 from everloom.kit.errors import BadRequest, ModelFailure
-from everloom.models.espeak import EspeakBackend, language_of
-from everloom.models.speech_request import CONTENT_TYPES, VOICES
+from everloom.models.speech.espeak import EspeakBackend, language_of
+from everloom.models.speech.request import CONTENT_TYPES, VOICES
 from tests.models.sounds import Sound, sound_of
 
 TEXT = "The quick brown fox jumps over the lazy dog."
@@ -379,7 +379,7 @@ def test_the_child_has_no_keys() -> None:
 def test_nothing_native_is_loaded_beside_the_server() -> None:
     program = (
         "import asyncio, sys, everloom.app\n"
-        "from everloom.models.espeak import EspeakBackend\n"
+        "from everloom.models.speech.espeak import EspeakBackend\n"
         "async def main():\n"
         "    backend = EspeakBackend()\n"
         "    answer = await backend.speak({'model': 'espeak-ng', 'input': 'Hi', 'voice': 'alloy'})\n"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from everloom.models.formats import format_of
+from everloom.models.files.formats import format_of
 
 
 def made(folder: Path, *names: str) -> Path:

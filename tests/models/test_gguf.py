@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from everloom.models.gguf import Head, read_head
+from everloom.models.files.gguf import Head, read_head
 from tests.weights import default_gguf
 
 

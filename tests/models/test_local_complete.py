@@ -14,9 +14,9 @@ from openai.types import Completion
 
 from everloom.kit.errors import ApiError, BadRequest
 from everloom.models.completion_text import Token
-from everloom.models.local import LocalBackend
-from everloom.models.local_complete import Cutter
-from everloom.models.weights import EMBEDDING_MODEL, MINILM
+from everloom.models.files.weights import EMBEDDING_MODEL, MINILM
+from everloom.models.llama.backend import LocalBackend
+from everloom.models.llama.completions import Cutter
 from tests.models.local_model import NAME, Local, loaded
 from tests.weights import default_gguf, default_weights
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from everloom.kit.errors import ModelFailure
-from everloom.models.local import LocalBackend
-from everloom.models.memory import MemoryBudget, available, budget_of_machine, resident
-from everloom.models.weights import MINILM
+from everloom.models.files.weights import MINILM
+from everloom.models.llama.backend import LocalBackend
+from everloom.models.memory_budget import MemoryBudget, available, budget_of_machine, resident
 from tests.models.local_model import user
 from tests.models.test_local_process import wait_for_end
 from tests.weights import default_gguf, default_weights

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from everloom.kit.errors import ModelFailure
-from everloom.models.local import LocalBackend
-from everloom.models.local_engine import Engine
+from everloom.models.llama.backend import LocalBackend
+from everloom.models.llama.engine import Engine
 from tests.models.local_model import NAME, Local, loaded, user
 from tests.weights import default_gguf, default_weights
 
@@ -147,7 +147,7 @@ def test_a_file_that_is_no_model_is_told(tmp_path: Path) -> None:
 
 def test_the_parent_loads_no_engine() -> None:
     script = (
-        "import sys, everloom.models.local\n"
+        "import sys, everloom.models.llama.backend\n"
         "print([name for name in ('xllamacpp', 'numpy', 'tiktoken', 'rich') if name in sys.modules])\n"
     )
     said = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True).stdout

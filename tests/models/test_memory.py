@@ -7,8 +7,8 @@ from contextlib import suppress
 import pytest
 
 from everloom.kit.errors import ModelFailure
-from everloom.models import memory
-from everloom.models.memory import MemoryBudget
+from everloom.models import memory_budget
+from everloom.models.memory_budget import MemoryBudget
 
 
 class Thing:
@@ -163,7 +163,7 @@ def test_whoever_gives_up_waiting_stands_in_nobodys_way() -> None:
 
 
 def test_an_end_comes_also_where_no_room_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "WAIT_S", 0.05)
+    monkeypatch.setattr(memory_budget, "WAIT_S", 0.05)
 
     async def run() -> ModelFailure:
         budget = MemoryBudget(10)

@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from everloom.models.minilm_engine import MiniLMEngine
-from everloom.models.moderation import HEADS, WINDOW, Heads, shown, windows
-from everloom.models.weights import MINILM
+from everloom.models.files.weights import MINILM
+from everloom.models.minilm.engine import MiniLMEngine
+from everloom.models.minilm.moderation import HEADS, WINDOW, Heads, shown, windows
 from everloom.objects.moderations import CATEGORIES
 from tests.weights import default_weights
 from training.moderation import measuring

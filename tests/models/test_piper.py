@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from everloom.kit.errors import BadRequest, ModelFailure
-from everloom.models.memory import MemoryBudget
-from everloom.models.piper import PiperBackend
-from everloom.models.speech_process import Speakers
+from everloom.models.memory_budget import MemoryBudget
+from everloom.models.speech.piper import PiperBackend
+from everloom.models.speech.pool import Speakers
 from tests.models import piperless
 from tests.models.sounds import a_piper_voice, sound_of
 

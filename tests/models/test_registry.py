@@ -8,7 +8,7 @@ import pytest
 from everloom.kit.errors import BadRequest, NotFound
 from everloom.models.base import Offer
 from everloom.models.registry import Models
-from everloom.models.upstream import UpstreamBackend
+from everloom.models.upstream.backend import UpstreamBackend
 from everloom.objects.models import Model
 from tests.scripted import ScriptedUpstream
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from everloom.models.schemas import fault, is_simple, simple
+from everloom.models.llama.schemas import fault, is_simple, simple
 
 TREE: dict[str, Any] = {
     "type": "object",

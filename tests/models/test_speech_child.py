@@ -2,8 +2,8 @@
 
 import pytest
 
-from everloom.models.piper_child import pieces
-from everloom.models.speech_child import plain
+from everloom.models.speech.child import plain
+from everloom.models.speech.piper_child import pieces
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ import msgspec
 import pytest
 
 from everloom.kit.errors import BadRequest, ModelFailure
-from everloom.models import listening
 from everloom.models.base import Form, FormFile
-from everloom.models.sphinx import SphinxBackend
+from everloom.models.transcription import pool
+from everloom.models.transcription.sphinx import SphinxBackend
 from tests.recordings import FORMATS, WORDS, encoded, silence, spoken, wav
 
 
@@ -276,8 +276,7 @@ def test_who_comes_to_a_long_queue_is_sent_away(tmp_path: Path) -> None:
     async def run() -> ModelFailure:
         async with opened() as backend:
             waiting = [
-                asyncio.create_task(heard(backend, form(tmp_path, spoken())))
-                for _ in range(listening.LONGEST_QUEUE + 2)
+                asyncio.create_task(heard(backend, form(tmp_path, spoken()))) for _ in range(pool.LONGEST_QUEUE + 2)
             ]
             await asyncio.sleep(0.1)
             with pytest.raises(ModelFailure) as error:

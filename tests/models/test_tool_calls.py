@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everloom.models.tool_calls import CallBegins, CallGoesOn, CallReader, Text
+from everloom.models.llama.tool_calls import CallBegins, CallGoesOn, CallReader, Text
 
 CALL = '<tool_call>{"name": "add", "arguments": {"a": "}\\"{", "b": [1, {}]}}</tool_call>'
 

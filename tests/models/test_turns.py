@@ -6,13 +6,13 @@ import pytest
 
 from everloom.kit.errors import ApiError
 from everloom.models.base import Queues
-from everloom.models.espeak import EspeakBackend
-from everloom.models.memory import MemoryBudget
-from everloom.models.piper import PiperBackend
-from everloom.models.sphinx import SphinxBackend
-from everloom.models.turns import MOST_WAITING, Place, Turns
-from everloom.models.unusable import UnusableBackend
-from everloom.models.upstream import UpstreamBackend
+from everloom.models.fair_queue import MOST_WAITING, Place, Turns
+from everloom.models.memory_budget import MemoryBudget
+from everloom.models.speech.espeak import EspeakBackend
+from everloom.models.speech.piper import PiperBackend
+from everloom.models.transcription.sphinx import SphinxBackend
+from everloom.models.unavailable import UnusableBackend
+from everloom.models.upstream.backend import UpstreamBackend
 
 OTHER = UpstreamBackend("http://127.0.0.1:9/v1")
 

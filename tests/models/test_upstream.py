@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from everloom.kit.errors import ApiError, ModelFailure
-from everloom.models.upstream import UpstreamBackend
-from everloom.models.upstream_errors import LONGEST_ASKED_WAIT_SECONDS, backoff
+from everloom.models.upstream.backend import UpstreamBackend
+from everloom.models.upstream.errors import LONGEST_ASKED_WAIT_SECONDS, backoff
 from tests.scripted import Breaks, Calls, Fails, Garbage, Hangs, Reply, Says, ScriptedUpstream, Slow
 
 BODY: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello!"}]}

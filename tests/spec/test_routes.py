@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 import everloom.app  # noqa: F401  (its import fills ROUTES, as at a server's start)
-from everloom.api.http import ROUTES, Route
+from everloom.api.http.routes import ROUTES, Route
 from everloom.api.v1 import DIALECT
 from tests.spec.overlay import EXTENSIONS
 from tests.spec.spec import SPEC, needs_spec

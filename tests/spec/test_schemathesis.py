@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 
 import everloom.app  # noqa: F401  (its import fills ROUTES, as at a server's start)
-from everloom.api.http import ROUTES
+from everloom.api.http.routes import ROUTES
 from everloom.api.v1 import DIALECT
 from tests.moderating import moderated
 from tests.pictures import drawing

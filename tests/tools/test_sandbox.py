@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from everloom.tools.sandbox import Image, Limits, Logs, SandboxDied, Sandboxes, SandboxFull, SandboxUnavailable
+from everloom.sandbox.base import Image, Limits, Logs, SandboxDied, SandboxFull, SandboxUnavailable
+from everloom.sandbox.pool import JupyterSandboxes
 from tests.bubblewrap import Bench, bench
 from tests.cli.programs import everloom
 
@@ -264,10 +265,10 @@ def test_a_conversation_begins_with_a_warm_kernel(tmp_path: Path) -> None:
 SERVER = """
 import asyncio, sys
 from pathlib import Path
-from everloom.tools.sandbox import Sandboxes
+from everloom.sandbox.pool import JupyterSandboxes
 
 async def main():
-    sandboxes = Sandboxes(Path(sys.argv[1]), pool=0)
+    sandboxes = JupyterSandboxes(Path(sys.argv[1]), pool=0)
     await sandboxes.open()
     async with sandboxes.session("one") as session:
         async for _ in session.run("import subprocess; c = subprocess.Popen(['sleep', '1000'])"):
@@ -311,7 +312,7 @@ def reason(folder: Path, python: Path | None = None) -> str | None:
     """Why there are no sandboxes; asserts that nothing is run without them."""
 
     async def opening() -> str | None:
-        sandboxes = Sandboxes(folder, python=python)
+        sandboxes = JupyterSandboxes(folder, python=python)
         await sandboxes.open()
         why = sandboxes.available()
         if why:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from everloom.tools.sandbox import Limits, SandboxDied
+from everloom.sandbox.base import Limits, SandboxDied
 from tests.bubblewrap import Bench, bench, content
 
 SMALL = Limits(memory=400 << 20, disk=16 << 20, entries=300, file=8 << 20, processes=60, open_files=64, cpu=20)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from everloom.tools.sandbox import Image, Limits, Logs, SandboxDied, Sandboxes, SandboxUnavailable
+from everloom.sandbox.base import Image, Limits, Logs, SandboxDied, SandboxUnavailable
+from everloom.sandbox.pool import JupyterSandboxes
 from tests.bubblewrap import Bench, bench
 from tests.sdk.environments import Sdk, python_of
 
@@ -119,7 +120,7 @@ def test_kernels_that_share_their_files_are_refused(box: Bench) -> None:
 )
 def test_a_gateway_asks_for_its_token(url: str, tmp_path: Path, token: str, says: str) -> None:
     async def opening() -> str:
-        sandboxes = Sandboxes(tmp_path, gateway=url, gateway_token=token)
+        sandboxes = JupyterSandboxes(tmp_path, gateway=url, gateway_token=token)
         await sandboxes.open()
         why = str(sandboxes.available())
         await sandboxes.close()
@@ -130,7 +131,7 @@ def test_a_gateway_asks_for_its_token(url: str, tmp_path: Path, token: str, says
 
 def test_a_gateway_that_is_not_there(tmp_path: Path) -> None:
     async def opening() -> str:
-        sandboxes = Sandboxes(tmp_path, gateway="http://127.0.0.1:9")
+        sandboxes = JupyterSandboxes(tmp_path, gateway="http://127.0.0.1:9")
         await sandboxes.open()
         why = str(sandboxes.available())
         await sandboxes.close()

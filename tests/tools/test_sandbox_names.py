@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everloom.tools.sandbox.names import free_name, safe_name
+from everloom.sandbox.names import free_name, safe_name
 
 
 @pytest.mark.parametrize(

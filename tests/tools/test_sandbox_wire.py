@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everloom.tools.sandbox import Image, Logs
-from everloom.tools.sandbox.wire import Message, execute, frames, from_frames, from_text, output
+from everloom.sandbox.base import Image, Logs
+from everloom.sandbox.wire import Message, execute, frames, from_frames, from_text, output
 
 KEY = b"key"
 VALUE = st.none() | st.text(max_size=5) | st.integers()

@@ -12,8 +12,8 @@ from everloom.kit.errors import ApiError, BadRequest, NotFound
 from everloom.objects.files import File
 from everloom.objects.uploads import BlobDraft
 from everloom.store.base import Absent, Add, Change, Operation, Remove
-from everloom.work import blobs
-from everloom.work.blobs import DOOMED_SECONDS, STALE_SECONDS, TOUCH_SECONDS, NewBlob, discard, doom
+from everloom.work.files import blobs
+from everloom.work.files.blobs import DOOMED_SECONDS, STALE_SECONDS, TOUCH_SECONDS, NewBlob, discard, doom
 from tests.blobs import blocks, drafts, names, run
 
 

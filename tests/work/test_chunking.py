@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from everloom.work.chunking import chunk, count, spans, windows
+from everloom.work.vector_stores.chunking import chunk, count, spans, windows
 
 PROSE = (
     "The ferry leaves Bergen at nine. It calls at every island on the way, and the captain knows each of them by name; "

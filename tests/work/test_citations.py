@@ -2,7 +2,7 @@
 
 from everloom.objects.messages import FileCitation, FilePath
 from everloom.objects.runs import Source
-from everloom.work.citations import Citations
+from everloom.work.runs.citations import Citations
 
 SOURCES = [
     Source(mark="【1:0†a.pdf】", file_id="file-a", quote="words"),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from everloom.work.extraction import KINDS, Bounds, Invalid, Unsupported, extract, kind_of
+from everloom.work.vector_stores.extraction import KINDS, Bounds, Invalid, Unsupported, extract, kind_of
 from tests.work.documents import (
     archive,
     doc,

@@ -9,11 +9,11 @@ import pytest
 
 from everloom.kit.errors import ModelFailure, NotFound
 from everloom.models.registry import Models
-from everloom.models.upstream import UpstreamBackend
+from everloom.models.upstream.backend import UpstreamBackend
 from everloom.objects.chat import ChatChunk
 from everloom.objects.tools import Usage
-from everloom.work.inference import ask, stream_chunks
-from everloom.work.metering import EstimatedUsage, usage_at_end
+from everloom.work.inference.chat import ask, stream_chunks
+from everloom.work.inference.metering import EstimatedUsage, usage_at_end
 from tests.scripted import Breaks, Calls, Garbage, Reply, Says, ScriptedUpstream, Slow
 
 HELLO: dict[str, Any] = {"model": "gpt-4", "messages": [{"role": "user", "content": "Hello!"}]}

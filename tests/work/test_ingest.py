@@ -16,7 +16,7 @@ from everloom.jobs.dbos import DbosJobs
 from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest, NotFound
 from everloom.models.registry import Models
-from everloom.models.upstream import UpstreamBackend
+from everloom.models.upstream.backend import UpstreamBackend
 from everloom.objects.threads import Thread
 from everloom.objects.tools import FileSearchResources, ToolResources
 from everloom.objects.vector_stores import (
@@ -30,9 +30,10 @@ from everloom.objects.vector_stores import (
 from everloom.store.base import Add, Change
 from everloom.store.sqlite import SqliteDatabase
 from everloom.vectors.sqlite import SqliteVectors
-from everloom.work import ingest, vector_stores
-from everloom.work.chunking import chunk
-from everloom.work.search import SearchOptions, default_limit, score, search
+from everloom.work.vector_stores import ingest
+from everloom.work.vector_stores import stores as vector_stores
+from everloom.work.vector_stores.chunking import chunk
+from everloom.work.vector_stores.search import SearchOptions, default_limit, score, search
 from tests.replies import Fails
 from tests.scripted import ScriptedUpstream
 from tests.store.things import a_file

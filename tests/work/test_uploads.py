@@ -14,9 +14,9 @@ from everloom.kit.ids import new_id
 from everloom.objects.files import File
 from everloom.objects.uploads import MAX_PARTS, NewUpload, PartBlob, Upload, UploadCompletion, UploadTally
 from everloom.store.base import Change
-from everloom.work import uploads
-from everloom.work.blobs import NewBlob
-from everloom.work.uploads import COMPOSING_SECONDS
+from everloom.work.files import uploads
+from everloom.work.files.blobs import NewBlob
+from everloom.work.files.uploads import COMPOSING_SECONDS
 from tests.blobs import blocks, drafts, names, run
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from everloom.models.minilm_engine import MiniLMEngine
-from everloom.models.moderation import HEADS, Head, Heads
-from everloom.models.weights import MINILM, Weights
+from everloom.models.files.weights import MINILM, Weights
+from everloom.models.minilm.engine import MiniLMEngine
+from everloom.models.minilm.moderation import HEADS, Head, Heads
 from everloom.objects.moderations import CATEGORIES
 from training.moderation.learning import FOLDS, PENALTIES, Floats, best_threshold, fit, unseen
 from training.moderation.measuring import report

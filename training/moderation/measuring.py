@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from everloom.models.minilm_engine import MiniLMEngine
-from everloom.models.moderation import MiniLMModeration
+from everloom.models.minilm.engine import MiniLMEngine
+from everloom.models.minilm.moderation import MiniLMModeration
 from everloom.objects.base import JsonObject
 from everloom.objects.moderations import CATEGORIES, Moderation, ModerationResult
 from training.moderation.sentences import (

@@ -2,7 +2,7 @@
 
 from msgspec import UNSET
 
-from everloom.api.http import route
+from everloom.api.http.routes import route
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.ids import new_id
@@ -10,7 +10,7 @@ from everloom.objects.assistants import Assistant, AssistantChanges, NewAssistan
 from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.files import AssistantFile
 from everloom.store.base import Add, Change, Remove, change_one
-from everloom.work.resources import settle_resources
+from everloom.work.threads.resources import settle_resources
 
 
 @route("POST", "/assistants", family="assistants")

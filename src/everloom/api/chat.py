@@ -9,14 +9,14 @@ from typing import Literal
 import msgspec
 
 from everloom.api.chat_bodies import NewChatCompletion, check
-from everloom.api.http import Call, EventStream, route
-from everloom.api.relay import Relayed, frames, read_whole
+from everloom.api.http.proxying import Relayed, frames, read_whole
+from everloom.api.http.routes import Call, EventStream, route
 from everloom.context import Context
 from everloom.kit.errors import ApiError
 from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.stored_completions import CompletionChanges, StoredCompletion, StoredMessages, StoredPrompt
 from everloom.store.base import Change, change_one
-from everloom.work import inference, stored_completions
+from everloom.work.inference import chat, stored_completions
 
 
 class StoredQuery(PageQuery, frozen=True, kw_only=True):
@@ -47,7 +47,7 @@ async def _ask(ctx: Context, call: Call, store: bool) -> Relayed:
     request = msgspec.json.decode(call.raw_body)
     if store:
         return await stored_completions.ask(ctx, request)
-    return await inference.ask(ctx.models, request, call.raw_body)
+    return await chat.ask(ctx.models, request, call.raw_body)
 
 
 @route("GET", "/chat/completions")

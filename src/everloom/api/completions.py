@@ -1,7 +1,7 @@
 """Legacy completions: ``POST /completions`` (createCompletion).
 
 What is asked is checked here in the platform's words, then goes to the model as the bytes it came in. Where a model's
-server has chat completions alone, ``work/completions.py`` builds the answer on these.
+server has chat completions alone, ``work/inference/completions.py`` builds the answer on these.
 """
 
 from typing import Annotated
@@ -9,11 +9,11 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from everloom.api.http import Call, EventStream, route
-from everloom.api.relay import frames, read_whole
+from everloom.api.http.proxying import frames, read_whole
+from everloom.api.http.routes import Call, EventStream, route
 from everloom.context import Context
 from everloom.kit.errors import BadRequest
-from everloom.work import completions
+from everloom.work.inference import completions
 
 MOST_COMPLETIONS = 2048
 """Texts that one request may have written: prompts times ``n`` or ``best_of``. The platform names no number."""

@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from everloom.api.http import Call, route
+from everloom.api.http.routes import Call, route
 from everloom.context import Context
 from everloom.kit.errors import BadRequest
-from everloom.work import embedding
+from everloom.work.inference import embeddings
 
 MOST_INPUTS = 2048
 """Texts, or lists of tokens, in one request; also the tokens of a list that is the only input."""
@@ -31,7 +31,7 @@ async def create_embedding(ctx: Context, call: Call, body: NewEmbedding) -> byte
     """createEmbedding. A client that goes away stops the model."""
     check(body)
     request = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None}
-    return await call.unless_gone(embedding.embeddings(ctx.models, request))
+    return await call.unless_gone(embeddings.embeddings(ctx.models, request))
 
 
 def check(body: NewEmbedding) -> None:

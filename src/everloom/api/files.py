@@ -7,10 +7,10 @@ from urllib.parse import quote
 
 from msgspec import Meta
 
-from everloom.api.explain import invalid, missing, unknown, unsupported_value
-from everloom.api.forms import at_most, check_format, plain_filename, refuse_too_long
-from everloom.api.http import Call, Download, route
-from everloom.api.multipart import Part, form_parts
+from everloom.api.http.forms import at_most, check_format, plain_filename, refuse_too_long
+from everloom.api.http.multipart import Part, form_parts
+from everloom.api.http.routes import Call, Download, route
+from everloom.api.http.validation import invalid, missing, unknown, unsupported_value
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, BadRequest, NotFound
@@ -19,8 +19,8 @@ from everloom.objects.assistants import Assistant
 from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.files import AssistantFile, File, UploadPurpose
 from everloom.store.base import Add, Change, Remove
-from everloom.work.blobs import NewBlob, discard, doom
-from everloom.work.vector_stores import forget, withdrawal
+from everloom.work.files.blobs import NewBlob, discard, doom
+from everloom.work.vector_stores.stores import forget, withdrawal
 
 UPLOAD_PURPOSES: tuple[UploadPurpose, ...] = get_args(UploadPurpose)
 

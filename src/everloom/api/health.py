@@ -1,6 +1,6 @@
 """``GET /healthz`` (the process is alive) and ``GET /readyz`` (it can serve)."""
 
-from everloom.api.http import route
+from everloom.api.http.routes import route
 from everloom.context import Context
 from everloom.kit.errors import ApiError
 from everloom.objects.base import PageQuery

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 
 from msgspec import Struct
 
-from everloom.api.http import Download, route
+from everloom.api.http.routes import Download, route
 from everloom.context import Context
 from everloom.kit.clock import now
-from everloom.work import images
+from everloom.work.inference import images
 
 
 class Signed(Struct, frozen=True, kw_only=True):

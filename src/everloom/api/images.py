@@ -12,15 +12,15 @@ import msgspec
 from msgspec import Meta, Struct
 
 from everloom.api import uploaded_images
-from everloom.api.explain import invalid, unknown, unsupported_value
-from everloom.api.http import Call, EventStream, route
-from everloom.api.paths import PREFIX
-from everloom.api.relay import frames
-from everloom.api.spool import read_form
+from everloom.api.http.paths import PREFIX
+from everloom.api.http.proxying import frames
+from everloom.api.http.routes import Call, EventStream, route
+from everloom.api.http.spool import read_form
+from everloom.api.http.validation import invalid, unknown, unsupported_value
 from everloom.context import Context
 from everloom.kit.errors import BadRequest
 from everloom.models.base import Form
-from everloom.work import images
+from everloom.work.inference import images
 
 DALL_E_2, DALL_E_3 = "dall-e-2", "dall-e-3"
 

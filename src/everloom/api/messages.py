@@ -4,13 +4,13 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta
 
-from everloom.api.http import route
+from everloom.api.http.routes import route
 from everloom.context import Context
 from everloom.objects.base import Deleted, MetadataChange, Page, PageQuery
 from everloom.objects.messages import Message, NewMessage
 from everloom.objects.threads import Thread
 from everloom.store.base import Change, Remove, change_one
-from everloom.work import messages
+from everloom.work.threads import messages
 
 
 class MessageQuery(PageQuery, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from prometheus_client import CONTENT_TYPE_LATEST, Histogram, generate_latest
 
-from everloom.api.http import Download, route
+from everloom.api.http.routes import Download, route
 
 _SECONDS = Histogram(
     "everloom_http_request_seconds",

@@ -2,7 +2,7 @@
 
 from typing import NoReturn
 
-from everloom.api.http import route
+from everloom.api.http.routes import route
 from everloom.context import Context
 from everloom.kit.errors import Forbidden, NotFound
 from everloom.objects.models import Model, ModelList

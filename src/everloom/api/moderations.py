@@ -5,10 +5,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from everloom.api.http import Call, route
+from everloom.api.http.routes import Call, route
 from everloom.context import Context
 from everloom.kit.errors import BadRequest
-from everloom.work import moderation
+from everloom.work.inference import moderations
 
 MOST_INPUTS = 2048
 """Strings or parts in one request; as many as createEmbedding takes."""
@@ -41,7 +41,7 @@ async def create_moderation(ctx: Context, call: Call, body: NewModeration) -> by
     """createModeration. A client that goes away stops the model."""
     check(body)
     request = {"model": body.model, "input": msgspec.json.decode(call.raw_body)["input"]}
-    return await call.unless_gone(moderation.moderations(ctx.models, request))
+    return await call.unless_gone(moderations.moderations(ctx.models, request))
 
 
 def check(body: NewModeration) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct
 
-from everloom.api.http import Call, EventStream, route
+from everloom.api.http.routes import Call, EventStream, route
 from everloom.context import Context
 from everloom.kit import sse
 from everloom.kit.errors import BadRequest
@@ -14,8 +14,8 @@ from everloom.objects.runs import NewRun, NewThreadRun, Run, ToolOutputs
 from everloom.objects.steps import Include, RunStep, has_search, hide_texts, without_texts
 from everloom.objects.threads import Thread
 from everloom.store.base import Change, change_one
-from everloom.work import runs
-from everloom.work.events import follow, last_seq
+from everloom.work.runs import verbs as runs
+from everloom.work.runs.events import follow, last_seq
 
 
 class StepInclude(Struct, frozen=True, kw_only=True):

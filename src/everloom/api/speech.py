@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from everloom.api.http import Call, Download, EventStream, route
-from everloom.api.relay import frames
+from everloom.api.http.proxying import frames
+from everloom.api.http.routes import Call, Download, EventStream, route
 from everloom.context import Context
-from everloom.work import speech
+from everloom.work.inference import speech
 
 
 class CustomVoice(Struct, forbid_unknown_fields=True):

@@ -2,13 +2,13 @@
 
 from msgspec import UNSET
 
-from everloom.api.http import route
+from everloom.api.http.routes import route
 from everloom.context import Context
 from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.threads import NewThread, Thread, ThreadChanges
 from everloom.store.base import Add, Change, change_one
-from everloom.work.resources import settle_resources
-from everloom.work.threads import compose_thread, remove_thread
+from everloom.work.threads.resources import settle_resources
+from everloom.work.threads.threads import compose_thread, remove_thread
 
 
 class ThreadQuery(PageQuery, frozen=True, kw_only=True):

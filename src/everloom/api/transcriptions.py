@@ -11,16 +11,16 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from everloom.api.explain import unknown, unsupported_value
-from everloom.api.http import Call, EventStream, Reply, route
-from everloom.api.relay import frames
-from everloom.api.spool import read_form
+from everloom.api.http.proxying import frames
+from everloom.api.http.routes import Call, EventStream, Reply, route
+from everloom.api.http.spool import read_form
+from everloom.api.http.validation import unknown, unsupported_value
 from everloom.context import Context
 from everloom.kit.audio_kinds import NAMES, AudioKind, audio_kind
 from everloom.kit.errors import BadRequest
 from everloom.models.base import Form
 from everloom.objects.languages import LANGUAGES
-from everloom.work.transcription import Transcription, transcribe
+from everloom.work.inference.transcriptions import Transcription, transcribe
 
 FILE_BYTES = 25 * 1024 * 1024
 

@@ -1,15 +1,15 @@
 """The Uploads tag: a large file in parts, which come in any order and side by side."""
 
-from everloom.api.explain import invalid, missing, unknown
-from everloom.api.forms import at_most, check_format, plain_filename, refuse_too_long
-from everloom.api.http import Call, route
-from everloom.api.multipart import form_parts
+from everloom.api.http.forms import at_most, check_format, plain_filename, refuse_too_long
+from everloom.api.http.multipart import form_parts
+from everloom.api.http.routes import Call, route
+from everloom.api.http.validation import invalid, missing, unknown
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.ids import new_id
 from everloom.objects.uploads import NewUpload, PartBlob, Upload, UploadCompletion, UploadPart
-from everloom.work import uploads
-from everloom.work.blobs import NewBlob
+from everloom.work.files import uploads
+from everloom.work.files.blobs import NewBlob
 
 PART_BYTES = 64 * 1024 * 1024
 """What a part may have."""

@@ -5,9 +5,9 @@ from typing import Literal, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from everloom.api.explain import invalid, missing
-from everloom.api.http import route
-from everloom.api.windows import window
+from everloom.api.http.paging import window
+from everloom.api.http.routes import route
+from everloom.api.http.validation import invalid, missing
 from everloom.context import Context
 from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.files import File
@@ -23,8 +23,9 @@ from everloom.objects.vector_stores import (
     file_key,
 )
 from everloom.store.base import Change, change_one
-from everloom.work import file_batches, vector_stores
-from everloom.work.extraction import Invalid, Unsupported, extract
+from everloom.work.vector_stores import file_batches
+from everloom.work.vector_stores import stores as vector_stores
+from everloom.work.vector_stores.extraction import Invalid, Unsupported, extract
 
 Q = TypeVar("Q", bound=PageQuery)
 

@@ -5,7 +5,7 @@ The beta header is neither asked for nor minded here, as it was not by the platf
 
 from msgspec import UNSET
 
-from everloom.api.http import route
+from everloom.api.http.routes import route
 from everloom.context import Context
 from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.vector_stores import (
@@ -18,8 +18,8 @@ from everloom.objects.vector_stores import (
     VectorStoreChanges,
 )
 from everloom.store.base import Change, change_one
-from everloom.work import vector_stores
-from everloom.work.search import SearchOptions, search
+from everloom.work.vector_stores import stores as vector_stores
+from everloom.work.vector_stores.search import SearchOptions, search
 
 
 @route("POST", "/vector_stores")

@@ -30,10 +30,10 @@ from everloom.api import (
     vector_stores,
 )
 from everloom.api import models as models_tag
-from everloom.api.auth import Auth
-from everloom.api.http import ROUTES
-from everloom.api.server import Server
-from everloom.api.spool import sweep_forms
+from everloom.api.http.auth import Auth
+from everloom.api.http.routes import ROUTES
+from everloom.api.http.server import Server
+from everloom.api.http.spool import sweep_forms
 from everloom.api.v1 import DIALECT
 from everloom.app.models import build_models
 from everloom.blobs.obstore import ObjectBlobs
@@ -43,18 +43,20 @@ from everloom.config import Settings
 from everloom.context import Limits, Ports
 from everloom.jobs.base import Jobs
 from everloom.jobs.dbos import DbosJobs
-from everloom.models.local import LocalBackend
+from everloom.models.llama.backend import LocalBackend
+from everloom.sandbox.base import Sandboxes
+from everloom.sandbox.pool import JupyterSandboxes
 from everloom.store.base import Database
 from everloom.store.sqlite import SqliteDatabase
-from everloom.tools.sandbox import Sandboxes
 from everloom.vectors.base import Vectors
 from everloom.vectors.sqlite import SqliteVectors
-from everloom.work import expiry, ingest
-from everloom.work.execution import execute
-from everloom.work.images import watch as watch_images
-from everloom.work.runs import RUN_JOB
-from everloom.work.uploads import watch as watch_uploads
-from everloom.work.vector_stores import INGEST_JOB
+from everloom.work.files.uploads import watch as watch_uploads
+from everloom.work.inference.images import watch as watch_images
+from everloom.work.runs import expiry
+from everloom.work.runs.execution import execute
+from everloom.work.runs.verbs import RUN_JOB
+from everloom.work.vector_stores import ingest
+from everloom.work.vector_stores.stores import INGEST_JOB
 
 log = logging.getLogger(__name__)
 
@@ -198,7 +200,7 @@ def build(settings: Settings) -> App:
 
 def sandboxes(settings: Settings) -> Sandboxes:
     """Where code runs by these settings, not yet open."""
-    return Sandboxes(
+    return JupyterSandboxes(
         settings.data,
         python=None if settings.sandbox_python == Path() else settings.sandbox_python,
         idle=settings.sandbox_idle,

@@ -7,20 +7,20 @@ from typing import get_args
 
 from everloom.config import ModelEntry, Settings
 from everloom.models.base import Backend
-from everloom.models.diffusers import DiffusersBackend, PipelineSettings
-from everloom.models.espeak import ESPEAK_MODEL, EspeakBackend
-from everloom.models.formats import Format, format_of
-from everloom.models.guard import ModelGuard
-from everloom.models.local import LocalBackend
-from everloom.models.memory import MemoryBudget, budget_of_machine
-from everloom.models.moderation import MODERATION_MODEL, MiniLMModeration
-from everloom.models.piper import PiperBackend
+from everloom.models.chat_moderation import ModelGuard
+from everloom.models.diffusers.backend import DiffusersBackend, PipelineSettings
+from everloom.models.files.formats import Format, format_of
+from everloom.models.files.weights import DEFAULT_MODEL, EMBEDDING_MODEL, MINILM, SMOLLM2, Weight, Weights
+from everloom.models.llama.backend import LocalBackend
+from everloom.models.memory_budget import MemoryBudget, budget_of_machine
+from everloom.models.minilm.moderation import MODERATION_MODEL, MiniLMModeration
 from everloom.models.registry import Models
-from everloom.models.sphinx import SPHINX_MODEL, SphinxBackend
-from everloom.models.unusable import UnusableBackend
-from everloom.models.upstream import UpstreamBackend
-from everloom.models.weights import DEFAULT_MODEL, EMBEDDING_MODEL, MINILM, SMOLLM2, Weight, Weights
-from everloom.models.whisper import WhisperBackend
+from everloom.models.speech.espeak import ESPEAK_MODEL, EspeakBackend
+from everloom.models.speech.piper import PiperBackend
+from everloom.models.transcription.sphinx import SPHINX_MODEL, SphinxBackend
+from everloom.models.transcription.whisper import WhisperBackend
+from everloom.models.unavailable import UnusableBackend
+from everloom.models.upstream.backend import UpstreamBackend
 
 
 def build_models(settings: Settings) -> tuple[Models, LocalBackend]:

@@ -2,7 +2,7 @@
 
 It carries no content: what happened stands in the store before anyone is woken, so a lost call costs
 a little time (waiters look again after a while) and never an event.
-Adapters: ``memory.py`` and ``postgres.py``; contract suite: ``tests/contracts/test_bus.py``.
+Adapters: ``memory_budget.py`` and ``postgres.py``; contract suite: ``tests/contracts/test_bus.py``.
 """
 
 from contextlib import AbstractContextManager

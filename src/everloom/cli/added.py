@@ -9,7 +9,7 @@ from typing import Any
 
 from everloom.cli import CommandError
 from everloom.config import ADDED_FILE
-from everloom.models.weights import alone
+from everloom.models.files.weights import alone
 
 _HEAD = "# Written by 'everloom models add' and 'remove'. Where everloom.toml names the same id, it wins.\n"
 

@@ -165,8 +165,8 @@ def _local_models(settings: Settings) -> Iterator[Finding]:
 
 
 def _local_model(id: str, path: Path) -> Finding:
-    from everloom.models.formats import format_of
-    from everloom.models.gguf import read_head
+    from everloom.models.files.formats import format_of
+    from everloom.models.files.gguf import read_head
 
     try:
         format = format_of(path)

@@ -17,11 +17,11 @@ from urllib.parse import quote
 from everloom.cli import CommandError, added, weights
 from everloom.config import Settings
 from everloom.kit.errors import ModelFailure
-from everloom.models.formats import Format, files_of, format_of, size_of
-from everloom.models.gguf import loaded_bytes, read_head
-from everloom.models.hub import Hub, Reference, reference
-from everloom.models.memory import budget_of_machine
-from everloom.models.weights import DEFAULT_MODEL, EMBEDDING_MODEL, MINILM, SMOLLM2, Weights, alone, progress_bar
+from everloom.models.files.formats import Format, files_of, format_of, size_of
+from everloom.models.files.gguf import loaded_bytes, read_head
+from everloom.models.files.hub import Hub, Reference, reference
+from everloom.models.files.weights import DEFAULT_MODEL, EMBEDDING_MODEL, MINILM, SMOLLM2, Weights, alone, progress_bar
+from everloom.models.memory_budget import budget_of_machine
 
 KEPT_FREE = 256 << 20
 """Bytes of disk that are left for everything else."""

@@ -14,7 +14,7 @@ from typing import NoReturn
 from everloom.cli import CommandError
 from everloom.config import Settings
 from everloom.kit.errors import ModelFailure
-from everloom.models.weights import MINILM, SMOLLM2, Weight, Weights, fetch_with_bar
+from everloom.models.files.weights import MINILM, SMOLLM2, Weight, Weights, fetch_with_bar
 
 DEFAULTS = (SMOLLM2, MINILM)
 

@@ -1,4 +1,4 @@
-"""The platform's errors: raised anywhere, rendered in one place (``api/http.py``).
+"""The platform's errors: raised anywhere, rendered in one place (``api/http/routes.py``).
 
 Shape and texts: spec/semantics.md section 8.
 """

@@ -160,7 +160,7 @@ class Queues(Backend, Protocol):
 
     at_once: int | None
     """How many requests a model works on at once, while the others wait here, in this process; the first is served
-    first, whosever it is. None: they do not wait here. ``turns.py`` sees to it that projects take turns.
+    first, whosever it is. None: they do not wait here. ``fair_queue.py`` sees to it that projects take turns.
     """
 
 

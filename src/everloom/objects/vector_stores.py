@@ -203,7 +203,7 @@ class SearchRanking(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class SearchBody(Struct, kw_only=True, forbid_unknown_fields=True):
-    """What to look for in a store (VectorStoreSearchRequest). ``filters``: see ``work/filters.py``."""
+    """What to look for in a store (VectorStoreSearchRequest). ``filters``: see ``work/vector_stores/filters.py``."""
 
     query: Annotated[str, Meta(min_length=1)] | Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(min_length=1)]
     rewrite_query: bool | None = None
@@ -219,7 +219,7 @@ class TextBlock(Struct, frozen=True, kw_only=True, tag="text"):
 
 
 class SearchResult(Struct, kw_only=True):
-    """A chunk that was found (VectorStoreSearchResultItem). ``score``: 0..1, see ``work/search.py``."""
+    """A chunk that was found (VectorStoreSearchResultItem). ``score``: 0..1, see ``work/vector_stores/search.py``."""
 
     file_id: str
     filename: str

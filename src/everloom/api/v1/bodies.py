@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from everloom.api.explain import invalid
+from everloom.api.http.validation import invalid
 from everloom.api.v1.dialect import DIALECT
 from everloom.objects.assistants import Description, Instructions, Name, Temperature, TopP
 from everloom.objects.base import MAX_METADATA_PAIRS, MetadataChange

@@ -4,7 +4,7 @@ An assistant's files are rows (``AssistantFile``). The id of a row is one of the
 places, so the limit holds, and two requests that attach at once cannot both take what is free: one
 of them meets a ``Conflict`` and looks again. v2 sees the files in ``tool_resources`` of the code
 interpreter, while the assistant has that tool, and in a vector store of the assistant's, while it searches
-(``retrieval.py``); what v2 changes there is not shown in v1.
+(``runs/retrieval.py``); what v2 changes there is not shown in v1.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,11 +13,11 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Struct
 
+from everloom.api.http.paging import window
 from everloom.api.v1 import views
 from everloom.api.v1.bodies import ASSISTANT_FILES, OlderAssistant, OlderAssistantChanges, translated
 from everloom.api.v1.dialect import DIALECT
 from everloom.api.v1.retrieval import mirror_store
-from everloom.api.windows import window
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, BadRequest, NotFound

@@ -10,7 +10,7 @@ from everloom.objects.assistants import Assistant
 from everloom.objects.tools import FileSearchResources, FileSearchTool
 from everloom.objects.vector_stores import NewVectorStoreFile, VectorStore, VectorStoreFile, file_key
 from everloom.store.base import Change
-from everloom.work.vector_stores import add_files, create_store, remove_file
+from everloom.work.vector_stores.stores import add_files, create_store, remove_file
 
 
 async def mirror_store(ctx: Context, assistant: Assistant, before: Collection[str], after: Sequence[str]) -> None:

@@ -1,0 +1,1 @@
+"""The HTTP floor: routes, bodies, forms, keys, answers. Knows no tag."""

@@ -1,0 +1,61 @@
+"""What forms with a file in them have in common: how large the file may be, and what it may be called."""
+
+from collections.abc import AsyncIterator
+
+from everloom.api.http.multipart import Part
+from everloom.api.http.routes import Call
+from everloom.api.http.validation import invalid
+from everloom.kit.errors import ApiError, BadRequest
+
+FORM_BYTES = 1024 * 1024
+"""What a form may have around its file."""
+
+FILENAME_LENGTH = 512
+"""Characters of a file's name: in a header of a download they become twelve times as many bytes at worst."""
+
+
+def refuse_too_long(call: Call, limit: int, param: str) -> None:
+    """Say no before the bytes come, where the client said how many there will be. Errors: 413."""
+    declared = call.header(b"content-length") or ""
+    if declared.isdigit() and len(declared) < 20 and int(declared) > limit + FORM_BYTES:
+        raise too_large(limit, int(declared), param)
+
+
+async def at_most(limit: int, blocks: AsyncIterator[bytes] | Part, param: str) -> AsyncIterator[bytes]:
+    """The blocks, as long as they are no more than ``limit`` bytes together. Errors: 413."""
+    size = 0
+    async for block in blocks:
+        size += len(block)
+        if size > limit:
+            raise too_large(limit, size, param)
+        yield block
+
+
+def plain_filename(name: str, param: str) -> str:
+    """A file's name without the folders some clients send along, and without characters that nobody sees.
+
+    Errors: 400 for a name that is too long, or of which nothing is left.
+    """
+    plain = name.replace("\\", "/").rpartition("/")[2]
+    plain = "".join(character for character in plain if character.isprintable())
+    if len(plain) > FILENAME_LENGTH:
+        text = (
+            f"string too long. Expected a string with maximum length {FILENAME_LENGTH}, but got a string with length "
+            f"{len(plain)} instead."
+        )
+        raise invalid(param, text, "string_above_max_length")
+    if plain in {"", ".", ".."}:
+        raise invalid(param, "this is no name of a file.", "invalid_value")
+    return plain
+
+
+def check_format(purpose: str, filename: str) -> None:
+    """Ask that a file of this purpose may be called so. Errors: 400."""
+    if purpose == "batch" and not filename.endswith(".jsonl"):
+        raise BadRequest("Invalid file format for Batch API. Must be .jsonl")
+
+
+def too_large(limit: int, size: int, param: str) -> ApiError:
+    """The refusal of more bytes than there may be, of which ``size`` have been seen."""
+    text = f"Maximum content size limit ({limit}) exceeded ({size} bytes read)"
+    return ApiError(413, text, param=param, code="file_too_large")

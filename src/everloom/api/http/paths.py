@@ -1,0 +1,119 @@
+"""Which route a path leads to, and whether the ids in it can be ids at all."""
+
+from collections.abc import Iterable
+
+from everloom.api.http.routes import Route
+from everloom.kit.errors import ApiError, BadRequest, NotFound
+
+PREFIX = "/v1"
+
+
+class Paths:
+    """The routes as a tree of path segments: a lookup costs one step a segment, however many routes there are.
+
+    Paths are found with ``/v1`` before them and without it (clients made for Azure leave it out).
+    """
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._tree: _Node = _Node()
+        for route in routes:
+            node = self._tree
+            for segment in route.path.strip("/").split("/"):
+                node = node.child(segment)
+            if route.method in node.routes:
+                raise ValueError(f"two handlers for {route.method} {route.path}")
+            node.routes[route.method] = route
+
+    def match(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
+        """The route and its path parameters, or None."""
+        node, params = self._walk(path)
+        if node is None or method not in node.routes:
+            return None
+        return node.routes[method], params
+
+    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        """As ``match``, raising the platform's 404 or 405 for what is not there."""
+        node, params = self._walk(path)
+        if node is None or not node.routes:
+            raise NotFound(f"Invalid URL ({method} {path})")
+        if method not in node.routes:
+            raise ApiError(
+                405,
+                f"Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)",
+                code="method_not_supported",
+                headers={"allow": ", ".join(sorted(node.routes))},
+            )
+        return node.routes[method], params
+
+    def _walk(self, path: str) -> tuple["_Node | None", dict[str, str]]:
+        params: dict[str, str] = {}
+        node: _Node | None = self._tree
+        for segment in path.removeprefix(PREFIX).strip("/").split("/"):
+            assert node is not None
+            following = node.children.get(segment)
+            if following is None and node.wild is not None and segment:
+                following = node.wild
+                params[following.name] = segment
+            if following is None:
+                if node.name in _GREEDY and node is not self._tree:
+                    params[node.name] += "/" + segment
+                    continue
+                return None, params
+            node = following
+        return node, params
+
+
+_GREEDY = frozenset({"model"})
+"""Parameters whose values may hold slashes (``org/model``), which servers hand on decoded."""
+
+
+class _Node:
+    __slots__ = ("children", "name", "routes", "wild")
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self.children: dict[str, _Node] = {}
+        self.wild: _Node | None = None
+        self.routes: dict[str, Route] = {}
+
+    def child(self, segment: str) -> "_Node":
+        if segment.startswith("{"):
+            name = segment.strip("{}")
+            if self.wild is None:
+                self.wild = _Node(name)
+            elif self.wild.name != name:
+                raise ValueError(f"{segment} and {{{self.wild.name}}} stand at one place of a path")
+            return self.wild
+        return self.children.setdefault(segment, _Node())
+
+
+ID_PREFIXES = {
+    "assistant_id": "asst",
+    "thread_id": "thread",
+    "message_id": "msg",
+    "run_id": "run",
+    "step_id": "step",
+}
+"""What the ids in paths begin with; other ids (files, models) come in several makes."""
+
+_LONGEST_ID = 128
+
+
+def check_ids(params: dict[str, str]) -> None:
+    """Refuse ids that cannot be ids, in the platform's words, before anything is looked up."""
+    for name, value in params.items():
+        prefix = ID_PREFIXES.get(name)
+        if prefix is not None and not value.startswith(prefix + "_"):
+            shown = value[:_LONGEST_ID]
+            raise BadRequest(
+                f"Invalid '{name}': '{shown}'. Expected an ID that begins with '{prefix}'.",
+                param=name,
+                code="invalid_value",
+            )
+        if len(value) > _LONGEST_ID or not value.isprintable():
+            raise BadRequest(
+                f"Invalid '{name}': string too long. Expected a string with maximum length {_LONGEST_ID}, but got a "
+                f"string with length {len(value)} instead.",
+                param=name,
+                code="string_above_max_length",
+            )

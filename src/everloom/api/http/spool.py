@@ -1,0 +1,143 @@
+"""Forms that a model's server will read: their fields checked, their files laid on disk, none of it held in memory.
+
+A file is laid down before anything is asked, since the model's name may come after it in the form, and since an
+attempt that failed is made again from the beginning.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from everloom.api.http.binding import decode_query
+from everloom.api.http.forms import at_most, plain_filename, refuse_too_long, too_large
+from everloom.api.http.multipart import FIELD_BYTES, Part, form_parts
+from everloom.api.http.routes import Call
+from everloom.api.http.validation import invalid, missing, unknown
+from everloom.kit.errors import BadRequest
+from everloom.models.base import Form, FormFile
+
+T = TypeVar("T")
+
+_BLOCK = 256 * 1024
+"""What is gathered before the disk is asked."""
+
+_MOST_FILES = 17
+"""Sixteen images and a mask."""
+_HELD_BYTES = 16 * 1024 * 1024
+"""What the fields that are no files may have together: they are held in memory."""
+
+_NAME = re.compile(r"(\w+)(?:\[\w{0,64}\])?", re.ASCII)
+"""A field, or an item or a member of one. Names are handed on in headers."""
+
+_OCTETS = "application/octet-stream"
+
+_PREFIX = "everloom-form-"
+"""Of the folders of forms; behind it stand the process's id and something made up."""
+
+_STALE_SECONDS = 3600
+"""Folders younger than this are left alone: under another container's ids their process may well be alive."""
+
+
+async def read_form(
+    call: Call, kind: type[T], files: Mapping[str, int], *, required: str, texts: Mapping[str, int] | None = None
+) -> tuple[T, Form]:
+    """The fields of a form as ``kind``, and the form as it came.
+
+    ``files`` names the fields that are files, and how many bytes each may have; ``image`` allows ``image[]`` too. The
+    one called ``required`` must be there and hold something. Several of a name share what one of each may have. The
+    files lie on disk until the request has been answered. ``texts`` names the fields that may be longer than fields
+    are, and their bytes. Errors: 400 in the platform's words, 413 for a file, or fields together, that are too large.
+    """
+    refuse_too_long(call, sum(files.values()), required)
+    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=f"{_PREFIX}{os.getpid()}-"))
+
+    async def remove() -> None:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    call.at_end(remove)
+    fields: list[tuple[str, str]] = []
+    laid: list[FormFile] = []
+    held = 0
+    known = {field.encode_name for field in msgspec.structs.fields(kind)}  # type: ignore[arg-type]  # T is a Struct
+    async for part in form_parts(call.stream(), call.header(b"content-type")):
+        name = part.name.removesuffix("[]")
+        if name in files:
+            if len(laid) >= _MOST_FILES:
+                raise invalid(name, f"too many files. Expected at most {_MOST_FILES}.", "array_above_max_length")
+            left = sum(files.values()) - sum(file.size for file in laid)
+            laid.append(await _lay(part, folder / str(len(laid)), min(files[name], left)))
+        elif (found := _NAME.fullmatch(part.name)) and found[1] in known:
+            fields.append((part.name, await _text(part, (texts or {}).get(name, FIELD_BYTES))))
+            held += len(fields[-1][1])
+            if held > _HELD_BYTES:
+                raise too_large(_HELD_BYTES, held, name)
+        else:
+            raise unknown(part.name[:256])
+    if not any(file.field.removesuffix("[]") == required for file in laid):
+        raise missing(required)
+    return decode_query(fields, kind), Form(fields=tuple(fields), files=tuple(laid))
+
+
+def sweep_forms() -> None:
+    """Take away the folders of forms whose process was killed before it could. Blocking."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            old = time.time() - folder.stat().st_mtime > _STALE_SECONDS
+            if old and not _alive(folder.name.removeprefix(_PREFIX).partition("-")[0]):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(pid: str) -> bool:
+    """Whether a process of ours may have this id."""
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except OSError:
+        return True  # It is somebody else's.
+    return True
+
+
+async def _text(part: Part, longest: int) -> str:
+    if part.filename is not None:
+        text = f"Invalid type for '{part.name}': expected a string, but got a file instead."
+        raise BadRequest(text, param=part.name, code="invalid_type")
+    return await part.text(longest)
+
+
+async def _lay(part: Part, path: Path, limit: int) -> FormFile:
+    if part.filename is None:
+        text = f"Invalid type for '{part.name}': expected a file, but got a string instead."
+        raise BadRequest(text, param=part.name, code="invalid_type")
+    filename = plain_filename(part.filename, part.name)
+    size = 0
+    file: Any = await asyncio.to_thread(path.open, "wb")
+    try:
+        async for block in _gathered(at_most(limit, part, part.name)):
+            size += len(block)
+            await asyncio.to_thread(file.write, block)
+    finally:
+        await asyncio.to_thread(file.close)
+    if size == 0:
+        raise invalid(part.name, "the file is empty.", "empty_file")
+    return FormFile(field=part.name, filename=filename, content_type=part.content_type or _OCTETS, path=path, size=size)
+
+
+async def _gathered(blocks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    held = bytearray()
+    async for block in blocks:
+        held += block
+        if len(held) >= _BLOCK:
+            yield bytes(held)
+            held.clear()
+    if held:
+        yield bytes(held)

@@ -1,0 +1,1 @@
+"""Images of diffusers pipelines, each in a child process."""

@@ -1,0 +1,1 @@
+"""Files of models: where they come from, what format they have, what they will take."""

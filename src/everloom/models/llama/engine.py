@@ -1,0 +1,295 @@
+"""One local model in its child process: started at need, asked over loopback HTTP, started again when it died.
+
+Why a child and why HTTP: ``docs/decisions/local-engine.md``.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import secrets
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+
+from everloom.kit.errors import ApiError, BadRequest, ModelFailure
+from everloom.kit.sse import DONE, DataLines
+from everloom.models.subprocesses import process as children
+from everloom.objects.base import JsonObject, encode
+
+_LOAD_S = 300.0
+_LINE_BYTES = 1 << 20
+STALL_S = 600.0
+"""Silence on all requests together, after which the engine counts as stuck: no prompt takes as long to read."""
+_MARKED_CALL = re.compile(r'<tool_call>(?:\\n|\s)*\{\\?"name\\?"')
+"""A call as templates write it: the line's end and the quotation marks may be escaped in a string of theirs."""
+_TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large")
+
+
+class Facts(Struct, frozen=True):
+    """What a loaded model says of itself."""
+
+    url: str
+    knows_tools: bool
+    """Its chat template has a place for tools."""
+    end_token: int
+    """The id of the token that ends an answer."""
+    marks_calls: bool = False
+    """Its chat template writes calls as JSON between ``<tool_call>`` and ``</tool_call>``."""
+    vocabulary: int | None = None
+    """How many tokens it has, where the engine says so."""
+
+
+class Engine:
+    """``slots`` requests run at once, each with ``context`` tokens for prompt and answer; more wait their turn.
+
+    ``threads`` generate (default: half the processors, at least one; all of them read prompts). ``embeds``: the model
+    makes vectors, ``context`` tokens at most for each, and writes nothing. ``stall``: seconds without a sign of life
+    on any request, after which the engine is ended; the next request starts it again.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        slots: int,
+        context: int,
+        threads: int | None = None,
+        embeds: bool = False,
+        stall: float = STALL_S,
+    ) -> None:
+        self.context = context
+        self.embeds = embeds
+        self._path = path
+        self._slots = slots
+        self._threads = threads or max(1, (os.cpu_count() or 1) // 2)
+        # Twice as many as it works on, so that the engine goes on with the next one in the very step in which a slot
+        # falls free; the rest waits here, where a client that leaves costs nothing.
+        self._free = asyncio.Semaphore(2 * slots)
+        self._starting = asyncio.Lock()
+        self._process: Process | None = None
+        self._facts: Facts | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._stall = stall
+        self._heard = 0.0
+        """When the engine last said something on any request, by the monotonic clock."""
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id while there is one."""
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
+
+    async def ready(self) -> Facts:
+        """The model's facts, loading it first if it is not loaded. ``ModelFailure`` when it cannot be."""
+        async with self._starting:
+            if self._facts is None or self.pid is None:
+                await self.close()
+                try:
+                    self._facts = await self._load()
+                except BaseException:
+                    await self.close()
+                    raise
+            return self._facts
+
+    async def close(self) -> None:
+        """End the child, and with it every answer under way."""
+        process, self._process, self._facts = self._process, None, None
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+        if process is not None:
+            await children.end(process)
+
+    async def ask(self, path: str, body: JsonObject) -> Any:
+        """One request with a short answer (tokenize, apply-template); needs no slot."""
+        response = await self._post(path, body)
+        async with response:
+            return msgspec.json.decode(await self._read(response))
+
+    async def generate(self, path: str, body: JsonObject) -> AsyncGenerator[bytes, None]:
+        """A streamed answer's events. Waits its turn; leaving the iteration stops the model.
+
+        Errors: ``BadRequest`` for what the engine refuses, ``ModelFailure`` for an engine that fails or dies.
+        """
+        async with self._free:
+            response = await self._post(path, body)
+            try:
+                async for payload in self._events(response):
+                    yield payload
+            finally:
+                response.close()  # closing the connection is how llama.cpp is told to stop
+
+    async def _events(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+        lines = DataLines()
+        try:
+            while block := await self._block(response):
+                for payload in lines.feed(block):
+                    if payload == DONE:
+                        return
+                    if payload.startswith(b'{"error"'):
+                        raise self._refusal(response.status, payload)
+                    yield payload
+        except aiohttp.ClientError as error:
+            raise self._died() from error
+        raise self._died()
+
+    async def _block(self, response: aiohttp.ClientResponse) -> bytes:
+        """What comes next of an answer."""
+        while True:
+            try:
+                async with asyncio.timeout(self._stall):
+                    block = await response.content.readany()
+            except TimeoutError:
+                await self._end_if_stuck()
+            else:
+                self._heard = time.monotonic()
+                return block
+
+    async def _begun(self, url: str, data: bytes) -> aiohttp.ClientResponse:
+        """An answer, once its head is there: a request that waits for a slot has none yet."""
+        assert self._session is not None
+        posting = asyncio.ensure_future(self._session.post(url, data=data))
+        try:
+            while not (await asyncio.wait({posting}, timeout=self._stall))[0]:
+                await self._end_if_stuck()
+            self._heard = time.monotonic()
+            return posting.result()
+        finally:
+            posting.cancel()
+
+    async def _end_if_stuck(self) -> None:
+        """End an engine that has been silent on all requests; whoever waits for it is told so."""
+        if time.monotonic() - self._heard >= self._stall:
+            await self.close()
+            raise self._died()
+
+    async def _post(self, path: str, body: JsonObject) -> aiohttp.ClientResponse:
+        """The engine's answer begun; once more when the child turned out to be dead before it took the request."""
+        for last in (False, True):
+            facts = await self.ready()
+            try:
+                response = await self._begun(facts.url + path, encode(body))
+            except aiohttp.ClientError as error:
+                refused = isinstance(error, aiohttp.ClientConnectorError)
+                if last or not await self._gone(for_sure=refused):
+                    raise self._died() from error
+            else:
+                if response.status != 200:
+                    async with response:
+                        raise self._refusal(response.status, await self._read(response))
+                return response
+        raise AssertionError("unreachable")
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        try:
+            return await response.read()
+        except aiohttp.ClientError as error:
+            raise self._died() from error
+
+    async def _gone(self, *, for_sure: bool) -> bool:
+        """Whether the child has ended; its death may take a moment to be known.
+
+        ``for_sure``: nobody listens any more, so a child that still lives is of no use and is ended.
+        """
+        process = self._process
+        if process is None:
+            return True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), 1.0)
+        if process.returncode is None and for_sure:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        return process.returncode is not None
+
+    async def _load(self) -> Facts:
+        key = secrets.token_urlsafe(32)
+        process = self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "everloom.models.llama.child", stdin=PIPE, stdout=PIPE, limit=_LINE_BYTES
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        config = {"path": str(self._path), "key": key, "slots": self._slots}
+        config |= {"context": self.context, "threads": self._threads, "embeds": self.embeds}
+        process.stdin.write(encode(config) + b"\n")
+        try:
+            said = await asyncio.wait_for(process.stdout.readline(), _LOAD_S)
+        except TimeoutError:
+            raise ModelFailure(f"The model {self._path.name} did not load in {_LOAD_S:.0f} s.", status=503) from None
+        answer = msgspec.json.decode(said) if said else {"error": "the process that loads it ended"}
+        if "error" in answer:
+            raise ModelFailure(f"The model {self._path.name} cannot be loaded: {answer['error']}", status=503)
+        self._session = aiohttp.ClientSession(
+            # A kept connection may be closed by llama.cpp just as we write on it; a new one costs 0.2 ms.
+            connector=aiohttp.TCPConnector(limit=0, force_close=True),
+            timeout=aiohttp.ClientTimeout(total=None),
+            headers={"authorization": f"Bearer {key}", "content-type": "application/json"},
+        )
+        try:
+            return await self._learn(answer["url"])
+        except (aiohttp.ClientError, KeyError, IndexError) as error:
+            raise ModelFailure(
+                f"The model {self._path.name} loaded and does not answer: {error!r}", status=503
+            ) from error
+
+    async def _learn(self, url: str) -> Facts:
+        assert self._session is not None
+        async with self._session.get(url + "/props") as response:
+            props = await response.json()
+        end = encode({"content": props["eos_token"], "parse_special": True, "add_special": False})
+        async with self._session.post(url + "/tokenize", data=end) as response:
+            tokens = (await response.json())["tokens"]
+        async with self._session.get(url + "/v1/models") as response:
+            meta = (await response.json())["data"][0].get("meta") or {}
+        return Facts(
+            url=url,
+            knows_tools=props.get("chat_template_caps", {}).get("supports_tools", False),
+            end_token=tokens[-1],
+            marks_calls=_MARKED_CALL.search(props.get("chat_template") or "") is not None,
+            vocabulary=meta.get("n_vocab"),
+        )
+
+    def _died(self) -> ModelFailure:
+        return ModelFailure("The local model's process ended in the middle of this request. It is being started again.")
+
+    def _refusal(self, status: int, body: bytes) -> ApiError:
+        try:
+            error = msgspec.json.decode(body)["error"]
+        except (msgspec.MsgspecError, KeyError, TypeError):
+            return ModelFailure(f"The local model's process answered {status}.")
+        if error.get("type") == "exceed_context_size_error":
+            if self.embeds:
+                return text_too_long(error["n_ctx"], error["n_prompt_tokens"])
+            return context_exceeded(error["n_ctx"], error["n_prompt_tokens"])
+        if error.get("code") == 400:
+            return BadRequest(f"The local model refused the request: {error.get('message')}")
+        if self.embeds and (found := _TOO_LARGE.search(error.get("message") or "")):
+            return text_too_long(self.context, int(found[1]))
+        return ModelFailure(f"The local model failed: {error.get('message')}", status=500)
+
+
+def text_too_long(window: int, tokens: int) -> BadRequest:
+    """The platform's refusal of a text that is too long to embed."""
+    return BadRequest(
+        f"This model's maximum context length is {window} tokens, however you requested {tokens} tokens ({tokens} in "
+        "your prompt; 0 for the completion). Please reduce your prompt; or completion length.",
+        param="input",
+        code="context_length_exceeded",
+    )
+
+
+def context_exceeded(window: int, tokens: int) -> BadRequest:
+    """The platform's refusal of a prompt that is too long."""
+    return BadRequest(
+        f"This model's maximum context length is {window} tokens. However, your messages resulted in {tokens} tokens. "
+        "Please reduce the length of the messages.",
+        param="messages",
+        code="context_length_exceeded",
+    )

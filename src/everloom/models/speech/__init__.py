@@ -1,0 +1,1 @@
+"""Speech on this machine: engines in child processes, and the formats of audio."""

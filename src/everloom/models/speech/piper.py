@@ -1,0 +1,99 @@
+"""Speech by piper voices, from files that the operator names (extra ``[piper]``). Limits: ``docs/audio.md``."""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from everloom.kit.clock import now
+from everloom.kit.errors import ModelFailure
+from everloom.models.base import Answer, Offer
+from everloom.models.memory_budget import MemoryBudget
+from everloom.models.speech import request as speech_request
+from everloom.models.speech.child import Order, Ready
+from everloom.models.speech.pool import Speakers
+from everloom.models.speech.request import VOICES, SpeechEvents
+from everloom.objects.base import JsonObject
+from everloom.objects.models import Model
+
+_SPEAKS: frozenset[Offer] = frozenset({"speak"})
+_ENGINE_BYTES = 100 * 1024 * 1024
+"""What onnxruntime and FFmpeg take beside a voice."""
+
+_INSTALL = "pip install 'everloom[piper]'"
+
+
+class PiperBackend:
+    """Voices by name: each ``.onnx`` file, its ``.onnx.json`` beside it, in a child process; one text at a time.
+
+    ``budget``: the memory they have together with the other models on this machine.
+    """
+
+    at_once: int | None = 1
+
+    def __init__(self, voices: Mapping[str, Path], budget: MemoryBudget) -> None:
+        self._voices = {name: _Voice(name, path, budget) for name, path in voices.items()}
+        self._since = now()
+
+    async def open(self) -> None:
+        """Nothing is loaded before it is asked for."""
+
+    async def close(self) -> None:
+        """End the children."""
+        for voice in self._voices.values():
+            await voice.speakers.close()
+
+    async def models(self) -> Sequence[Model]:
+        """All of them, loaded or not."""
+        return [Model(id=name, created=self._since, owned_by="everloom") for name in self._voices]
+
+    def offers(self, model: str) -> Collection[Offer]:
+        """They speak."""
+        return _SPEAKS if model in self._voices else ()
+
+    def children(self) -> list[int]:
+        """The process ids of the loaded voices, for whoever looks after the machine."""
+        return [pid for voice in self._voices.values() for pid in voice.speakers.pids]
+
+    async def speak(self, body: JsonObject) -> Answer:
+        """createSpeech. Each of the platform's voices is the file's one, or one of its speakers, who have names too."""
+        asked = speech_request.read(body)
+        speakers = self._voices[asked.model].speakers
+        voice = _speaker(asked.voice, await speakers.known())
+        order = Order(number=0, text=asked.text, voice=voice, format=asked.format, speed=asked.speed)
+        speech = await speakers.say(order, asked.content_type, asked.model)
+        return SpeechEvents(speech) if asked.streams else speech
+
+
+class _Voice:
+    """One file, as it takes part in the memory budget."""
+
+    def __init__(self, name: str, path: Path, budget: MemoryBudget) -> None:
+        self.name = name
+        self._path = path
+        child = ("-m", "everloom.models.speech.piper_child", str(path))
+        room = partial(budget.use, self)
+        self.speakers = Speakers(f"The voice `{name}`", *child, most=1, install=_INSTALL, room=room)
+
+    @property
+    def pid(self) -> int | None:
+        return next(iter(self.speakers.pids), None)
+
+    async def estimate(self) -> int:
+        try:
+            return _ENGINE_BYTES + 2 * (await asyncio.to_thread(self._path.stat)).st_size
+        except OSError as error:
+            raise ModelFailure(f"The voice `{self.name}` cannot be read: {error}", status=503) from error
+
+    async def unload(self) -> None:
+        await self.speakers.unload()
+
+
+def _speaker(name: str, known: Ready) -> str:
+    """The file's name of a speaker; empty where there is but one."""
+    if name in known.voices:
+        return name
+    if name not in VOICES:
+        shown = ", ".join(f"'{speaker}'" for speaker in known.voices[:20])
+        raise speech_request.unknown_voice(name, f"Its own speakers are {shown}." if shown else "It has one speaker.")
+    return known.voices[VOICES.index(name) % len(known.voices)] if known.voices else ""

@@ -1,0 +1,64 @@
+"""The answer of a transcription made on this machine, whole or as a stream of events."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+
+from everloom.kit import sse
+from everloom.models.transcription.pool import Heard
+from everloom.models.transcription.request import Wish
+from everloom.models.transcription.subtitles import Segment, Transcript, written
+from everloom.objects.languages import LANGUAGES
+
+_EVENTS = "text/event-stream"
+
+
+class LocalTranscript:
+    """An ``Answer``. ``body`` is None for a stream, whose blocks are made as the words come."""
+
+    def __init__(self, model: str, heard: Heard, content_type: str, body: bytes | None) -> None:
+        self.model = model
+        self.content_type = content_type
+        self.seconds: float | None = heard.seconds
+        self._heard = heard
+        self._body = body
+
+    async def blocks(self) -> AsyncIterator[bytes]:
+        """The body, or ``transcript.text.delta`` events and at the end ``transcript.text.done``."""
+        if self._body is not None:
+            yield self._body
+            return
+        text = ""
+        async for segment in self._heard.segments():
+            delta = segment.text if text else segment.text.lstrip()
+            text += delta
+            yield _event(type="transcript.text.delta", delta=delta)
+        yield _event(type="transcript.text.done", text=text.strip())
+
+    async def close(self) -> None:
+        """Let go; the child leaves the file if it is at it still."""
+        await self._heard.close()
+
+
+async def answer(model: str, heard: Heard, wish: Wish) -> LocalTranscript:
+    """The answer in the form that was wished for: a stream at once, anything else when all has been heard."""
+    if wish.stream:
+        return LocalTranscript(model, heard, _EVENTS, None)
+    try:
+        segments: list[Segment] = [segment async for segment in heard.segments()]
+        transcript = Transcript(
+            task="translate" if wish.job.translate else "transcribe",
+            language="english" if wish.job.translate else LANGUAGES.get(heard.language, heard.language),
+            seconds=heard.seconds,
+            segments=segments,
+        )
+        body, content_type = written(transcript, wish.format, wish.granularities)
+    except BaseException:
+        await heard.close()
+        raise
+    return LocalTranscript(model, heard, content_type, body)
+
+
+def _event(**members: Any) -> bytes:
+    return sse.frame(msgspec.json.encode(members))

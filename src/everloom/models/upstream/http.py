@@ -1,0 +1,240 @@
+"""One OpenAI-compatible server over HTTP: connections, attempts, refusals, and answers on their way."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+
+from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
+from everloom.models.upstream.errors import ERROR_BYTES, backoff, refusal, worth_retrying
+
+CONNECT_SECONDS = 10.0
+LIST_SECONDS = 5.0
+LIST_FRESH_SECONDS = 30.0
+LIST_FAILED_SECONDS = 5.0
+"""How long the list of models is taken from memory, and how long a failure to read it is."""
+
+LIST_BYTES = 16 * 1024 * 1024
+"""The longest list of models that is read."""
+
+REFUSED_SECONDS = 10.0
+"""How long an error may take to be told; what has come by then is taken for it."""
+
+ANSWER_BYTES = 256 * 1024 * 1024
+"""The longest answer handed on: no model says so much, a broken server may."""
+
+_END = b"[DONE]"
+_END_BYTES = 32
+
+Payload = Callable[[], bytes | aiohttp.FormData]
+"""Makes the body of a request, anew for every attempt: a form can be sent only once."""
+
+
+class UpstreamServer:
+    """The server at ``base_url``, and the connections to it. Parameters as in ``UpstreamBackend``."""
+
+    def __init__(self, base_url: str, api_key: str | None, timeout: float, retries: int) -> None:
+        self.host = urlsplit(base_url).hostname or base_url
+        self._base = base_url.rstrip("/")
+        self._api_key = api_key
+        self._timeout = timeout
+        self._retries = retries
+        self._session: aiohttp.ClientSession | None = None
+        self._listed: tuple[float, list[Card] | ModelFailure] = (0.0, [])
+        self._listing = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Make the connection pool; connects to nothing yet."""
+        headers = {"accept-encoding": "identity", "user-agent": "everloom"}
+        if self._api_key:
+            headers["authorization"] = f"Bearer {self._api_key}"
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ttl_dns_cache=60),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=self._timeout),
+            headers=headers,
+            auto_decompress=False,
+        )
+
+    async def close(self) -> None:
+        """Close every connection, and with them the answers under way."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def ask(
+        self, path: str, payload: bytes | Payload, model: str, what: str, *, streams: bool = False
+    ) -> "UpstreamAnswer":
+        """POST ``payload`` and return once the server has accepted. ``what`` names the operation in errors."""
+        response = await self._post(path, payload, what)
+        return UpstreamAnswer(response, model, self.host, self._timeout, streams=streams)
+
+    async def whole(self, path: str, payload: bytes | Payload, model: str, what: str) -> bytes:
+        """As ``ask``, read to its end."""
+        answer = await self.ask(path, payload, model, what)
+        try:
+            return b"".join([block async for block in answer.blocks()])
+        finally:
+            await answer.close()
+
+    async def cards(self) -> "list[Card]":
+        """What the server lists, read again after half a minute. ``ModelFailure`` when it does not answer."""
+        async with self._listing:
+            until, listed = self._listed
+            if time.monotonic() > until:
+                try:
+                    listed = await self._read_models()
+                    until = time.monotonic() + LIST_FRESH_SECONDS
+                except ModelFailure as failure:
+                    listed = failure
+                    until = time.monotonic() + LIST_FAILED_SECONDS
+                self._listed = until, listed
+        if isinstance(listed, ModelFailure):
+            raise listed
+        return listed
+
+    async def _read_models(self) -> "list[Card]":
+        try:
+            async with self._open_session().get(
+                self._base + "/models", timeout=aiohttp.ClientTimeout(total=LIST_SECONDS), allow_redirects=False
+            ) as response:
+                body = await _beginning(response, LIST_BYTES)
+                if response.status != 200:
+                    raise ModelFailure(f"The upstream {self.host} answered {response.status} to GET /models.")
+                return msgspec.json.decode(body, type=_Cards).data
+        except (aiohttp.ClientError, TimeoutError, *NO_JSON) as error:
+            raise ModelFailure(f"The models of the upstream {self.host} could not be read: {error!r}") from error
+
+    async def _post(self, path: str, payload: bytes | Payload, what: str) -> aiohttp.ClientResponse:
+        """The server's 200, after as many attempts as it takes and is allowed."""
+        url = self._base + path
+        attempt = 0
+        while True:
+            try:
+                data = payload if isinstance(payload, bytes) else payload()
+                headers = _JSON if isinstance(data, bytes) else None
+                response = await self._open_session().post(url, data=data, headers=headers, allow_redirects=False)
+                if response.status == 200:
+                    return response
+                error, headers_said = await self._refused(response, what)
+                retry = worth_retrying(response.status, error)
+            except aiohttp.SocketTimeoutError as timeout:
+                raise _silent(self.host, self._timeout) from timeout
+            except (aiohttp.ClientError, TimeoutError, ConnectionError) as failure:
+                error, headers_said, retry = _unreachable(self.host, failure), {}, True
+            wait = backoff(attempt, headers_said)
+            if not retry or wait is None or attempt >= self._retries:
+                raise error
+            await asyncio.sleep(wait)
+            attempt += 1
+
+    async def _refused(self, response: aiohttp.ClientResponse, what: str) -> tuple[ApiError, Mapping[str, str]]:
+        try:
+            body = await _beginning(response, ERROR_BYTES, REFUSED_SECONDS)
+        finally:
+            response.close()
+        return refusal(response.status, body, response.headers, self.host, what), response.headers
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("the upstream backend is not open")
+        return self._session
+
+
+_JSON = {"content-type": "application/json"}
+_MEDIA_TYPE = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}", re.ASCII)
+
+
+class UpstreamAnswer:
+    """An answer on its way from an upstream; ``close`` cuts the connection, which is how the server learns to stop."""
+
+    def __init__(
+        self, response: aiohttp.ClientResponse, model: str, host: str, timeout: float, *, streams: bool
+    ) -> None:
+        named = response.content_type
+        self.content_type = named if _MEDIA_TYPE.fullmatch(named) else "application/octet-stream"
+        self.model = model
+        self._response = response
+        self._host = host
+        self._timeout = timeout
+        self._streams = streams
+
+    async def blocks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives. A stream that ends before ``[DONE]`` broke off, however politely."""
+        size, tail = 0, b""
+        try:
+            async for block in self._response.content.iter_any():
+                size += len(block)
+                if size > ANSWER_BYTES:
+                    raise ModelFailure(f"The upstream {self._host} sent more than {ANSWER_BYTES} bytes.")
+                tail = (tail + block)[-_END_BYTES:] if len(block) < _END_BYTES else block[-_END_BYTES:]
+                yield block
+        except TimeoutError as error:
+            raise _silent(self._host, self._timeout) from error
+        except (aiohttp.ClientError, ConnectionError) as error:
+            raise _broken(self._host, repr(error)) from error
+        if self._streams and _END not in tail:
+            raise _broken(self._host, "the stream ended before [DONE]")
+
+    async def close(self) -> None:
+        """Let go: a connection whose answer was read to its end is kept for the next request."""
+        if not self._response.content.at_eof():
+            self._response.close()
+
+
+class Card(Struct, kw_only=True):
+    """A model as servers list it; the window's size goes by several names."""
+
+    id: str
+    created: int | None = None
+    owned_by: str | None = None
+    max_model_len: int | None = None
+    context_length: int | None = None
+    context_window: int | None = None
+    meta: dict[str, Any] | None = None
+
+    def window(self) -> int | None:
+        """Its context window in tokens, where the server says (vLLM, gateways, llama.cpp)."""
+        trained = (self.meta or {}).get("n_ctx")
+        listed = self.max_model_len or self.context_length or self.context_window
+        return listed or (trained if isinstance(trained, int) else None)
+
+
+class _Cards(Struct):
+    data: list[Card]
+
+
+async def _beginning(response: aiohttp.ClientResponse, most: int, seconds: float | None = None) -> bytes:
+    """The body as far as ``most`` bytes. With ``seconds`` what came until then, or until it broke off."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for block in response.content.iter_any():
+                body += block
+                if len(body) >= most:
+                    break
+    except (aiohttp.ClientError, TimeoutError):
+        if seconds is None:
+            raise
+    return bytes(body[:most])
+
+
+def _silent(host: str, seconds: float) -> ModelFailure:
+    text = f"The upstream {host} has sent nothing for {seconds:g} seconds."
+    return ModelFailure(text, status=504, code="upstream_timeout")
+
+
+def _unreachable(host: str, error: BaseException) -> ModelFailure:
+    return ModelFailure(
+        f"The upstream {host} could not be reached: {error or repr(error)}", code="upstream_unreachable"
+    )
+
+
+def _broken(host: str, what: str) -> ModelFailure:
+    return ModelFailure(f"The upstream {host} broke off its answer: {what}", code="upstream_broken")

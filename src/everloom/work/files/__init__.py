@@ -1,0 +1,1 @@
+"""Files and uploads: bytes that are kept before they are acknowledged."""

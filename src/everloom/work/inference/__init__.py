@@ -1,0 +1,1 @@
+"""Asking models, and metering what they answer."""

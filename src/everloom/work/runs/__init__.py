@@ -1,0 +1,1 @@
+"""Runs: begun, executed, streamed, cancelled, expired."""

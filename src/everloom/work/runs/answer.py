@@ -1,0 +1,232 @@
+"""One answer of a model, on its way into a run: chunks in; steps, a message and their deltas out."""
+
+import msgspec
+from msgspec import UNSET
+
+from everloom.kit.clock import now
+from everloom.kit.ids import new_id
+from everloom.objects.chat import ChatChunk, ToolCallChunk
+from everloom.objects.messages import (
+    Annotation,
+    IncompleteMessage,
+    IncompleteReason,
+    Message,
+    MessageContentDelta,
+    MessageDelta,
+    RefusalContent,
+    RefusalContentDelta,
+    Text,
+    TextContent,
+    TextContentDelta,
+    TextDelta,
+)
+from everloom.objects.runs import Run
+from everloom.objects.steps import (
+    MessageCreation,
+    MessageReference,
+    RunStep,
+    StepError,
+    StepStatus,
+    ToolCalls,
+)
+from everloom.objects.tools import Usage
+from everloom.store.base import Add, Change, Operation, Tell
+from everloom.work.runs.citations import Citations, indexed
+from everloom.work.runs.requested_calls import Calls
+
+_encode = msgspec.json.Encoder().encode
+
+_CREATED = ("thread.run.step.created", "thread.run.step.in_progress")
+
+
+class Answer:
+    """What one generation has brought so far.
+
+    Every ``take`` returns what is to be kept and told for that chunk. ``reuse`` are the steps that an
+    executor that died left behind: what takes their place is told under their old ids. ``citations``
+    knows the marks that the text may hold.
+    """
+
+    def __init__(self, run: Run, reuse: list[RunStep], citations: Citations) -> None:
+        self._run = run
+        self._reuse = {step.type: step for step in reuse}
+        self._message: Message | None = None
+        self._message_step: RunStep | None = None
+        self._message_done = False
+        self._citations = citations
+        self._text = ""
+        self._wrote = False
+        self._annotations: list[Annotation] = []
+        self._refusal: list[str] = []
+        self.calls: Calls | None = None
+        """What the model asked for, if it did."""
+        self.usage: Usage | None = None
+        self.finish_reason: str | None = None
+
+    @property
+    def step_id(self) -> str:
+        """The step that this answer filled last."""
+        step = self.calls.step if self.calls else self._message_step
+        assert step is not None, "an answer without a step"
+        return step.id
+
+    def take(self, chunk: ChatChunk) -> list[Operation]:
+        """Grow by one chunk."""
+        if chunk.usage is not None:
+            self.usage = chunk.usage
+        operations: list[Operation] = []
+        for choice in chunk.choices:
+            # A word behind calls has no place: the message stood before them and is closed.
+            if choice.delta.content and self.calls is None:
+                operations += self._grow_text(choice.delta.content)
+            if choice.delta.refusal:
+                operations += self._grow_refusal(choice.delta.refusal)
+            for call in choice.delta.tool_calls or ():
+                operations += self._grow_call(call)
+            if choice.finish_reason is not None:
+                self.finish_reason = choice.finish_reason
+        return operations
+
+    def ensure_step(self) -> list[Operation]:
+        """A model that said nothing still answered: with an empty message."""
+        if self._message_step or self.calls:
+            return []
+        return self._grow_text("")
+
+    def _grow_text(self, piece: str) -> list[Operation]:
+        operations = self._open_message()
+        first = not self._wrote
+        self._wrote = True
+        self._text += piece
+        text = TextDelta(value=piece, annotations=[] if first else UNSET)
+        return [*operations, self._message_delta(TextContentDelta(index=0, text=text)), *self._cite()]
+
+    def _cite(self, *, ended: bool = False) -> list[Operation]:
+        """Tell the annotations of marks that stand whole in the text by now."""
+        operations: list[Operation] = []
+        for annotation in self._citations.read(self._text, ended=ended):
+            self._annotations.append(annotation)
+            told = indexed(annotation, len(self._annotations) - 1)
+            operations.append(self._message_delta(TextContentDelta(index=0, text=TextDelta(annotations=[told]))))
+        return operations
+
+    def _grow_refusal(self, piece: str) -> list[Operation]:
+        operations = self._open_message()
+        self._refusal.append(piece)
+        index = 1 if self._wrote else 0
+        return [*operations, self._message_delta(RefusalContentDelta(index=index, refusal=piece))]
+
+    def _message_delta(self, part: TextContentDelta | RefusalContentDelta) -> Tell:
+        assert self._message is not None
+        delta = MessageDelta(id=self._message.id, delta=MessageContentDelta(content=[part]))
+        return Tell("thread.message.delta", _encode(delta))
+
+    def _open_message(self) -> list[Operation]:
+        if self._message is not None:
+            return []
+        run, made = self._run, now()
+        old = self._reuse.get("message_creation")
+        message_id = new_id("msg_")
+        if old is not None and isinstance(old.step_details, MessageCreation):
+            message_id = old.step_details.message_creation.message_id
+        self._message = Message(
+            id=message_id,
+            created_at=old.created_at if old else made,
+            thread_id=run.thread_id,
+            status="in_progress",
+            role="assistant",
+            assistant_id=run.assistant_id,
+            run_id=run.id,
+        )
+        details = MessageCreation(message_creation=MessageReference(message_id=message_id))
+        self._message_step, operations = self._open_step(old, details)
+        told = ("thread.message.created", "thread.message.in_progress")
+        return [*operations, Add(self._message, tell=told)]
+
+    def _open_step(self, old: RunStep | None, details: MessageCreation | ToolCalls) -> tuple[RunStep, list[Operation]]:
+        run = self._run
+        step = RunStep(
+            id=old.id if old else new_id("step_"),
+            created_at=old.created_at if old else now(),
+            run_id=run.id,
+            assistant_id=run.assistant_id,
+            thread_id=run.thread_id,
+            type="message_creation" if isinstance(details, MessageCreation) else "tool_calls",
+            expires_at=run.expires_at,
+            step_details=details,
+        )
+        return step, [Add(step, tell=_CREATED)]
+
+    def _grow_call(self, chunk: ToolCallChunk) -> list[Operation]:
+        operations: list[Operation] = []
+        if self.calls is None:
+            operations += self._close_message(Usage())
+            step, opened = self._open_step(self._reuse.get("tool_calls"), ToolCalls())
+            self.calls = Calls(self._run, step)
+            operations += opened
+        return [*operations, *self.calls.take(chunk)]
+
+    def complete(self, reason: IncompleteReason | None = None) -> list[Operation]:
+        """Close the message and its step; with ``reason`` the message stays incomplete, its step is whole."""
+        return self._close_message(self.usage or Usage(), reason)
+
+    def _close_message(self, usage: Usage, reason: IncompleteReason | None = None) -> list[Operation]:
+        if self._message is None or self._message_step is None or self._message_done:
+            return []
+        self._message_done = True
+        return [
+            *self._cite(ended=True),
+            self._change_message(reason),
+            Change(
+                RunStep,
+                self._message_step.id,
+                lambda step: _end_step(step, "completed", usage=usage),
+                tell=("thread.run.step.completed",),
+            ),
+        ]
+
+    def _change_message(self, reason: IncompleteReason | None) -> Change[Message]:
+        assert self._message is not None
+        refusal = "".join(self._refusal)
+        text = Text(value=self._text, annotations=self._annotations)
+
+        def edit(message: Message) -> None:
+            message.content = [TextContent(text=text)] if self._wrote else []
+            if refusal:
+                message.content.append(RefusalContent(refusal=refusal))
+            if reason is None:
+                message.status, message.completed_at = "completed", now()
+            else:
+                message.status, message.incomplete_at = "incomplete", now()
+                message.incomplete_details = IncompleteMessage(reason=reason)
+
+        told = "thread.message.completed" if reason is None else "thread.message.incomplete"
+        return Change(Message, self._message.id, edit, tell=(told,))
+
+    def break_off(self, status: StepStatus, reason: IncompleteReason, error: StepError | None) -> list[Operation]:
+        """Close what is open because the run ends: partly written messages stay, as incomplete."""
+        operations: list[Operation] = []
+        if self._message is not None and self._message_step is not None and not self._message_done:
+            self._message_done = True
+            operations += [*self._cite(ended=True), self._change_message(reason)]
+            operations.append(break_step(self._message_step.id, status, error))
+        if self.calls is not None:
+            operations += [self.calls.fill(), break_step(self.calls.step.id, status, error)]
+        return operations
+
+
+def _end_step(step: RunStep, status: StepStatus, *, usage: Usage | None = None, error: StepError | None = None) -> None:
+    step.status = status
+    setattr(step, f"{status}_at", now())
+    step.last_error = error
+    step.usage = usage
+
+
+def break_step(step_id: str, status: StepStatus, error: StepError | None = None) -> Change[RunStep]:
+    """End an open step with its run: ``cancelled``, ``failed`` or ``expired``."""
+    return Change(
+        RunStep,
+        step_id,
+        lambda step: _end_step(step, status, usage=step.usage, error=error),
+        tell=(f"thread.run.step.{status}",),
+    )

@@ -1,0 +1,245 @@
+"""From a thread and a run to the messages a model reads, cut to what fits."""
+
+import base64
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from everloom.context import Context
+from everloom.objects.base import JsonObject
+from everloom.objects.files import File
+from everloom.objects.messages import ImageFileContent, ImageUrlContent, Message, RefusalContent, TextContent
+from everloom.objects.runs import Generation, Run, Source, ToolWork
+from everloom.objects.steps import FunctionStepCall, MessageCreation, RunStep, ToolCalls
+from everloom.objects.tools import CodeInterpreterTool, FunctionTool, NamedToolChoice, ResponseFormat, ToolChoice
+from everloom.tools.registry import offers
+from everloom.work.runs.prompted_tools import ask_for_code, guide, show_outputs
+
+ANSWER_SHARE = 4
+"""Without a budget for the answer, a quarter of the context window is kept free for it."""
+
+ANSWER_ROOM = 1024
+"""… but no more than this many tokens."""
+
+CHARACTERS_A_TOKEN = 12
+"""More characters than a token has on average in any language: what is past this cannot fit."""
+
+MAX_IMAGE_BYTES = 20 * 1024 * 1024
+
+
+class NoRoom(Exception):
+    """Not even the newest message fits. ``budget``: into the run's own budget, else into the model."""
+
+    def __init__(self, message: str, *, budget: bool) -> None:
+        super().__init__(message)
+        self.budget = budget
+
+
+class Prompt(Struct, frozen=True):
+    """A request for a model. ``dropped`` messages of the thread's beginning did not fit; ``sources`` may be cited;
+    ``form`` is how the answer is to be read, by what ``runs/prompted_tools.py`` asked for."""
+
+    body: JsonObject
+    dropped: int
+    generations: list[Generation]
+    sources: list[Source]
+    form: Literal["cited", "fenced"] | None
+
+
+async def build(ctx: Context, run: Run) -> Prompt:
+    """The next request of a run. Errors: ``NoRoom``."""
+    generations = await ctx.store.all(Generation, run_id=run.id)
+    backend, model = ctx.models.resolve(run.model, "chat")
+    traits = await backend.traits(model)
+    body = _options(run, first=not generations, chooses_tools=traits.chooses_tools)
+    works = {work.call_id: work for work in await ctx.store.all(ToolWork, run_id=run.id)}
+    shown = {} if traits.chooses_tools else works
+    history, own = await _conversation(ctx, run, {id: work for id, work in works.items() if id not in shown})
+    strategy = run.truncation_strategy
+    kept = history
+    if strategy.type == "last_messages" and strategy.last_messages is not None:
+        kept = history[-strategy.last_messages :]
+    form = None if traits.chooses_tools or own else _guidance(run, body, kept, list(shown.values()))
+    room = _room(run, generations, traits.context_window, body)
+    fitting = await _fit(ctx, run, body, kept, own, room)
+    body["messages"] = [*_instructions(run), *fitting, *own]
+    sources = [source for work in works.values() for source in work.sources]
+    return Prompt(body, len(history) - len(fitting), generations, sources, form)
+
+
+def _guidance(
+    run: Run, body: JsonObject, messages: list[JsonObject], works: list[ToolWork]
+) -> Literal["cited", "fenced"] | None:
+    """Give a model that does not choose tools what they have brought, and say how its answer is to be read."""
+    if searches := [work for work in works if work.type == "file_search"]:
+        return "cited" if guide(body, messages, searches) else None
+    if works:
+        show_outputs(messages, works)
+    elif any(isinstance(tool, CodeInterpreterTool) for tool in run.tools) and run.tool_choice != "none":
+        if run.tool_choice != "auto":
+            ask_for_code(messages)
+        return "fenced"
+    return None
+
+
+class _Room(Struct, frozen=True):
+    tokens: int
+    by_budget: bool
+
+
+def _room(run: Run, generations: list[Generation], window: int, body: JsonObject) -> _Room:
+    """How many tokens the prompt may have; sets the answer's budget in ``body``."""
+    answer = min(window // ANSWER_SHARE, ANSWER_ROOM)
+    if run.max_completion_tokens is not None:
+        spent = sum(generation.usage.completion_tokens for generation in generations)
+        left = run.max_completion_tokens - spent
+        if left <= 0:
+            raise NoRoom("The run has no completion tokens left.", budget=True)
+        body["max_completion_tokens"] = left
+        answer = min(left, window // 2)
+    room = window - answer
+    if run.max_prompt_tokens is not None:
+        left = run.max_prompt_tokens - sum(generation.usage.prompt_tokens for generation in generations)
+        if left < room:
+            return _Room(left, by_budget=True)
+    return _Room(room, by_budget=False)
+
+
+async def _fit(
+    ctx: Context, run: Run, body: JsonObject, history: list[JsonObject], own: list[JsonObject], room: _Room
+) -> list[JsonObject]:
+    """As many of the newest messages as fit, whole ones; what the run itself said always stays."""
+    backend, model = ctx.models.resolve(run.model, "chat")
+    history = _plausible(history, room.tokens)
+
+    async def fits(count: int) -> bool:
+        kept = history[len(history) - count :]
+        messages = [*_instructions(run), *kept, *own]
+        return await backend.count({**body, "model": model, "messages": messages}) <= room.tokens
+
+    if await fits(len(history)):
+        return history
+    low, high = 0, len(history) - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if await fits(middle) else (low, middle - 1)
+    if low == 0 and (history or not await fits(0)):
+        raise NoRoom(
+            f"The thread's newest message does not fit into {room.tokens} tokens of prompt for '{run.model}'.",
+            budget=room.by_budget,
+        )
+    return history[len(history) - low :]
+
+
+def _plausible(history: list[JsonObject], tokens: int) -> list[JsonObject]:
+    """Leave out what cannot fit by its sheer length, so that a long thread is not counted in full."""
+    left = tokens * CHARACTERS_A_TOKEN
+    for position in range(len(history) - 1, -1, -1):
+        left -= len(str(history[position].get("content")))
+        if left < 0:
+            return history[min(position + 1, len(history) - 1) :]
+    return history
+
+
+def _options(run: Run, *, first: bool, chooses_tools: bool) -> JsonObject:
+    """The request without its messages. Who does not choose tools is given what a search found, not the search."""
+    body: JsonObject = {"model": run.model, "temperature": run.temperature, "top_p": run.top_p}
+    offered = run.tools if chooses_tools else [tool for tool in run.tools if isinstance(tool, FunctionTool)]
+    if tools := offers(offered):
+        body["tools"] = tools
+        body["parallel_tool_calls"] = run.parallel_tool_calls
+        # A forced choice holds for the first answer alone: the model has called by then, and may speak.
+        if first or run.tool_choice == "none":
+            body["tool_choice"] = _choice(run.tool_choice)
+    if (shape := _response_format(run.response_format)) is not None:
+        body["response_format"] = shape
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def _choice(choice: ToolChoice) -> Any:
+    """The choice as a model knows it, to whom our own tools are functions too."""
+    if isinstance(choice, NamedToolChoice) and choice.type != "function":
+        return {"type": "function", "function": {"name": choice.type}}
+    return msgspec.to_builtins(choice)
+
+
+def _response_format(shape: ResponseFormat) -> Any:
+    return None if shape == "auto" else msgspec.to_builtins(shape)
+
+
+def _instructions(run: Run) -> list[JsonObject]:
+    return [{"role": "system", "content": run.instructions}] if run.instructions else []
+
+
+async def _conversation(
+    ctx: Context, run: Run, works: dict[str, ToolWork]
+) -> tuple[list[JsonObject], list[JsonObject]]:
+    """What stood in the thread before the run, and what the run itself has said and done."""
+    said: dict[str, JsonObject] = {}
+    history: list[JsonObject] = []
+    for message in await ctx.store.all(Message, thread_id=run.thread_id):
+        turn: JsonObject = {"role": message.role, "content": await _content(ctx, message)}
+        if message.run_id == run.id:
+            said[message.id] = turn
+        elif turn["content"]:
+            history.append(turn)
+    own: list[JsonObject] = []
+    for step in await ctx.store.all(RunStep, run_id=run.id):
+        if step.status == "completed":
+            own += _turns(step, said, works)
+    return history, own
+
+
+def _turns(step: RunStep, said: dict[str, JsonObject], works: dict[str, ToolWork]) -> list[JsonObject]:
+    """A finished step as a model's conversation knows it."""
+    details = step.step_details
+    if isinstance(details, MessageCreation):
+        turn = said.get(details.message_creation.message_id)
+        return [turn] if turn and turn["content"] else []
+    return _call_turns(details, works)
+
+
+def _call_turns(details: ToolCalls, works: dict[str, ToolWork]) -> list[JsonObject]:
+    """Calls and what came of them: the caller's outputs, or what this server's tools had to say."""
+    asked: list[JsonObject] = []
+    outputs: list[JsonObject] = []
+    for call in details.tool_calls:
+        if isinstance(call, FunctionStepCall):
+            name, arguments, output = call.function.name, call.function.arguments, call.function.output or ""
+        elif (work := works.get(call.id)) is not None:
+            name, arguments, output = work.type, work.arguments, work.output
+        else:
+            continue
+        function = {"name": name, "arguments": arguments}
+        asked.append({"id": call.id, "type": "function", "function": function})
+        outputs.append({"role": "tool", "tool_call_id": call.id, "content": output})
+    return [{"role": "assistant", "content": None, "tool_calls": asked}, *outputs] if asked else []
+
+
+async def _content(ctx: Context, message: Message) -> Any:
+    """A message's content for a model: a plain string where it is only text, else parts."""
+    parts: list[JsonObject] = []
+    for part in message.content:
+        if isinstance(part, TextContent):
+            parts.append({"type": "text", "text": part.text.value})
+        elif isinstance(part, RefusalContent):
+            parts.append({"type": "text", "text": part.refusal})
+        elif isinstance(part, ImageUrlContent):
+            parts.append(msgspec.to_builtins(part))
+        elif isinstance(part, ImageFileContent):
+            parts.append(await _image(ctx, part))
+    if all(part["type"] == "text" for part in parts):
+        return "\n".join(part["text"] for part in parts)
+    return parts
+
+
+async def _image(ctx: Context, part: ImageFileContent) -> JsonObject:
+    """An uploaded image, carried inside the request since an upstream cannot fetch it from here."""
+    file = await ctx.store.get(File, part.image_file.file_id)
+    if file.bytes > MAX_IMAGE_BYTES:
+        return {"type": "text", "text": f"[image {file.filename} left out: larger than 20 MB]"}
+    data = b"".join([block async for block in ctx.ports.blobs.read(file.id)])
+    kind = "image/png" if data[:4] == b"\x89PNG" else "image/jpeg"
+    url = f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    return {"type": "image_url", "image_url": {"url": url}}

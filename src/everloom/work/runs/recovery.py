@@ -1,0 +1,98 @@
+"""What an executor that died left in the middle of a generation, and how the next one deals with it."""
+
+import msgspec
+
+from everloom.context import Context
+from everloom.kit.clock import now
+from everloom.objects.messages import (
+    IncompleteMessage,
+    IncompleteReason,
+    Message,
+    MessageDelta,
+    Text,
+    TextContent,
+    TextContentDelta,
+)
+from everloom.objects.runs import Generation, Run, ToolWork
+from everloom.objects.steps import MessageCreation, RunStep, StepError, StepStatus
+from everloom.store.base import Change, Event, Operation, Remove, Void
+from everloom.work.runs.answer import break_step
+
+_delta = msgspec.json.Decoder(MessageDelta)
+
+
+class Leftovers:
+    """``steps`` stand behind the run's last whole generation, ``events`` is the log from where they begin.
+
+    ``open`` are all steps that have not ended: those of ``steps``, and calls that wait for their outputs.
+    """
+
+    def __init__(self, steps: list[RunStep], open: list[RunStep], events: list[Event]) -> None:
+        self.steps = steps
+        self._open = open
+        self._events = events
+
+    def sweep(self) -> list[Operation]:
+        """Take them back, to be told again from the start: in one write with what takes their place."""
+        if not self.steps:
+            return []
+        operations: list[Operation] = [Remove(RunStep, step.id) for step in self.steps]
+        operations += [Remove(Message, id) for step in self.steps if (id := _message_id(step)) is not None]
+        if self._events:
+            operations.append(Void(self._events[0].seq))
+        return operations
+
+    def break_off(self, status: StepStatus, reason: IncompleteReason, error: StepError | None) -> list[Operation]:
+        """Close what is open with its run: messages keep what was told of them."""
+        operations: list[Operation] = []
+        for step in self._open:
+            if (message_id := _message_id(step)) is not None:
+                operations.append(self._end_message(message_id, reason))
+            operations.append(break_step(step.id, status, error))
+        return operations
+
+    def _end_message(self, message_id: str, reason: IncompleteReason) -> Change[Message]:
+        told = self._told(message_id)
+
+        def edit(message: Message) -> None:
+            message.content = [TextContent(text=Text(value=told))] if told else []
+            message.status, message.incomplete_at = "incomplete", now()
+            message.incomplete_details = IncompleteMessage(reason=reason)
+
+        return Change(Message, message_id, edit, tell=("thread.message.incomplete",))
+
+    def _told(self, message_id: str) -> str:
+        deltas = [_delta.decode(event.data) for event in self._events if event.name == "thread.message.delta"]
+        return "".join(
+            part.text.value or ""
+            for delta in deltas
+            if delta.id == message_id
+            for part in delta.delta.content
+            if isinstance(part, TextContentDelta)
+        )
+
+
+def _message_id(step: RunStep) -> str | None:
+    details = step.step_details
+    return details.message_creation.message_id if isinstance(details, MessageCreation) else None
+
+
+async def leftovers(ctx: Context, run: Run) -> Leftovers:
+    """What stands of a run behind its last whole generation, and behind calls that are whole."""
+    whole = {generation.step_id for generation in await ctx.store.all(Generation, run_id=run.id)}
+    whole |= {work.step_id for work in await ctx.store.all(ToolWork, run_id=run.id)}
+    steps = await ctx.store.all(RunStep, run_id=run.id)
+    open = [step for step in steps if step.status == "in_progress"]
+    while any(step.id in whole for step in steps):
+        steps.pop(0)
+    if not steps:
+        return Leftovers([], open, [])
+    mark = steps[0].id.encode()
+    after, events = 0, []
+    while batch := await ctx.store.events(run.id, after):
+        after = batch[-1].seq
+        events += batch
+    for position, event in enumerate(events):
+        if event.name == "thread.run.step.created" and mark in event.data:
+            return Leftovers(steps, open, events[position:])
+    return Leftovers(steps, open, [])

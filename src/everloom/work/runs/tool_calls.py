@@ -1,0 +1,100 @@
+"""The calls that this server answers itself: what each tool does, kept before it starts and after it ends."""
+
+from collections.abc import Awaitable, Callable
+
+from msgspec import Struct
+
+from everloom.context import Context
+from everloom.kit.clock import now
+from everloom.objects.runs import Generation, Run, ToolWork
+from everloom.objects.steps import FunctionStepCall, RunStep, StepCall, ToolCalls
+from everloom.objects.tools import Usage
+from everloom.store.base import Change, Operation
+from everloom.tools.registry import tag
+from everloom.work.runs.code import check_sandboxes, run_code
+from everloom.work.runs.retrieval import search_files, stores_ready
+from everloom.work.runs.tool_execution import Performance, ToolFailure
+from everloom.work.runs.writer import Journal
+
+__all__ = ["Pending", "ToolFailure", "close_step", "pending_calls", "perform", "ready"]
+
+Performer = Callable[[Performance], Awaitable[None]]
+
+_PERFORMERS: dict[str, Performer] = {"code_interpreter": run_code, "file_search": search_files}
+"""By the tool's type."""
+
+
+class Pending(Struct, frozen=True):
+    """A step whose calls are whole and not all answered; ``usage`` is what asking for them cost."""
+
+    step: RunStep
+    calls: list[StepCall]
+    works: list[ToolWork]
+    usage: Usage
+
+
+async def pending_calls(ctx: Context, run: Run) -> Pending | None:
+    """The calls of a run that wait for this server, if there are any."""
+    if all(tag(tool) == "function" for tool in run.tools):
+        return None
+    for step in await ctx.store.all(RunStep, run_id=run.id):
+        if step.status == "in_progress" and isinstance(step.step_details, ToolCalls):
+            works = [work for work in await ctx.store.all(ToolWork, run_id=run.id) if work.step_id == step.id]
+            spent = [spent for spent in await ctx.store.all(Generation, run_id=run.id) if spent.step_id == step.id]
+            if works:
+                return Pending(step, step.step_details.tool_calls, works, spent[0].usage if spent else Usage())
+    return None
+
+
+async def ready(ctx: Context, run: Run) -> None:
+    """Wait for what the run's tools need. Errors: ``ToolFailure`` when it will not come."""
+    types = {tag(tool) for tool in run.tools}
+    if "code_interpreter" in types:
+        check_sandboxes(ctx)
+    if "file_search" in types:
+        await stores_ready(ctx, run)
+
+
+async def perform(ctx: Context, run: Run, pending: Pending, journal: Journal) -> None:
+    """Answer each call that has not ended, one after the other."""
+    ordinals = {work.id: number for number, work in enumerate(await ctx.store.all(ToolWork, run_id=run.id), start=1)}
+    for work in pending.works:
+        if work.ended_at is not None:
+            continue
+        index = next(position for position, call in enumerate(pending.calls) if call.id == work.call_id)
+        performance = Performance(ctx, run, pending.step, index, work, ordinals[work.id], journal)
+        await journal.write(Change(ToolWork, work.id, _start))
+        await _PERFORMERS[work.type](performance)
+        await journal.write(*_ended(performance))
+
+
+def _start(work: ToolWork) -> None:
+    work.started_at = work.started_at or now()
+
+
+def _ended(performance: Performance) -> list[Operation]:
+    def fill(step: RunStep) -> None:
+        assert isinstance(step.step_details, ToolCalls)
+        step.step_details.tool_calls[performance.index] = performance.call
+
+    def end(work: ToolWork) -> None:
+        work.ended_at = now()
+        work.output = performance.output
+        work.sources = performance.sources
+
+    return [
+        Change(RunStep, performance.step.id, fill),
+        Change(ToolWork, performance.work.id, end),
+    ]
+
+
+def close_step(pending: Pending) -> Change[RunStep]:
+    """Complete a step all of whose calls this server has answered."""
+    assert not any(isinstance(call, FunctionStepCall) for call in pending.calls)
+
+    def edit(step: RunStep) -> None:
+        step.status = "completed"
+        step.completed_at = now()
+        step.usage = pending.usage
+
+    return Change(RunStep, pending.step.id, edit, tell=("thread.run.step.completed",))

@@ -1,0 +1,228 @@
+"""The verbs of a run that its caller speaks: begin, cancel, submit. The loop itself is in ``runs/execution.py``."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from msgspec import UNSET
+
+from everloom.context import Context
+from everloom.kit.clock import now
+from everloom.kit.errors import BadRequest
+from everloom.kit.ids import new_id
+from everloom.objects.assistants import Assistant
+from everloom.objects.base import PageQuery
+from everloom.objects.messages import Message
+from everloom.objects.runs import (
+    NEXT,
+    Generation,
+    NewRun,
+    NewThreadRun,
+    Run,
+    RunLease,
+    RunOptions,
+    RunStatus,
+    ToolOutput,
+)
+from everloom.objects.steps import FunctionStepCall, RunStep, ToolCalls
+from everloom.objects.threads import NewThread, Thread
+from everloom.objects.tools import FunctionTool, NamedToolChoice, Tool, ToolChoice, TruncationStrategy
+from everloom.store.base import Absent, Add, Change, Operation, change_one
+from everloom.work.threads.messages import claim, compose
+from everloom.work.threads.resources import attach
+from everloom.work.threads.threads import compose_thread
+
+RUN_JOB = "run"
+
+
+async def begin(ctx: Context, thread_id: str, new: NewRun, *, empty_threads: bool = False) -> Run:
+    """Start a run on a thread (createRun).
+
+    ``empty_threads`` lets it start where nobody has said anything. Errors: 404 for the thread, the
+    assistant, the model; 400 for a thread that is held, or has nothing to answer.
+    """
+    thread = await ctx.store.get(Thread, thread_id)
+    run, assistant = await _compose_run(ctx, thread, new)
+    if extra := new.additional_instructions:
+        run.instructions = f"{run.instructions}\n{extra}" if run.instructions else extra
+    messages = [await compose(ctx, thread_id, message) for message in new.additional_messages or ()]
+    if not (empty_threads or messages or assistant.instructions or run.instructions):
+        page = await ctx.store.find(Message, PageQuery(limit=1), thread_id=thread_id)
+        if not page.bodies:
+            raise BadRequest(
+                "Run creation requires a Thread with a user message or an assistant with instructions.",
+                code="invalid_thread",
+            )
+    await attach(ctx, thread_id, messages)
+    await _keep(ctx, run, [claim(thread_id, *messages), _unheld(thread_id), *map(Add, messages)])
+    return run
+
+
+async def begin_with_thread(ctx: Context, new: NewThreadRun) -> Run:
+    """Make a thread and start a run on it, or neither (createThreadAndRun)."""
+    thread, messages = await compose_thread(ctx, new.thread or NewThread(), new.tool_resources)
+    run, _ = await _compose_run(ctx, thread, new)
+    await _keep(ctx, run, [Add(thread, tell=("thread.created",)), *map(Add, messages)])
+    return run
+
+
+async def _keep(ctx: Context, run: Run, before: Sequence[Operation]) -> None:
+    """Keep the run and hand it to a worker. Killed in between, the sweep of ``runs/expiry.py`` hands it over."""
+    await ctx.store.write(
+        *before,
+        Add(run, tell=("thread.run.created", "thread.run.queued")),
+        Add(RunLease(id=run.id, created_at=run.created_at, holder="")),
+        log=run.id,
+    )
+    await ctx.ports.jobs.start(RUN_JOB, ctx.project, run.id)
+
+
+def _unheld(thread_id: str) -> Absent[Run]:
+    return Absent(
+        Run,
+        lambda run: BadRequest(f"Thread {thread_id} already has an active run {run.id}."),
+        thread_id=thread_id,
+        active=True,
+    )
+
+
+async def _compose_run(ctx: Context, thread: Thread, new: RunOptions) -> tuple[Run, Assistant]:
+    """The run as it will be kept: the caller's options over the assistant's settings."""
+    assistant = await ctx.store.get(Assistant, new.assistant_id)
+    model = new.model or assistant.model
+    ctx.models.resolve(model, "chat")
+    tools = assistant.tools if new.tools is None else new.tools
+    made = now()
+    run = Run(
+        id=new_id("run_"),
+        created_at=made,
+        assistant_id=assistant.id,
+        thread_id=thread.id,
+        expires_at=made + ctx.ports.limits.run_expires,
+        model=model,
+        instructions=assistant.instructions if new.instructions is None else new.instructions,
+        tools=tools,
+        tool_resources=assistant.tool_resources,
+        metadata=new.metadata or {},
+        temperature=assistant.temperature if new.temperature is None else new.temperature,
+        top_p=assistant.top_p if new.top_p is None else new.top_p,
+        max_completion_tokens=new.max_completion_tokens,
+        max_prompt_tokens=new.max_prompt_tokens,
+        truncation_strategy=_truncation(new.truncation_strategy),
+        response_format=new.response_format or assistant.response_format,
+        tool_choice=_choice(new.tool_choice, tools),
+        parallel_tool_calls=new.parallel_tool_calls is not False,
+    )
+    return run, assistant
+
+
+def _truncation(strategy: TruncationStrategy | None) -> TruncationStrategy:
+    if strategy is None:
+        return TruncationStrategy()
+    if strategy.type == "last_messages" and strategy.last_messages is None:
+        raise BadRequest(
+            "Missing required parameter: 'truncation_strategy.last_messages'.",
+            param="truncation_strategy.last_messages",
+            code="missing_required_parameter",
+        )
+    return strategy
+
+
+def _choice(choice: ToolChoice | None, tools: Sequence[Tool]) -> ToolChoice:
+    """The tool choice, if the tools can honour it."""
+    if choice is None:
+        return "auto"
+    if choice == "required" and not tools:
+        raise BadRequest("'tool_choice' is 'required', but no tools are given.", param="tool_choice")
+    if isinstance(choice, NamedToolChoice):
+        wanted = choice.function.name if choice.function is not UNSET else None
+        if choice.type == "function" and wanted is None:
+            raise BadRequest(
+                "Missing required parameter: 'tool_choice.function'.",
+                param="tool_choice.function",
+                code="missing_required_parameter",
+            )
+        names = {tool.function.name if isinstance(tool, FunctionTool) else _tag(tool) for tool in tools}
+        if (wanted or choice.type) not in names:
+            raise BadRequest(
+                f"Tool choice '{wanted or choice.type}' not found in 'tools' parameter.", param="tool_choice"
+            )
+    return choice
+
+
+def _tag(tool: Tool) -> str:
+    return str(tool.__struct_config__.tag)
+
+
+async def cancel(ctx: Context, thread_id: str, run_id: str) -> Run:
+    """Ask a run to stop (cancelRun); the answer says ``cancelling``, the end comes from whoever executes it."""
+    idle = False
+
+    def edit(run: Run) -> None:
+        nonlocal idle
+        idle = run.status != "in_progress"
+        if "cancelling" not in NEXT[run.status]:
+            raise BadRequest(f"Cannot cancel run with status '{run.status}'.")
+        run.status = "cancelling"
+        run.required_action = None
+
+    change = Change(Run, run_id, edit, tell=("thread.run.cancelling",), thread_id=thread_id)
+    run = await change_one(ctx.store, change, log=run_id)
+    ctx.ports.bus.wake(f"cancel:{run_id}")
+    ctx.ports.bus.wake(run_id)
+    if idle:
+        await ctx.ports.jobs.start(RUN_JOB, ctx.project, f"{run_id}.cancel")
+    return run
+
+
+async def submit(ctx: Context, thread_id: str, run_id: str, outputs: Sequence[ToolOutput]) -> Run:
+    """Answer the calls a run waits for, all of them at once (submitToolOuputsToRun), and let it go on."""
+    run = await ctx.store.get(Run, run_id, thread_id=thread_id)
+    steps = [step for step in await ctx.store.all(RunStep, run_id=run_id) if step.status == "in_progress"]
+    spent = {generation.step_id: generation.usage for generation in await ctx.store.all(Generation, run_id=run_id)}
+    given = {output.tool_call_id: output.output for output in outputs}
+    if run.status != "requires_action" or not steps:
+        raise BadRequest(f'Runs in status "{run.status}" do not accept tool outputs.')
+    step_id = steps[-1].id
+
+    def check(run: Run) -> None:
+        if run.required_action is None:
+            raise BadRequest(f'Runs in status "{run.status}" do not accept tool outputs.')
+        wanted = [call.id for call in run.required_action.submit_tool_outputs.tool_calls]
+        if sorted(wanted) != sorted(output.tool_call_id for output in outputs):
+            raise BadRequest(f"Expected tool outputs for call_ids {wanted}, got {[o.tool_call_id for o in outputs]}")
+
+    def fill(step: RunStep) -> None:
+        assert isinstance(step.step_details, ToolCalls)
+        for call in step.step_details.tool_calls:
+            if isinstance(call, FunctionStepCall):
+                call.function.output = given[call.id]
+        step.status = "completed"
+        step.completed_at = now()
+        step.usage = spent.get(step.id)
+
+    def requeue(run: Run) -> None:
+        move(run, "queued")
+        run.required_action = None
+
+    *_, changed = await ctx.store.write(
+        Change(Run, run_id, check),
+        Change(RunStep, step_id, fill, tell=("thread.run.step.completed",)),
+        Change(Run, run_id, requeue, tell=("thread.run.queued",)),
+        log=run_id,
+    )
+    ctx.ports.bus.wake(run_id)
+    await ctx.ports.jobs.start(RUN_JOB, ctx.project, f"{run_id}.{step_id}")
+    return cast(Run, changed)
+
+
+def move(run: Run, status: RunStatus, **fields: Any) -> None:
+    """Bring a run to ``status`` if it may go there; ``fields`` are set beside it."""
+    if status not in NEXT[run.status]:
+        raise Illegal(f"a run cannot go from {run.status} to {status}")
+    run.status = status
+    for name, value in fields.items():
+        setattr(run, name, value)
+
+
+class Illegal(Exception):
+    """A step of a run that its state does not allow: somebody else was faster."""

@@ -1,0 +1,1 @@
+"""Threads, their messages, and what files these bring along."""

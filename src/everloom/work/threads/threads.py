@@ -1,0 +1,52 @@
+"""Threads with their first messages, and the end of a thread with all that hangs on it."""
+
+from everloom.context import Context
+from everloom.kit.clock import now
+from everloom.kit.ids import new_id
+from everloom.objects.messages import Message
+from everloom.objects.runs import Generation, Run, RunLease, ToolWork
+from everloom.objects.steps import RunStep
+from everloom.objects.threads import NewThread, Thread
+from everloom.objects.tools import GivenToolResources
+from everloom.store.base import Forget, Remove
+from everloom.work.threads.messages import compose
+from everloom.work.threads.resources import attach_new, gather, settle_resources
+from everloom.work.vector_stores.stores import THREAD_STORE
+
+
+async def compose_thread(
+    ctx: Context, new: NewThread, resources: GivenToolResources | None = None
+) -> tuple[Thread, list[Message]]:
+    """The thread and the messages to keep, in order. ``resources`` stand in place of the thread's own.
+
+    Errors: 404 for a file or a vector store that is not there.
+    """
+    thread = Thread(
+        id=new_id("thread_"),
+        created_at=now(),
+        metadata=new.metadata or {},
+        tool_resources=await settle_resources(ctx, resources or new.tool_resources, lives=THREAD_STORE),
+    )
+    messages = [await compose(ctx, thread.id, message) for message in new.messages]
+    gather(thread.tool_resources, [attachment for message in messages for attachment in message.attachments])
+    await attach_new(ctx, thread.tool_resources, messages)
+    return thread, messages
+
+
+async def remove_thread(ctx: Context, thread_id: str) -> None:
+    """Take away a thread, its messages, runs, steps and events. A run in hand finds nothing left and ends."""
+    runs = await ctx.store.all(Run, thread_id=thread_id)
+    ids = [run.id for run in runs]
+    await ctx.store.write(
+        Remove(Thread, thread_id),
+        Remove(Message, thread_id=thread_id),
+        Remove(RunStep, run_id=ids),
+        Remove(Generation, run_id=ids),
+        Remove(ToolWork, run_id=ids),
+        Remove(Run, thread_id=thread_id),
+        *[Remove(RunLease, id) for id in ids],
+        *[Forget(id) for id in ids],
+    )
+    for id in ids:
+        ctx.ports.bus.wake(f"cancel:{id}")
+        ctx.ports.bus.wake(id)

@@ -1,0 +1,1 @@
+"""Vector stores: files read, cut, embedded and searched."""

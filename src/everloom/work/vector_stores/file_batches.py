@@ -1,0 +1,90 @@
+"""Batches of files: put into a store together, looked at and cancelled together.
+
+A batch keeps who its members are. What state it is in is counted from its files when somebody asks.
+"""
+
+from collections.abc import Sequence
+
+from everloom.context import Context
+from everloom.kit.clock import now
+from everloom.kit.errors import NotFound
+from everloom.kit.ids import new_id
+from everloom.objects.vector_stores import (
+    FileBatch,
+    FileBatchMember,
+    FileCounts,
+    FileStatus,
+    IndexTask,
+    NewVectorStoreFile,
+    VectorStoreFile,
+    file_key,
+)
+from everloom.store.base import Change, Remove
+from everloom.work.vector_stores.stores import Tally, add_files
+
+
+async def create_batch(ctx: Context, store_id: str, files: Sequence[NewVectorStoreFile]) -> FileBatch:
+    """Put files into a store as a batch. Errors: as ``add_files``."""
+    batch = FileBatch(id=new_id("vsfb_"), created_at=now(), vector_store_id=store_id)
+    await add_files(ctx, store_id, files, batch)
+    return await get_batch(ctx, store_id, batch.id)
+
+
+async def get_batch(ctx: Context, store_id: str, batch_id: str) -> FileBatch:
+    """A batch as it stands. Errors: 404."""
+    batch = await ctx.store.get(FileBatch, batch_id, vector_store_id=store_id)
+    return shown(batch, await files_of(ctx, batch))
+
+
+async def files_of(ctx: Context, batch: FileBatch) -> list[VectorStoreFile]:
+    """The files of a batch that are still in the store, in the order they were named."""
+    members = await ctx.store.all(FileBatchMember, batch_id=batch.id)
+    keys = [file_key(batch.vector_store_id, member.file_id) for member in members]
+    rows = {row.key: row for row in await ctx.store.all(VectorStoreFile, id=keys)}
+    return [rows[key] for key in keys if key in rows]
+
+
+def shown(batch: FileBatch, files: Sequence[VectorStoreFile]) -> FileBatch:
+    """The batch with its counts, and the state that follows from them."""
+    counts = FileCounts(total=len(files))
+    for file in files:
+        setattr(counts, file.status, getattr(counts, file.status) + 1)
+    batch.file_counts, batch.status = counts, _status(batch.status, counts)
+    return batch
+
+
+def _status(kept: FileStatus, counts: FileCounts) -> FileStatus:
+    if counts.in_progress:
+        return "in_progress"
+    if kept == "cancelled" and counts.cancelled:
+        return "cancelled"
+    return "failed" if counts.failed and counts.failed == counts.total else "completed"
+
+
+async def cancel_batch(ctx: Context, store_id: str, batch_id: str) -> FileBatch:
+    """Stop reading what has not been read yet. What is done stays; a batch that is done stays as it is. Errors: 404."""
+    batch = await ctx.store.get(FileBatch, batch_id, vector_store_id=store_id)
+    while open := [file for file in await files_of(ctx, batch) if file.status == "in_progress"]:
+        tally = Tally()
+
+        def edit(row: VectorStoreFile, tally: Tally = tally) -> None:
+            if row.status == "in_progress":
+                tally.note(row.status, "cancelled")
+                row.status = "cancelled"
+
+        operations = tally.around(
+            store_id,
+            *(Change(VectorStoreFile, file.key, edit) for file in open),
+            Remove(IndexTask, vector_store_id=store_id, file_id=[file.id for file in open]),
+            Change(FileBatch, batch_id, _cancel),
+        )
+        try:
+            await ctx.store.write(*operations)
+        except NotFound:
+            continue  # one of them was taken out meanwhile
+    ctx.ports.bus.wake(store_id)
+    return await get_batch(ctx, store_id, batch_id)
+
+
+def _cancel(batch: FileBatch) -> None:
+    batch.status = "cancelled"

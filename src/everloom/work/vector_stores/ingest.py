@@ -1,0 +1,239 @@
+"""Reading files into vector stores: text, chunks, vectors, in jobs that may die at any moment.
+
+What is to be done stands in ``IndexTask`` rows, so a job that is entered again finds what is left. A file's
+chunks are kept in one piece in place of those it had, and its outcome in one write that takes its task away:
+however often it is read, no chunk stands twice, and a file that was withdrawn meanwhile is not heard of.
+"""
+
+import asyncio
+import logging
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Literal
+
+from everloom.context import Context, Ports
+from everloom.kit.errors import ApiError, NotFound
+from everloom.objects.files import File
+from everloom.objects.vector_stores import (
+    DEFAULT_CHUNKING,
+    FileStatus,
+    IndexTask,
+    IngestError,
+    StaticChunkingStrategy,
+    StoreModel,
+    VectorStore,
+    VectorStoreFile,
+    file_key,
+)
+from everloom.store.base import Change, Remove
+from everloom.vectors.base import Chunk, Vector
+from everloom.work.inference.embeddings import embed
+from everloom.work.vector_stores.chunking import spans, windows
+from everloom.work.vector_stores.extraction import Invalid, Unsupported, extract
+from everloom.work.vector_stores.stores import Tally, dispatch, forget, has_expired
+
+log = logging.getLogger(__name__)
+
+FILES_AT_ONCE = 4
+"""Files that one process reads at a time, however many jobs it has."""
+
+_TEXTS_AT_ONCE = 64
+"""Texts embedded between two looks whether the file is still wanted."""
+
+PAUSES = (1.0, 5.0, 20.0)
+"""Seconds before an embedding model that is busy or unwell is asked again."""
+
+_FLOAT_BYTES = 4
+_OUR_FAULT = "An internal error occurred."
+_EMPTY = "The file could not be parsed because it is empty."
+
+_room = asyncio.Semaphore(FILES_AT_ONCE)
+
+
+class Withdrawn(Exception):
+    """Nobody waits for this file any more: it was removed, cancelled, or begun anew."""
+
+
+async def ingest(ports: Ports, project: str, key: str, pauses: Sequence[float] = PAUSES) -> None:
+    """Do the tasks of one job, ``key``."""
+    ctx = Context.of(ports, project)
+    for task in await ctx.store.all(IndexTask, job=key):
+        if task.verb == "forget":
+            await forget(ctx, task)
+            continue
+        async with _room:
+            await read(ctx, task, pauses)
+    await dispatch(ports)
+
+
+async def read(ctx: Context, task: IndexTask, pauses: Sequence[float] = PAUSES) -> None:
+    """Read one file into its store and keep what came of it."""
+    try:
+        usage = await _index(ctx, task, pauses)
+    except Withdrawn:
+        await _clear_up(ctx, task)
+    except Unsupported as error:
+        await _end(ctx, task, "failed", IngestError(code="unsupported_file", message=str(error)))
+    except Invalid as error:
+        await _end(ctx, task, "failed", IngestError(code="invalid_file", message=str(error)))
+    except ApiError as error:
+        code: Literal["rate_limit_exceeded", "server_error"]
+        code = "rate_limit_exceeded" if error.status == 429 else "server_error"
+        log.warning("reading %s into %s failed: %s", task.file_id, task.vector_store_id, error.message)
+        await _end(ctx, task, "failed", IngestError(code=code, message=error.message))
+    except Exception:
+        log.exception("reading %s into %s failed", task.file_id, task.vector_store_id)
+        await _end(ctx, task, "failed", IngestError(code="server_error", message=_OUR_FAULT))
+    else:
+        await _end(ctx, task, "completed", usage=usage)
+
+
+async def _index(ctx: Context, task: IndexTask, pauses: Sequence[float]) -> int:
+    """Keep the file's chunks; how many bytes they use."""
+    row = await _wanted(ctx, task)
+    try:
+        file = await ctx.store.get(File, task.file_id)
+        text = await extract(ctx.ports.blobs.read(file.id), file.filename)
+    except (NotFound, FileNotFoundError) as error:
+        raise Invalid("The file could not be found.") from error
+    text = text.encode("utf-8", "replace").decode()
+    chunking = row.chunking_strategy
+    sizes = chunking.static if isinstance(chunking, StaticChunkingStrategy) else DEFAULT_CHUNKING.static
+    pieces = await asyncio.to_thread(cut, text, sizes.max_chunk_size_tokens, sizes.chunk_overlap_tokens)
+    if not pieces:
+        raise Invalid(_EMPTY)
+    chunks = await _embedded(ctx, task, pieces, pauses)
+    await _wanted(ctx, task)
+    await ctx.ports.vectors.put(ctx.project, task.vector_store_id, task.file_id, chunks)
+    return sum(
+        len(piece.text.encode()) + sum(len(vector) * _FLOAT_BYTES for vector in piece.vectors) for piece in chunks
+    )
+
+
+def cut(text: str, max_tokens: int, overlap: int) -> list[tuple[str, list[str]]]:
+    """The chunks of a text, each with the windows that its vectors are made of.
+
+    Where chunks overlap by much, the text itself is cut into windows, and each belongs to every chunk that holds
+    its middle: with the default strategy that leaves less than half of the vectors to be made. A window stands
+    out of its chunk by half of itself at most.
+    """
+    chunks = [(begin, end) for begin, end in spans(text, max_tokens, overlap) if not text[begin:end].isspace()]
+    if overlap * 4 < max_tokens:
+        return [(text[begin:end], _told(windows(text[begin:end]))) for begin, end in chunks]
+    pieces = windows(text)
+    middles = [end - len(piece) // 2 for piece, end in zip(pieces, accumulate(map(len, pieces)), strict=True)]
+    return [
+        (text[begin:end], _told(pieces[bisect_left(middles, begin) : bisect_left(middles, end)]) or [text[begin:end]])
+        for begin, end in chunks
+    ]
+
+
+def _told(pieces: Sequence[str]) -> list[str]:
+    """Those of which there is something to say."""
+    return [piece for piece in pieces if not piece.isspace()]
+
+
+async def _embedded(
+    ctx: Context, task: IndexTask, pieces: Sequence[tuple[str, list[str]]], pauses: Sequence[float]
+) -> list[Chunk]:
+    """The chunks with their vectors. What several of them share is embedded once."""
+    model = (await ctx.store.get(StoreModel, task.vector_store_id)).model
+    texts = list(dict.fromkeys(window for _, own in pieces for window in own))
+    vectors: dict[str, Vector] = {}
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        if start:
+            await _wanted(ctx, task)
+        some = texts[start : start + _TEXTS_AT_ONCE]
+        vectors.update(zip(some, await _patiently(ctx, model, some, pauses), strict=True))
+    return [Chunk(place, text, [vectors[window] for window in own]) for place, (text, own) in enumerate(pieces)]
+
+
+async def _patiently(ctx: Context, model: str, texts: list[str], pauses: Sequence[float]) -> Sequence[Vector]:
+    for pause in pauses:
+        try:
+            return await embed(ctx.models, model, texts)
+        except ApiError as error:
+            if error.status != 429 and error.status < 500:
+                raise
+            await asyncio.sleep(pause)
+    return await embed(ctx.models, model, texts)
+
+
+async def _wanted(ctx: Context, task: IndexTask) -> VectorStoreFile:
+    """The file's row, if its task still stands. Errors: ``Withdrawn``."""
+    try:
+        await ctx.store.get(IndexTask, task.id)
+        if has_expired(await ctx.store.get(VectorStore, task.vector_store_id)):
+            raise Withdrawn
+        return await ctx.store.get(VectorStoreFile, file_key(task.vector_store_id, task.file_id))
+    except NotFound:
+        raise Withdrawn from None
+
+
+async def _end(
+    ctx: Context, task: IndexTask, status: FileStatus, error: IngestError | None = None, usage: int = 0
+) -> None:
+    """Keep the outcome, if it is still asked for."""
+    tally = Tally()
+
+    def edit(row: VectorStoreFile) -> None:
+        tally.note(row.status, status, usage - row.usage_bytes)
+        row.status, row.last_error, row.usage_bytes = status, error, usage
+
+    change = Change(VectorStoreFile, file_key(task.vector_store_id, task.file_id), edit)
+    try:
+        await ctx.store.write(*tally.around(task.vector_store_id, Remove(IndexTask, task.id), change))
+    except NotFound:
+        await _clear_up(ctx, task)
+    else:
+        ctx.ports.bus.wake(task.vector_store_id)
+
+
+async def _clear_up(ctx: Context, task: IndexTask) -> None:
+    """Leave no chunks of a file that is not in the store any more; what is there anew has a task of its own."""
+    rows = await ctx.store.all(VectorStoreFile, id=[file_key(task.vector_store_id, task.file_id)])
+    if not rows or rows[0].status in ("cancelled", "failed"):
+        await ctx.ports.vectors.remove(ctx.project, task.vector_store_id, task.file_id)
+    log.info("%s is not wanted in %s any more", task.file_id, task.vector_store_id)
+
+
+# --- expiry ----------------------------------------------------------------------------------------------------------
+
+
+async def expire_due(ports: Ports) -> None:
+    """Mark the stores whose time is over, and free their chunks; their files' rows stay to be looked at."""
+    for project, store in await ports.database.across(VectorStore, limit=100_000, mortal=True):
+        if has_expired(store):
+            await expire(Context.of(ports, project), store.id)
+
+
+async def expire(ctx: Context, store_id: str) -> None:
+    """Mark one store as expired, if it is due. The chunks go first: a store that is due takes no more."""
+    try:
+        if not has_expired(await ctx.store.get(VectorStore, store_id)):
+            return
+        await ctx.ports.vectors.remove(ctx.project, store_id)
+        await ctx.store.write(Remove(IndexTask, vector_store_id=store_id), Change(VectorStore, store_id, _mark_expired))
+    except NotFound:
+        return
+    ctx.ports.bus.wake(store_id)
+
+
+def _mark_expired(store: VectorStore) -> None:
+    if has_expired(store):
+        store.status = "expired"
+        store.usage_bytes = 0
+
+
+async def watch(ports: Ports, pause: float = 2.0) -> None:
+    """Look after stranded tasks and stores that are due, until cancelled; a hundredth of the time at most."""
+    while True:
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        try:
+            await dispatch(ports)
+            await expire_due(ports)
+        except Exception:
+            log.exception("looking after vector stores failed; trying again")
+        await asyncio.sleep(max(pause, 100 * (loop.time() - before)))
