@@ -55,9 +55,9 @@ def is_adapter(name: list[str]) -> bool:
     """In a port's room the files on top are its face and the folders adapters; a flat one's face is ``base.py``."""
     if name[0] not in PORTS or len(name) < 2:
         return False
-    return (
-        SOURCE.joinpath(*name[:2]).is_dir() if name[0] == "models" else name[1] not in {"base", "kinds", "migrations"}
-    )
+    if name[0] == "models":
+        return SOURCE.joinpath(*name[:2]).is_dir()
+    return name[1] not in {"base", "kinds", "migrations"}
 
 
 def step(room: str, inner: str) -> int | None:

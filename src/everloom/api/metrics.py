@@ -1,28 +1,10 @@
-"""``GET /metrics``: what the HTTP floor counts, beside what other floors register with Prometheus."""
+"""``GET /metrics``: everything that this process counts."""
 
 from collections.abc import AsyncIterator
-from functools import lru_cache
 
-from prometheus_client import CONTENT_TYPE_LATEST, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from everloom.api.http.routes import Download, route
-
-_SECONDS = Histogram(
-    "everloom_http_request_seconds",
-    "Time from the request's first byte to the answer's last, streams included",
-    ["operation", "status"],
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5, 10, 60, 600),
-)
-
-
-@lru_cache(maxsize=2048)
-def _child(operation: str, status: int) -> Histogram:
-    return _SECONDS.labels(operation, str(status))
-
-
-def observe(operation: str, status: int, seconds: float) -> None:
-    """Count one request."""
-    _child(operation, status).observe(seconds)
 
 
 @route("GET", "/metrics", access="open")

@@ -13,9 +13,9 @@ import msgspec
 
 from everloom.api.http.auth import Auth
 from everloom.api.http.binding import decode_body, decode_query
+from everloom.api.http.metrics import observe
 from everloom.api.http.paths import Paths, check_ids
 from everloom.api.http.routes import CURRENT_DIALECT, Call, ClientGone, Dialect, Download, EventStream, Reply, Route
-from everloom.api.metrics import observe
 from everloom.context import Context, Ports
 from everloom.kit import sse
 from everloom.kit.errors import ApiError, BadRequest
