@@ -1,6 +1,6 @@
-"""The platform's errors: raised anywhere, rendered in one place (``api/http/routes.py``).
+"""The platform's errors: raised anywhere, rendered in one place (``api/http/server.py``).
 
-Shape and texts: spec/semantics.md section 8.
+Shape: ``ErrorResponse`` of the reference. Texts: as the platform was recorded to say them.
 """
 
 from typing import Any
