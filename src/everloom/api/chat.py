@@ -6,7 +6,7 @@ so does the answer on its way back. The operations on stored completions are of 
 
 from typing import Literal
 
-from everloom.api.http.proxying import Relayed, frames, read_whole
+from everloom.api.http.proxying import Proxied, frames, read_whole
 from everloom.api.http.routes import Call, EventStream, route
 from everloom.context import Context
 from everloom.kit.errors import ApiError
@@ -41,10 +41,10 @@ async def create_chat_completion(ctx: Context, call: Call, body: bytes) -> bytes
     return await call.unless_gone(read_whole(asked))
 
 
-async def _ask(ctx: Context, request: JsonObject, raw: bytes) -> Relayed:
+async def _ask(ctx: Context, request: JsonObject, raw: bytes) -> Proxied:
     if request.get("store"):
         return await stored_completions.ask(ctx, request)
-    return await chat.ask(ctx.models, request, raw)
+    return await chat.ask(ctx, request, raw)
 
 
 @route("GET", "/chat/completions")

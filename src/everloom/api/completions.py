@@ -15,7 +15,7 @@ from everloom.work.inference import completions
 async def create_completion(ctx: Context, call: Call, body: bytes) -> bytes | EventStream:
     """createCompletion. A client that goes away stops the model."""
     request = read(body)
-    asked = completions.ask(ctx.models, request, body)
+    asked = completions.ask(ctx, request, body)
     if request.get("stream"):
         answer = await call.unless_gone(asked)
         return EventStream(frames(answer), answer.close)

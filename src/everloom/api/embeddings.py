@@ -9,4 +9,4 @@ from everloom.work.inference import embeddings
 @route("POST", "/embeddings")
 async def create_embedding(ctx: Context, call: Call, body: bytes) -> bytes:
     """createEmbedding. A client that goes away stops the model."""
-    return await call.unless_gone(embeddings.embeddings(ctx.models, read(body)))
+    return await call.unless_gone(embeddings.embeddings(ctx, read(body)))

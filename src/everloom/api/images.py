@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+from collections.abc import Coroutine
+from typing import Any
 
 from everloom.api import uploaded_images
 from everloom.api.http.paths import PREFIX
@@ -9,7 +11,9 @@ from everloom.api.http.proxying import frames
 from everloom.api.http.routes import Call, EventStream, route
 from everloom.api.http.spool import read_form
 from everloom.context import Context
+from everloom.context.answers import ImageAnswer
 from everloom.models.base import Form
+from everloom.objects.base import JsonObject
 from everloom.requests.images import (
     SIZES,
     NewImageEdit,
@@ -27,27 +31,28 @@ async def create_image(ctx: Context, call: Call, body: bytes) -> bytes | EventSt
     """createImage. A client that goes away stops the model."""
     request = read(body)
     way = _way(request["model"], request.get("response_format"))
-    send = images.creation(request)
-    return await _drawn(ctx, call, request["model"], send, way, stream=bool(request.get("stream")))
+    asked = _generated(ctx, request)
+    return await _drawn(ctx, call, asked, way, stream=bool(request.get("stream")))
 
 
 @route("POST", "/images/edits")
 async def create_image_edit(ctx: Context, call: Call) -> bytes | EventStream:
     """createImageEdit."""
     limits = {"image": uploaded_images.LATER_BYTES, "mask": uploaded_images.MASK_BYTES}
-    asked, form = await read_form(call, NewImageEdit, limits, required="image")
-    model = check_edit(asked)
-    send = images.edit(await _looked_at(form, model, edits=True))
-    return await _drawn(ctx, call, model, send, _way(model, asked.response_format), stream=bool(asked.stream))
+    request, form = await read_form(call, NewImageEdit, limits, required="image")
+    name = check_edit(request)
+    asked = _edited(ctx, name, await _looked_at(form, name, edits=True))
+    return await _drawn(ctx, call, asked, _way(name, request.response_format), stream=bool(request.stream))
 
 
 @route("POST", "/images/variations")
 async def create_image_variation(ctx: Context, call: Call) -> bytes | EventStream:
     """createImageVariation."""
-    asked, form = await read_form(call, NewImageVariation, {"image": uploaded_images.LATER_BYTES}, required="image")
-    model = check_variation(asked)
-    send = images.variation(await _looked_at(form, model, edits=False))
-    return await _drawn(ctx, call, model, send, _way(model, asked.response_format))
+    limits = {"image": uploaded_images.LATER_BYTES}
+    request, form = await read_form(call, NewImageVariation, limits, required="image")
+    name = check_variation(request)
+    asked = _varied(ctx, name, await _looked_at(form, name, edits=False))
+    return await _drawn(ctx, call, asked, _way(name, request.response_format))
 
 
 async def _looked_at(form: Form, model: str, *, edits: bool) -> Form:
@@ -61,13 +66,33 @@ def _way(model: str, asked: images.Way | None) -> images.Way | None:
     return asked or (None if is_gpt(model) else "url")
 
 
+async def _generated(ctx: Context, request: JsonObject) -> ImageAnswer:
+    async with ctx.ask("draw", request["model"]) as model:
+        return await model.generate(request)
+
+
+async def _edited(ctx: Context, name: str, form: Form) -> ImageAnswer:
+    async with ctx.ask("draw", name) as model:
+        return await model.edit(form)
+
+
+async def _varied(ctx: Context, name: str, form: Form) -> ImageAnswer:
+    async with ctx.ask("draw", name) as model:
+        return await model.vary(form)
+
+
 async def _drawn(
-    ctx: Context, call: Call, model: str, send: images.Send, way: images.Way | None, *, stream: bool = False
+    ctx: Context,
+    call: Call,
+    asked: Coroutine[Any, Any, ImageAnswer],
+    way: images.Way | None,
+    *,
+    stream: bool = False,
 ) -> bytes | EventStream:
-    drawn = await call.unless_gone(images.ask(ctx, model, send))
-    if drawn.content_type == "text/event-stream" and stream:
-        return EventStream(frames(drawn), drawn.close)
-    return await call.unless_gone(images.finish(ctx, drawn, way, base_url(ctx, call)))
+    answer = await call.unless_gone(asked)
+    if answer.content_type == "text/event-stream" and stream:
+        return EventStream(frames(answer), answer.close)
+    return await call.unless_gone(images.finish(ctx, answer, way, base_url(ctx, call)))
 
 
 # --- where this server is ------------------------------------------------------------------------------------------

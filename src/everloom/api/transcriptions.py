@@ -13,12 +13,12 @@ from everloom.api.http.proxying import frames
 from everloom.api.http.routes import Call, EventStream, Reply, route
 from everloom.api.http.spool import read_form
 from everloom.context import Context
+from everloom.context.answers import TranscriptionAnswer
 from everloom.kit.audio_kinds import NAMES, AudioKind, audio_kind
 from everloom.kit.errors import BadRequest
 from everloom.models.base import Form
 from everloom.requests.transcriptions import NewTranscription, NewTranslation, check
 from everloom.requests.validation import unknown
-from everloom.work.inference.transcriptions import Transcription, transcribe
 
 FILE_BYTES = 25 * 1024 * 1024
 
@@ -33,7 +33,7 @@ async def create_transcription(ctx: Context, call: Call) -> Reply | EventStream:
     body, form = await read_form(call, NewTranscription, {"file": FILE_BYTES}, required="file", texts=texts)
     check(body)
     await _check_file(form)
-    return await _answer(call, transcribe(ctx, body.model, form))
+    return await _answer(call, _transcribed(ctx, body.model, form))
 
 
 @route("POST", "/audio/translations")
@@ -41,19 +41,20 @@ async def create_translation(ctx: Context, call: Call) -> Reply | EventStream:
     """createTranslation: as createTranscription, into English."""
     body, form = await read_form(call, NewTranslation, {"file": FILE_BYTES}, required="file")
     await _check_file(form)
-    return await _answer(call, transcribe(ctx, body.model, form, translate=True))
+    return await _answer(call, _transcribed(ctx, body.model, form, translate=True))
 
 
-async def _answer(call: Call, asked: Coroutine[Any, Any, Transcription]) -> Reply | EventStream:
-    answer = await call.unless_gone(_begun(asked))
+async def _answer(call: Call, asked: Coroutine[Any, Any, Reply | TranscriptionAnswer]) -> Reply | EventStream:
+    answer = await call.unless_gone(asked)
     if isinstance(answer, Reply):
         return answer
     return EventStream(frames(answer), answer.close)
 
 
-async def _begun(asked: Coroutine[Any, Any, Transcription]) -> Reply | Transcription:
+async def _transcribed(ctx: Context, name: str, form: Form, *, translate: bool = False) -> Reply | TranscriptionAnswer:
     """The answer, all of it where it is no stream."""
-    answer = await asked
+    async with ctx.ask("transcribe", name) as model:
+        answer = await model.transcribe(form, translate=translate)
     if answer.streams:
         return answer
     try:

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from everloom.context import Context
-from everloom.objects.keys import KeyHash
+from everloom.context.caller import Caller
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class Call:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.server: tuple[str, int | None] | None = scope.get("server")
         """The address that the client reached: what stands where its headers do not say."""
-        self.caller: KeyHash | None = None
+        self.caller: Caller | None = None
         self.dialect: Dialect | None = None
         self.raw_body: bytes = b""
         """The JSON body as it came, once it has been bound."""

@@ -119,7 +119,7 @@ class Server:
         arguments: dict[str, Any] = params
         if route.access != "open":
             call.caller = await self._auth.caller(call.headers, route.access)
-            context = Context.of(self._ports, call.caller.project_id or "")
+            context = Context.for_caller(self._ports, call.caller)
         else:
             context = Context.of(self._ports, "")
         check_ids(params)
