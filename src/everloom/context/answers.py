@@ -28,10 +28,10 @@ _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 class MeteredAnswer:
     """An answer that must be closed, whether or not it was read to its end; then it is recorded, once.
 
-    It holds its caller's turn at the model until then.
+    It holds its caller's turn at the model until then, where there is one (``slot``).
     """
 
-    def __init__(self, answer: Answer, record: UsageRecord, meter: Meter, slot: Slot) -> None:
+    def __init__(self, answer: Answer, record: UsageRecord, meter: Meter, slot: Slot | None = None) -> None:
         self.content_type = answer.content_type
         self.model = answer.model
         self._answer = answer
@@ -47,16 +47,16 @@ class MeteredAnswer:
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """The body as it arrives. ``ModelFailure`` when the model's server fails in the middle of it."""
-        record = self._record
+        look = self._look
         try:
             async for block in self._answer.blocks():
-                self._look(block)
+                look(block)
                 yield block
             self._look_at_end()
         except ApiError:
-            record.outcome = "failed"
+            self._record.outcome = "failed"
             raise
-        record.outcome = "completed"
+        self._record.outcome = "completed"
 
     async def close(self) -> None:
         """Let go of the answer: the model stops, and what it cost is recorded. A second time does nothing."""
@@ -64,9 +64,10 @@ class MeteredAnswer:
             return
         self._closed = True
         try:
-            with self._slot:
-                await self._answer.close()
+            await self._answer.close()
         finally:
+            if self._slot is not None:
+                self._slot.free()
             try:
                 await self._settle()
             finally:
@@ -90,12 +91,11 @@ class CompletionAnswer(MeteredAnswer):
         answer: Answer,
         record: UsageRecord,
         meter: Meter,
-        slot: Slot,
         count: Callable[[], Awaitable[int]],
         *,
         streams: bool,
     ) -> None:
-        super().__init__(answer, record, meter, slot)
+        super().__init__(answer, record, meter)
         self._count = count
         self._streams = streams
         self._tail = b""
@@ -181,7 +181,7 @@ class TranscriptionAnswer(MeteredAnswer):
     server calls them HTML (whisper.cpp does), which a browser would run.
     """
 
-    def __init__(self, answer: Answer, record: UsageRecord, meter: Meter, slot: Slot, *, json: bool) -> None:
+    def __init__(self, answer: Answer, record: UsageRecord, meter: Meter, slot: Slot | None, *, json: bool) -> None:
         super().__init__(answer, record, meter, slot)
         if answer.content_type == "text/html":
             self.content_type = "text/plain"
@@ -254,7 +254,7 @@ _COMPLETED_BYTES = 64
 class ImageAnswer(MeteredAnswer):
     """An answer with images, which are counted."""
 
-    def __init__(self, answer: Answer, record: UsageRecord, meter: Meter, slot: Slot) -> None:
+    def __init__(self, answer: Answer, record: UsageRecord, meter: Meter, slot: Slot | None = None) -> None:
         super().__init__(answer, record, meter, slot)
         self.has_base64 = False
         """Whether an image came in base64; known once the whole answer has been read."""

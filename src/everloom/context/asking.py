@@ -34,4 +34,4 @@ class Asking(Generic[M]):
         return self._model
 
     async def __aexit__(self, *_: object) -> None:
-        self._model.slot.free()
+        self._model.release()

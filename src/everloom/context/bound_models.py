@@ -60,7 +60,7 @@ class BoundModel(Generic[B]):
     def __init__(self, backend: B, name: str, backend_model: str, caller: Caller, gate: ModelGate) -> None:
         self.name = name
         self.backend_model = backend_model
-        self.slot = Slot()
+        self._slot: Slot | None = None
         self._backend = backend
         self._caller = caller
         self._gate = gate
@@ -69,10 +69,20 @@ class BoundModel(Generic[B]):
         """Return when the caller's project may ask. Errors: 503 ``overloaded`` when too many of it wait."""
         backend: Any = self._backend
         try:
-            self.slot = await self._gate.queue.slot(self._caller.project, backend, self.backend_model)
+            self._slot = await self._gate.queue.slot(self._caller.project, backend, self.backend_model)
         except ApiError:
             self._end("failed")
             raise
+
+    def release(self) -> None:
+        """Give the turn back, where no answer has taken it."""
+        if self._slot is not None:
+            self._slot.free()
+
+    def _take_slot(self) -> Slot | None:
+        """The turn, for the answer that is on its way."""
+        slot, self._slot = self._slot, None
+        return slot
 
     async def _ask(self, request: Awaitable[A]) -> A:
         """What the backend answers. Every request to a model passes here: what limits it stands before the ``await``,
@@ -111,7 +121,7 @@ class ChatModel(BoundModel[Chats]):
         answer = await self._ask(self._backend.chat(body, raw))
         record, count = self._record(answer.model), partial(self._backend.count, body)
         streams = bool(body.get("stream"))
-        return CompletionAnswer(answer, record, self._gate.meter, self.slot.hand_over(), count, streams=streams)
+        return CompletionAnswer(answer, record, self._gate.meter, count, streams=streams)
 
     async def count(self, body: JsonObject) -> int:
         """The tokens of the prompt that ``chat(body)`` would read: exact locally, an upper estimate upstream."""
@@ -148,7 +158,7 @@ class CompletionModel(BoundModel[Completes]):
         answer = await self._ask(self._complete(body, raw))
         record, count = self._record(answer.model), partial(_count_prompts, body)
         streams = bool(body.get("stream"))
-        return CompletionAnswer(answer, record, self._gate.meter, self.slot.hand_over(), count, streams=streams)
+        return CompletionAnswer(answer, record, self._gate.meter, count, streams=streams)
 
     async def _complete(self, body: JsonObject, raw: bytes | None) -> Any:
         if self._backend in self._gate.missing_endpoints:
@@ -238,8 +248,8 @@ class SpeechModel(BoundModel[Speaks]):
             self._end("failed")
             text = f"The model {self.backend_model} answered with {answer.content_type}, no sound."
             raise ModelFailure(text, code="upstream_broken")
-        slot = self.slot.hand_over()
-        if isinstance(answer, MadeAhead):
+        slot = self._take_slot()
+        if slot is not None and isinstance(answer, MadeAhead):
             answer.when_made(slot.free)
         record = self._record(self.backend_model)
         record.characters = len(body["input"])
@@ -261,7 +271,7 @@ class TranscriptionModel(BoundModel[Transcribes]):
         answer = await self._ask(self._backend.transcribe(form.naming(self.backend_model), translate=translate))
         json = form.get("response_format") not in _TEXTS
         record = self._record(answer.model)
-        return TranscriptionAnswer(answer, record, self._gate.meter, self.slot.hand_over(), json=json)
+        return TranscriptionAnswer(answer, record, self._gate.meter, self._take_slot(), json=json)
 
 
 _ALWAYS_BYTES = re.compile(r"(?:.*/)?(?:chatgpt|gpt)-image")
@@ -289,7 +299,7 @@ class ImageModel(BoundModel[Draws]):
 
     async def _draw(self, request: Awaitable[Any]) -> ImageAnswer:
         answer = await self._ask(request)
-        return ImageAnswer(answer, self._record(answer.model), self._gate.meter, self.slot.hand_over())
+        return ImageAnswer(answer, self._record(answer.model), self._gate.meter, self._take_slot())
 
     def _form(self, form: Form) -> Form:
         kept = tuple(field for field in form.fields if self._takes(field[0]))

@@ -39,11 +39,6 @@ class Slot:
         if give_back is not None:
             give_back()
 
-    def hand_over(self) -> "Slot":
-        """The same place for another to hold; this one holds nothing any more."""
-        give_back, self._give_back = self._give_back, None
-        return Slot(give_back)
-
 
 class _Line:
     """One project's requests at one model: how many are there, and who waits, the first one first."""
