@@ -5,9 +5,9 @@ A model holds its caller's turn until a verb has brought an answer on its way: f
 
 import asyncio
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 
 import msgspec
 from msgspec import Struct, field
@@ -17,6 +17,7 @@ from everloom.context.caller import Caller
 from everloom.context.metering import Meter, Outcome, UsageRecord
 from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.models.base import (
+    Answer,
     Capability,
     Chats,
     Completes,
@@ -39,6 +40,7 @@ from everloom.objects.base import JsonObject
 
 A = TypeVar("A")
 B = TypeVar("B")
+P = ParamSpec("P")
 
 
 class ModelGate(Struct, frozen=True, kw_only=True):
@@ -84,12 +86,12 @@ class BoundModel(Generic[B]):
         slot, self._slot = self._slot, None
         return slot
 
-    async def _ask(self, request: Awaitable[A]) -> A:
-        """What the backend answers. Every request to a model passes here: what limits it stands before the ``await``,
-        and what brings no answer is recorded behind it.
+    async def _ask(self, verb: Callable[P, Awaitable[A]], *asked: P.args, **more: P.kwargs) -> A:
+        """What a verb of the backend answers. Every request to a model passes here: what limits it will stand before
+        the verb, and what brings no answer is recorded behind it.
         """
         try:
-            return await request
+            return await verb(*asked, **more)
         except ApiError as error:
             self._end("failed" if error.status >= 500 else "refused")
             raise
@@ -118,7 +120,7 @@ class ChatModel(BoundModel[Chats]):
         if body.get("model") != self.backend_model:
             body = {**body, "model": self.backend_model}
             raw = None if raw is None else _renamed(raw, self.backend_model)
-        answer = await self._ask(self._backend.chat(body, raw))
+        answer = await self._ask(self._backend.chat, body, raw)
         record, count = self._record(answer.model), partial(self._backend.count, body)
         streams = bool(body.get("stream"))
         return CompletionAnswer(answer, record, self._gate.meter, count, streams=streams)
@@ -155,12 +157,12 @@ class CompletionModel(BoundModel[Completes]):
         """As ``ChatModel.chat``, for a completion request. Errors: ``NoCompletions`` too, remembered for a while."""
         if body.get("model") != self.backend_model:
             body, raw = {**body, "model": self.backend_model}, None
-        answer = await self._ask(self._complete(body, raw))
+        answer = await self._ask(self._complete, body, raw)
         record, count = self._record(answer.model), partial(_count_prompts, body)
         streams = bool(body.get("stream"))
         return CompletionAnswer(answer, record, self._gate.meter, count, streams=streams)
 
-    async def _complete(self, body: JsonObject, raw: bytes | None) -> Any:
+    async def _complete(self, body: JsonObject, raw: bytes | None) -> Answer:
         if self._backend in self._gate.missing_endpoints:
             raise NoCompletions
         try:
@@ -187,7 +189,7 @@ class EmbeddingModel(BoundModel[Embeds]):
         base64 are encoded, where that was asked for. Errors: as ``ChatModel.chat``.
         """
         asked = {**body, "model": self.backend_model}
-        answer = await self._ask(self._backend.embed(asked, asked_as=self.name))
+        answer = await self._ask(self._backend.embed, asked, asked_as=self.name)
         record = self._record(self.backend_model, "failed")
         try:
             answer, record.usage = encoded(answer, body.get("encoding_format"))
@@ -206,7 +208,7 @@ class ModerationModel(BoundModel[Moderates]):
 
     async def moderate(self, body: JsonObject) -> bytes:
         """The answer to a createModeration request, as the model's server gave it. Errors: as ``ChatModel.chat``."""
-        answer = await self._ask(self._backend.moderate({**body, "model": self.backend_model}))
+        answer = await self._ask(self._backend.moderate, {**body, "model": self.backend_model})
         try:
             _moderation_of.decode(answer)
         except NO_JSON as error:
@@ -242,7 +244,7 @@ class SpeechModel(BoundModel[Speaks]):
         The turn is over when the model has made the last, however slowly it is listened to. Errors: as
         ``ChatModel.chat``.
         """
-        answer = await self._ask(self._backend.speak({**body, "model": self.backend_model}))
+        answer = await self._ask(self._backend.speak, {**body, "model": self.backend_model})
         if answer.content_type != "text/event-stream" and _WORDS.match(answer.content_type):
             await answer.close()
             self._end("failed")
@@ -268,7 +270,7 @@ class TranscriptionModel(BoundModel[Transcribes]):
 
     async def transcribe(self, form: Form, *, translate: bool = False) -> TranscriptionAnswer:
         """The file of a checked form written down, or translated. It must be closed. Errors: as ``ChatModel.chat``."""
-        answer = await self._ask(self._backend.transcribe(form.naming(self.backend_model), translate=translate))
+        answer = await self._ask(self._backend.transcribe, form.naming(self.backend_model), translate=translate)
         json = form.get("response_format") not in _TEXTS
         record = self._record(answer.model)
         return TranscriptionAnswer(answer, record, self._gate.meter, self._take_slot(), json=json)
@@ -287,18 +289,17 @@ class ImageModel(BoundModel[Draws]):
     async def generate(self, body: JsonObject) -> ImageAnswer:
         """createImage."""
         kept = {name: value for name, value in body.items() if self._takes(name)}
-        return await self._draw(self._backend.generate_image({**kept, "model": self.backend_model}))
+        return self._drawn(await self._ask(self._backend.generate_image, {**kept, "model": self.backend_model}))
 
     async def edit(self, form: Form) -> ImageAnswer:
         """createImageEdit."""
-        return await self._draw(self._backend.edit_image(self._form(form)))
+        return self._drawn(await self._ask(self._backend.edit_image, self._form(form)))
 
     async def vary(self, form: Form) -> ImageAnswer:
         """createImageVariation."""
-        return await self._draw(self._backend.vary_image(self._form(form)))
+        return self._drawn(await self._ask(self._backend.vary_image, self._form(form)))
 
-    async def _draw(self, request: Awaitable[Any]) -> ImageAnswer:
-        answer = await self._ask(request)
+    def _drawn(self, answer: Answer) -> ImageAnswer:
         return ImageAnswer(answer, self._record(answer.model), self._gate.meter, self._take_slot())
 
     def _form(self, form: Form) -> Form:
