@@ -13,6 +13,7 @@ FLOORS = [
     {"objects"},
     {"store", "blobs", "bus", "jobs", "models", "vectors", "sandbox"},
     {"context"},
+    {"requests"},
     {"tools"},
     {"work"},
     {"api"},

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from everloom.kit.errors import BadRequest
-from everloom.models.base import Answer, Form, FormFile, Offer
+from everloom.models.base import Answer, Capability, Form, FormFile
 from everloom.models.files.weights import DEFAULT_MODEL, EMBEDDING_MODEL, MINILM, SMOLLM2
 from everloom.models.llama.backend import LocalBackend
 from everloom.models.minilm.moderation import MODERATION_MODEL, MiniLMModeration
@@ -62,7 +62,7 @@ async def moderator() -> AsyncIterator[tuple[Any, str]]:
         yield MiniLMModeration(local.embed, model), MODERATION_MODEL
 
 
-ADAPTERS: dict[Offer, dict[str, Callable[[], Opened]]] = {
+ADAPTERS: dict[Capability, dict[str, Callable[[], Opened]]] = {
     "complete": {"upstream": upstream, "local": alone(_local, DEFAULT_MODEL)},
     "embed": {"upstream": upstream, "local": alone(_local, EMBEDDING_MODEL)},
     "moderate": {"upstream": upstream, "minilm": moderator},
@@ -71,7 +71,7 @@ ADAPTERS: dict[Offer, dict[str, Callable[[], Opened]]] = {
 }
 
 
-def of(offer: Offer) -> Any:
+def of(offer: Capability) -> Any:
     """The test, for each adapter that offers this."""
     found = ADAPTERS[offer]
     return pytest.mark.parametrize("opened", list(found.values()), ids=list(found))
@@ -95,13 +95,13 @@ def form(folder: Path, content: bytes, **fields: str) -> Form:
 
 
 @pytest.mark.parametrize(("offer", "name", "opened"), EVERY, ids=[f"{offer}-{name}" for offer, name, _ in EVERY])
-def test_it_lists_the_model_and_says_what_it_offers(offer: Offer, name: str, opened: Callable[[], Opened]) -> None:
+def test_it_lists_the_model_and_says_what_it_offers(offer: Capability, name: str, opened: Callable[[], Opened]) -> None:
     async def main() -> None:
         async with opened() as (backend, model):
-            assert offer in backend.offers(model)
+            assert offer in backend.capabilities(model)
             assert model in {listed.id for listed in await backend.models()}
             if name != "upstream":  # which alone knows what it has
-                assert not backend.offers("nobody's")
+                assert not backend.capabilities("nobody's")
 
     asyncio.run(main())
 

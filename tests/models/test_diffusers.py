@@ -107,7 +107,7 @@ def opened(image: dict[str, Any]) -> Image.Image:
 def test_pictures_from_words(tmp_path: Path) -> None:
     async def scenario(backend: DiffusersBackend) -> None:
         assert [model.id for model in await backend.models()] == ["tiny", "words"]
-        assert backend.offers("tiny") == {"draw"}
+        assert backend.capabilities("tiny") == {"draw"}
         assert backend.children() == []
         drawn = await images(backend.generate_image({"model": "tiny", "prompt": "otter", "size": "64x128", "n": 3}))
         assert [read_png(image["png"]) for image in drawn] == [Png(64, 128, "RGB", False)] * 3

@@ -16,6 +16,7 @@ from everloom.kit.errors import ApiError, ModelFailure
 from everloom.models.registry import Models
 from everloom.models.upstream.backend import UpstreamBackend
 from everloom.work.inference.embeddings import embed, embeddings
+from tests.asking import asking
 
 Handler = Callable[[dict[str, Any]], web.Response]
 
@@ -66,7 +67,7 @@ def run(work: Callable[[], Awaitable[None]]) -> None:
 def test_the_answer_passes_as_it_stands() -> None:
     async def main() -> None:
         async with served(lambda body: web.Response(body=b'{"data": [], "extra":  1}')) as (models, asked):
-            said = await embeddings(models, {"model": "text-embedding-3-small", "input": "a", "dimensions": 2})
+            said = await embeddings(asking(models), {"model": "text-embedding-3-small", "input": "a", "dimensions": 2})
             assert said == b'{"data": [], "extra":  1}'
             assert asked == [{"model": "text-embedding-3-small", "input": "a", "dimensions": 2}]
 
@@ -76,7 +77,7 @@ def test_the_answer_passes_as_it_stands() -> None:
 def test_a_model_s_own_name_goes_out() -> None:
     async def main() -> None:
         async with served(numbers, model="bge-small") as (models, asked):
-            await embeddings(models, {"model": "mine", "input": ["a"]})
+            await embeddings(asking(models), {"model": "mine", "input": ["a"]})
             assert asked[0]["model"] == "bge-small"
 
     run(main)
@@ -85,7 +86,7 @@ def test_a_model_s_own_name_goes_out() -> None:
 def test_vectors_come_in_order_at_unit_length_and_in_lots() -> None:
     async def main() -> None:
         async with served(numbers) as (models, asked):
-            vectors = await embed(models, "any", ["x" * size for size in range(1, 131)])
+            vectors = await embed(asking(models), "any", ["x" * size for size in range(1, 131)])
             assert [len(body["input"]) for body in asked] == [64, 64, 2]
             assert {body["encoding_format"] for body in asked} == {"base64"}
             assert all(math.isclose(math.hypot(*vector), 1, abs_tol=1e-6) for vector in vectors)
@@ -110,7 +111,7 @@ def test_a_text_too_long_for_the_model_is_read_in_parts(status: int, error: dict
 
     async def main() -> None:
         async with served(short_sighted) as (models, asked):
-            first, long, last = await embed(models, "any", ["a", "b" * 390, "c"])
+            first, long, last = await embed(asking(models), "any", ["a", "b" * 390, "c"])
             assert first == last
             assert math.isclose(math.hypot(*long), 1, abs_tol=1e-6)
             assert long[1] > first[1]
@@ -126,7 +127,7 @@ def test_a_server_that_calls_everything_too_long_is_given_up() -> None:
         error = {"error": {"message": "no", "code": "context_length_exceeded"}}
         async with served(lambda body: refuse(error, status=400)) as (models, asked):
             with pytest.raises(ModelFailure, match="too long"):
-                await embed(models, "any", ["x" * 1000])
+                await embed(asking(models), "any", ["x" * 1000])
             assert len(asked) < 20
 
     run(main)
@@ -137,7 +138,7 @@ def test_an_answer_that_is_none_is_a_failure(answer: bytes) -> None:
     async def main() -> None:
         async with served(lambda body: web.Response(body=answer)) as (models, _):
             with pytest.raises(ModelFailure):
-                await embed(models, "any", ["a"])
+                await embed(asking(models), "any", ["a"])
 
     run(main)
 
@@ -146,7 +147,7 @@ def test_too_few_vectors_are_a_failure() -> None:
     async def main() -> None:
         async with served(lambda body: web.json_response({"data": []})) as (models, _):
             with pytest.raises(ModelFailure):
-                await embed(models, "any", ["a"])
+                await embed(asking(models), "any", ["a"])
 
     run(main)
 
@@ -156,7 +157,7 @@ def test_refusals_become_the_platform_s(status: int, shown: int) -> None:
     async def main() -> None:
         async with served(lambda body: web.Response(status=status)) as (models, _):
             with pytest.raises(ApiError) as caught:
-                await embed(models, "any", ["a"])
+                await embed(asking(models), "any", ["a"])
             assert caught.value.status == shown
             assert status != 404 or "no embeddings at its base URL" in caught.value.message
 
@@ -166,11 +167,11 @@ def test_refusals_become_the_platform_s(status: int, shown: int) -> None:
 def test_nothing_and_emptiness() -> None:
     async def main() -> None:
         async with served(numbers) as (models, asked):
-            assert await embed(models, "any", []) == []
+            assert await embed(asking(models), "any", []) == []
             with pytest.raises(ValueError, match="empty text"):
-                await embed(models, "any", ["a", ""])
+                await embed(asking(models), "any", ["a", ""])
             assert asked == []
-            assert isinstance((await embed(models, "any", ["a"]))[0], array)
+            assert isinstance((await embed(asking(models), "any", ["a"]))[0], array)
 
     run(main)
 
@@ -186,13 +187,13 @@ def test_numbers_become_base64_where_that_was_asked_for() -> None:
 
     async def main() -> None:
         async with served(ollama) as (models, _):
-            said = await embeddings(models, {"model": "any", "input": "a", "encoding_format": "base64"})
+            said = await embeddings(asking(models), {"model": "any", "input": "a", "encoding_format": "base64"})
             whole = json.loads(said)
             assert array("f", base64.b64decode(whole["data"][0].pop("embedding"))).tolist() == [1.0, -0.5, math.inf]
             assert whole["data"] == [{"object": "embedding", "index": 0, "x": "é"}]
             assert b'"total_duration":1.50' in said
             assert whole["usage"] is None
-            numbers = await embeddings(models, {"model": "any", "input": "a", "encoding_format": "float"})
+            numbers = await embeddings(asking(models), {"model": "any", "input": "a", "encoding_format": "float"})
             assert b'"embedding":[1, -0.5, 1e300]' in numbers
 
     run(main)
@@ -203,6 +204,6 @@ def test_what_is_no_answer_is_a_failure(answer: bytes) -> None:
     async def main() -> None:
         async with served(lambda body: web.Response(body=answer)) as (models, _):
             with pytest.raises(ModelFailure):
-                await embeddings(models, {"model": "any", "input": "a", "encoding_format": "base64"})
+                await embeddings(asking(models), {"model": "any", "input": "a", "encoding_format": "base64"})
 
     run(main)

@@ -355,7 +355,7 @@ def test_the_answer_says_what_it_is() -> None:
             assert (answer.content_type, answer.model) == (media, "espeak-ng")
             await answer.close()
         assert [model.id for model in await backend.models()] == ["espeak-ng"]
-        assert set(backend.offers("espeak-ng")) == {"speak"}
+        assert set(backend.capabilities("espeak-ng")) == {"speak"}
 
     run(work)
 

@@ -279,7 +279,7 @@ def test_penalties_and_biases_do_something(local: Local) -> None:
 def test_a_model_for_vectors_does_not_complete() -> None:
     with asyncio.Runner() as runner:
         backend = LocalBackend({EMBEDDING_MODEL: MINILM}, default_weights())
-        assert "complete" not in backend.offers(EMBEDDING_MODEL)
+        assert "complete" not in backend.capabilities(EMBEDDING_MODEL)
         with pytest.raises(BadRequest, match="makes embeddings"):
             runner.run(backend.complete({"model": EMBEDDING_MODEL, "prompt": "a"}))
         runner.run(backend.close())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from everloom.kit.errors import BadRequest, NotFound
-from everloom.models.base import Offer
+from everloom.models.base import Capability
 from everloom.models.registry import Models
 from everloom.models.upstream.backend import UpstreamBackend
 from everloom.objects.models import Model
@@ -77,7 +77,7 @@ class Voice:
     async def models(self) -> list[Model]:
         return [Model(id="voice", created=1, owned_by="tests")]
 
-    def offers(self, model: str) -> frozenset[Offer]:
+    def capabilities(self, model: str) -> frozenset[Capability]:
         return frozenset({"speak"})
 
 
@@ -85,7 +85,7 @@ voice = Voice()
 
 
 class Talker(Voice):
-    def offers(self, model: str) -> frozenset[Offer]:
+    def capabilities(self, model: str) -> frozenset[Capability]:
         return frozenset({"chat"})
 
 

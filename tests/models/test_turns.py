@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from everloom.kit.errors import ApiError
-from everloom.models.base import Queues
-from everloom.models.fair_queue import MOST_WAITING, Place, Turns
+from everloom.models.base import LimitedConcurrency
+from everloom.models.fair_queue import MOST_WAITING, FairQueue, Slot
 from everloom.models.memory_budget import MemoryBudget
 from everloom.models.speech.espeak import EspeakBackend
 from everloom.models.speech.piper import PiperBackend
@@ -20,11 +20,11 @@ OTHER = UpstreamBackend("http://127.0.0.1:9/v1")
 class Crowd:
     """Requests by name, in the order in which they got their places."""
 
-    def __init__(self, backend: Queues) -> None:
-        self.turns = Turns()
+    def __init__(self, backend: LimitedConcurrency) -> None:
+        self.turns = FairQueue()
         self.there: list[str] = []
         self._backend = backend
-        self._places: dict[str, Place] = {}
+        self._places: dict[str, Slot] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def come(self, project: str, *names: str) -> None:
@@ -33,7 +33,7 @@ class Crowd:
         await settled()
 
     async def _one(self, project: str, name: str) -> None:
-        self._places[name] = await self.turns.place(project, self._backend, "m")
+        self._places[name] = await self.turns.slot(project, self._backend, "m")
         self.there.append(name)
 
     async def go(self, name: str) -> None:
@@ -55,7 +55,7 @@ async def settled() -> None:
 
 
 def two_at_once() -> SphinxBackend:
-    assert SphinxBackend.at_once == 2
+    assert SphinxBackend.max_concurrency == 2
     return SphinxBackend()
 
 
@@ -77,9 +77,9 @@ def test_a_project_has_as_many_there_as_the_model_works_on() -> None:
 
 def test_a_place_is_given_once() -> None:
     async def scenario() -> None:
-        turns, backend = Turns(), two_at_once()
-        first = await turns.place("a", backend, "m")
-        with await turns.place("a", backend, "m") as second:
+        turns, backend = FairQueue(), two_at_once()
+        first = await turns.slot("a", backend, "m")
+        with await turns.slot("a", backend, "m") as second:
             second.free()
         first.free()
         first.free()
@@ -128,24 +128,24 @@ def test_who_leaves_takes_no_place() -> None:
 @pytest.mark.parametrize("leaves_first", [True, False])
 def test_a_place_that_comes_while_one_leaves_goes_on(leaves_first: bool) -> None:
     async def scenario() -> None:
-        turns, backend = Turns(), PiperBackend({}, MemoryBudget(1))
-        place = await turns.place("a", backend, "m")
-        leaving, staying = (asyncio.create_task(turns.place("a", backend, "m")) for _ in range(2))
+        turns, backend = FairQueue(), PiperBackend({}, MemoryBudget(1))
+        place = await turns.slot("a", backend, "m")
+        leaving, staying = (asyncio.create_task(turns.slot("a", backend, "m")) for _ in range(2))
         await settled()
         for step in (leaving.cancel, place.free) if leaves_first else (place.free, leaving.cancel):
             step()
         (await staying).free()
         assert leaving.cancelled()
-        (await asyncio.wait_for(turns.place("a", backend, "m"), 1)).free()
+        (await asyncio.wait_for(turns.slot("a", backend, "m"), 1)).free()
 
     asyncio.run(scenario())
 
 
 def test_models_have_lines_of_their_own() -> None:
     async def scenario() -> None:
-        turns, backend = Turns(), PiperBackend({}, MemoryBudget(1))
-        places = [await turns.place("a", backend, model) for model in ("one", "two")]
-        places.append(await turns.place("a", PiperBackend({}, MemoryBudget(1)), "one"))
+        turns, backend = FairQueue(), PiperBackend({}, MemoryBudget(1))
+        places = [await turns.slot("a", backend, model) for model in ("one", "two")]
+        places.append(await turns.slot("a", PiperBackend({}, MemoryBudget(1)), "one"))
         assert len(places) == 3
 
     asyncio.run(scenario())
@@ -153,14 +153,14 @@ def test_models_have_lines_of_their_own() -> None:
 
 def test_upstreams_are_asked_at_once() -> None:
     async def scenario() -> None:
-        turns = Turns()
+        turns = FairQueue()
         for backend in (OTHER, UnusableBackend("m", "it is not there")):
-            for place in [await turns.place("a", backend, "m") for _ in range(100)]:
+            for place in [await turns.slot("a", backend, "m") for _ in range(100)]:
                 place.free()
-        assert OTHER.at_once is None
+        assert OTHER.max_concurrency is None
 
     asyncio.run(scenario())
 
 
 def test_espeak_speaks_at_once_what_its_processes_can() -> None:
-    assert EspeakBackend().at_once in (1, 2, 3, 4)
+    assert EspeakBackend().max_concurrency in (1, 2, 3, 4)

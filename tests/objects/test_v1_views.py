@@ -10,6 +10,7 @@ import pytest
 
 from everloom.api.v1 import DIALECT
 from everloom.context import Context
+from everloom.context.caller import Caller
 from everloom.kit.clock import now
 from everloom.kit.ids import new_id
 from everloom.objects.assistants import Assistant
@@ -45,7 +46,7 @@ def with_store(tmp_path: Path) -> Callable[[Callable[[Context], Awaitable[None]]
         await database.open()
         try:
             nothing: Any = None
-            await check(Context(project="proj_1", store=database.store("proj_1"), ports=nothing))
+            await check(Context(caller=Caller(project="proj_1"), store=database.store("proj_1"), ports=nothing))
         finally:
             await database.close()
 
@@ -95,7 +96,7 @@ def test_a_page_asks_once_for_the_files_of_all_its_assistants(with_store: Callab
         ]
         await ctx.store.write(*map(Add, made), *map(Add, rows))
         counted = Counted(ctx.store)
-        ctx = Context(project=ctx.project, store=counted, ports=ctx.ports)
+        ctx = Context(caller=ctx.caller, store=counted, ports=ctx.ports)
 
         page = await DIALECT.down(ctx, await ctx.store.find(Assistant, PageQuery(order="asc")))
 

@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
+from everloom.context import Context
+from everloom.context.answers import usage_at_end
+from everloom.context.metering import EstimatedUsage
 from everloom.kit.errors import ModelFailure, NotFound
 from everloom.models.registry import Models
 from everloom.models.upstream.backend import UpstreamBackend
 from everloom.objects.chat import ChatChunk
 from everloom.objects.tools import Usage
 from everloom.work.inference.chat import ask, stream_chunks
-from everloom.work.inference.metering import EstimatedUsage, usage_at_end
+from tests.asking import asking
 from tests.scripted import Breaks, Calls, Garbage, Reply, Says, ScriptedUpstream, Slow
 
 HELLO: dict[str, Any] = {"model": "gpt-4", "messages": [{"role": "user", "content": "Hello!"}]}
@@ -26,12 +29,12 @@ def upstream() -> Iterator[ScriptedUpstream]:
 
 
 @contextlib.asynccontextmanager
-async def serving(upstream: ScriptedUpstream) -> AsyncIterator[Models]:
+async def serving(upstream: ScriptedUpstream) -> AsyncIterator[Context]:
     backend = UpstreamBackend(upstream.url, retries=0)
     models = Models([("gpt-4o", backend, None)], [("gpt-4", "gpt-4o")])
     await models.open()
     try:
-        yield models
+        yield asking(models)
     finally:
         await models.close()
 
@@ -40,8 +43,8 @@ def chunks(upstream: ScriptedUpstream, reply: Reply) -> list[ChatChunk]:
     upstream.script(reply)
 
     async def main() -> list[ChatChunk]:
-        async with serving(upstream) as models:
-            return [chunk async for chunk in stream_chunks(models, HELLO)]
+        async with serving(upstream) as ctx:
+            return [chunk async for chunk in stream_chunks(ctx, HELLO)]
 
     return asyncio.run(main())
 
@@ -77,7 +80,7 @@ def test_leaving_the_chunks_stops_the_model(upstream: ScriptedUpstream) -> None:
     upstream.script(Slow(0.05, Says("word " * 1000)))
 
     async def main() -> None:
-        async with serving(upstream) as models, contextlib.aclosing(stream_chunks(models, HELLO)) as told:
+        async with serving(upstream) as ctx, contextlib.aclosing(stream_chunks(ctx, HELLO)) as told:
             async for chunk in told:
                 assert chunk.choices
                 break
@@ -90,8 +93,8 @@ def test_a_stream_without_usage_is_estimated(upstream: ScriptedUpstream) -> None
     upstream.script(Says("one two three four five"))
 
     async def main() -> Usage | None:
-        async with serving(upstream) as models:
-            answer = await ask(models, {**HELLO, "stream": True})
+        async with serving(upstream) as ctx:
+            answer = await ask(ctx, {**HELLO, "stream": True})
             assert answer.model == "gpt-4o"
             assert [block async for block in answer.blocks()]
             assert answer.usage is None
@@ -107,8 +110,8 @@ def test_a_stream_without_usage_is_estimated(upstream: ScriptedUpstream) -> None
 
 def test_a_model_nobody_serves(upstream: ScriptedUpstream) -> None:
     async def main() -> None:
-        async with serving(upstream) as models:
-            await ask(models, {**HELLO, "model": "gpt-7"})
+        async with serving(upstream) as ctx:
+            await ask(ctx, {**HELLO, "model": "gpt-7"})
 
     with pytest.raises(NotFound):
         asyncio.run(main())

@@ -30,6 +30,7 @@ from everloom.objects.vector_stores import (
 from everloom.store.base import Add, Change
 from everloom.store.sqlite import SqliteDatabase
 from everloom.vectors.sqlite import SqliteVectors
+from everloom.work.runs.verbs import RUN_JOB
 from everloom.work.vector_stores import ingest
 from everloom.work.vector_stores import stores as vector_stores
 from everloom.work.vector_stores.chunking import chunk
@@ -64,7 +65,7 @@ async def a_server(folder: Path, upstream: ScriptedUpstream) -> AsyncIterator[Co
     await ports.bus.open()
     await ports.models.open()
     await ports.vectors.open()
-    await ports.jobs.launch({vector_stores.INGEST_JOB: never}, work=False)
+    await ports.jobs.launch({vector_stores.INGEST_JOB: never, RUN_JOB: never}, work=False)
     try:
         yield Context.of(ports, "proj_a")
     finally:

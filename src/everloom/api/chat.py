@@ -1,20 +1,18 @@
 """The Chat tag: completions, and those of them that are kept because ``store`` was asked for.
 
-What is asked is checked in the platform's words (``chat_bodies.py``), then goes to the model as the bytes it came in;
+What is asked is checked in the platform's words (``requests/chat.py``), then goes to the model as the bytes it came in;
 so does the answer on its way back. The operations on stored completions are of the newest reference.
 """
 
 from typing import Literal
 
-import msgspec
-
-from everloom.api.chat_bodies import NewChatCompletion, check
-from everloom.api.http.proxying import Relayed, frames, read_whole
+from everloom.api.http.proxying import Proxied, frames, read_whole
 from everloom.api.http.routes import Call, EventStream, route
 from everloom.context import Context
 from everloom.kit.errors import ApiError
-from everloom.objects.base import Deleted, Page, PageQuery
+from everloom.objects.base import Deleted, JsonObject, Page, PageQuery
 from everloom.objects.stored_completions import CompletionChanges, StoredCompletion, StoredMessages, StoredPrompt
+from everloom.requests.chat import read
 from everloom.store.base import Change, change_one
 from everloom.work.inference import chat, stored_completions
 
@@ -33,21 +31,20 @@ class CompletionQuery(StoredQuery, frozen=True, kw_only=True):
 
 
 @route("POST", "/chat/completions")
-async def create_chat_completion(ctx: Context, call: Call, body: NewChatCompletion) -> bytes | EventStream:
+async def create_chat_completion(ctx: Context, call: Call, body: bytes) -> bytes | EventStream:
     """createChatCompletion. A client that goes away stops the model."""
-    check(body)
-    asked = _ask(ctx, call, bool(body.store))
-    if body.stream:
+    request = read(body)
+    asked = _ask(ctx, request, body)
+    if request.get("stream"):
         answer = await call.unless_gone(asked)
         return EventStream(frames(answer), answer.close)
     return await call.unless_gone(read_whole(asked))
 
 
-async def _ask(ctx: Context, call: Call, store: bool) -> Relayed:
-    request = msgspec.json.decode(call.raw_body)
-    if store:
+async def _ask(ctx: Context, request: JsonObject, raw: bytes) -> Proxied:
+    if request.get("store"):
         return await stored_completions.ask(ctx, request)
-    return await chat.ask(ctx.models, request, call.raw_body)
+    return await chat.ask(ctx, request, raw)
 
 
 @route("GET", "/chat/completions")

@@ -10,7 +10,6 @@ from msgspec import Meta
 from everloom.api.http.forms import at_most, check_format, plain_filename, refuse_too_long
 from everloom.api.http.multipart import Part, form_parts
 from everloom.api.http.routes import Call, Download, route
-from everloom.api.http.validation import invalid, missing, unknown, unsupported_value
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, BadRequest, NotFound
@@ -18,6 +17,7 @@ from everloom.kit.ids import new_id
 from everloom.objects.assistants import Assistant
 from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.files import AssistantFile, File, UploadPurpose
+from everloom.requests.validation import invalid, missing, unknown, unsupported_value
 from everloom.store.base import Add, Change, Remove
 from everloom.work.files.blobs import NewBlob, discard, doom
 from everloom.work.vector_stores.stores import forget, withdrawal

@@ -3,11 +3,11 @@
 from everloom.api.http.forms import at_most, check_format, plain_filename, refuse_too_long
 from everloom.api.http.multipart import form_parts
 from everloom.api.http.routes import Call, route
-from everloom.api.http.validation import invalid, missing, unknown
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.ids import new_id
 from everloom.objects.uploads import NewUpload, PartBlob, Upload, UploadCompletion, UploadPart
+from everloom.requests.validation import invalid, missing, unknown
 from everloom.work.files import uploads
 from everloom.work.files.blobs import NewBlob
 

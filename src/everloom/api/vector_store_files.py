@@ -7,7 +7,6 @@ from msgspec import UNSET
 
 from everloom.api.http.paging import window
 from everloom.api.http.routes import route
-from everloom.api.http.validation import invalid, missing
 from everloom.context import Context
 from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.files import File
@@ -22,6 +21,7 @@ from everloom.objects.vector_stores import (
     VectorStoreFile,
     file_key,
 )
+from everloom.requests.validation import invalid, missing
 from everloom.store.base import Change, change_one
 from everloom.work.vector_stores import file_batches
 from everloom.work.vector_stores import stores as vector_stores

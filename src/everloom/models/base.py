@@ -1,8 +1,8 @@
 """The models' ports. The wire form of the reference is the common tongue: a request body goes in, the
 answer's bytes come out, so that what needs no change passes through untouched.
 
-Every adapter is a ``Backend``, and beyond that what it offers: it chats, completes, embeds, moderates, speaks,
-transcribes or draws. ``registry.Models`` finds the one that offers what is asked under a model's name.
+Every adapter is a ``Backend``, and beyond that what its capabilities say: it chats, completes, embeds, moderates,
+speaks, transcribes or draws. ``registry.Models`` finds the one that does what is asked under a model's name.
 Contract suites: ``tests/contracts/``.
 """
 
@@ -15,7 +15,7 @@ from msgspec import Struct
 from everloom.objects.base import JsonObject
 from everloom.objects.models import Model
 
-Offer = Literal["chat", "complete", "embed", "moderate", "speak", "transcribe", "draw"]
+Capability = Literal["chat", "complete", "embed", "moderate", "speak", "transcribe", "draw"]
 """What can be asked of a model: the verb of the port that answers."""
 
 
@@ -100,7 +100,7 @@ class Backend(Protocol):
         """What it serves right now."""
         ...
 
-    def offers(self, model: str) -> Collection[Offer]:
+    def capabilities(self, model: str) -> Collection[Capability]:
         """What may be asked of a model, as far as is known without asking it."""
         ...
 
@@ -155,16 +155,16 @@ class Moderates(Backend, Protocol):
         ...
 
 
-class Queues(Backend, Protocol):
+class LimitedConcurrency(Backend, Protocol):
     """One whose requests may have to wait for each other."""
 
-    at_once: int | None
+    max_concurrency: int | None
     """How many requests a model works on at once, while the others wait here, in this process; the first is served
     first, whosever it is. None: they do not wait here. ``fair_queue.py`` sees to it that projects take turns.
     """
 
 
-class Speaks(Queues, Protocol):
+class Speaks(LimitedConcurrency, Protocol):
     """Offers ``speak``."""
 
     async def speak(self, body: JsonObject) -> Answer:
@@ -172,7 +172,7 @@ class Speaks(Queues, Protocol):
         ...
 
 
-class Transcribes(Queues, Protocol):
+class Transcribes(LimitedConcurrency, Protocol):
     """Offers ``transcribe``."""
 
     async def transcribe(self, form: Form, *, translate: bool = False) -> Answer:
@@ -180,7 +180,7 @@ class Transcribes(Queues, Protocol):
         ...
 
 
-class Draws(Queues, Protocol):
+class Draws(LimitedConcurrency, Protocol):
     """Offers ``draw``."""
 
     async def generate_image(self, body: JsonObject) -> Answer:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from everloom.kit.errors import NO_JSON, ApiError, BadRequest, ModelFailure
-from everloom.models.base import Chats, Offer
+from everloom.models.base import Capability, Chats
 from everloom.objects.base import JsonObject, encode
 from everloom.objects.models import Model
 from everloom.objects.moderations import CATEGORIES, InputType, Moderation, ModerationResult, judged
@@ -43,7 +43,7 @@ killing me") that harm nobody score low. Any language counts alike. Answer with 
 MOST_INPUTS = 64
 """Inputs in one request: each is a question to the model of its own."""
 
-_OFFERS: frozenset[Offer] = frozenset({"moderate"})
+_CAPABILITIES: frozenset[Capability] = frozenset({"moderate"})
 _TOP = 10
 _AT_ONCE = 4
 _ANSWER_TOKENS = 400
@@ -82,9 +82,9 @@ class ModelGuard:
         """What is asked serves."""
         return await self._chats.models()
 
-    def offers(self, model: str) -> Collection[Offer]:
+    def capabilities(self, model: str) -> Collection[Capability]:
         """To moderate, and nothing else: who wants to chat with it names it once more."""
-        return _OFFERS
+        return _CAPABILITIES
 
     async def moderate(self, body: JsonObject) -> bytes:
         """createModeration, a few inputs at a time. Errors: ``ModelFailure`` for an answer that is no judgement,

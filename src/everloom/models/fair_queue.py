@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 
 from everloom.kit.errors import ModelFailure
-from everloom.models.base import Queues
+from everloom.models.base import LimitedConcurrency
 
 MOST_WAITING = 32
 """Requests of one project that wait for one model; behind them it is told to come again."""
@@ -19,13 +19,15 @@ RETRY_S = 10
 """When: by then one of a full line has had its turn, unless all are very long."""
 
 
-class Place:
+class Slot:
     """A request's place at a model, held until ``free`` or the end of the ``with`` block."""
+
+    __slots__ = ("_give_back",)
 
     def __init__(self, give_back: Callable[[], None] | None = None) -> None:
         self._give_back = give_back
 
-    def __enter__(self) -> "Place":
+    def __enter__(self) -> "Slot":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -46,29 +48,29 @@ class _Line:
         self.waiting: dict[asyncio.Future[None], None] = {}
 
 
-_Key = tuple[Queues, str, str]
+_Key = tuple[LimitedConcurrency, str, str]
 
 
-class Turns:
+class FairQueue:
     """The lines at every model of a process. In one project's line who came first is served first."""
 
     def __init__(self) -> None:
         self._lines: dict[_Key, _Line] = {}
 
-    async def place(self, project: str, backend: Queues, model: str) -> Place:
+    async def slot(self, project: str, backend: LimitedConcurrency, model: str) -> Slot:
         """Return when the project may ask ``backend`` for its ``model``; at once where that has no queue here.
 
         Errors: 503 ``overloaded`` when too many of this project's requests wait.
         """
-        if backend.at_once is None:
-            return Place()
+        if backend.max_concurrency is None:
+            return Slot()
         key = (backend, model, project)
         line = self._lines.setdefault(key, _Line())
-        if line.taken < backend.at_once:
+        if line.taken < backend.max_concurrency:
             line.taken += 1
         else:
             await self._turn(key, line)
-        return Place(partial(self._free, key, line))
+        return Slot(partial(self._free, key, line))
 
     async def _turn(self, key: _Key, line: _Line) -> None:
         if len(line.waiting) >= MOST_WAITING:

@@ -8,13 +8,13 @@ from typing import Any, Literal, overload
 
 from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, BadRequest, ModelFailure, NotFound
-from everloom.models.base import Backend, Chats, Completes, Draws, Embeds, Moderates, Offer, Speaks, Transcribes
+from everloom.models.base import Backend, Capability, Chats, Completes, Draws, Embeds, Moderates, Speaks, Transcribes
 from everloom.objects.models import Model
 
 _WILDCARDS = re.compile(r"[*?\[]")
 _LONGEST_NAME_SHOWN = 128
 
-VERBS: dict[Offer, str] = {
+VERBS: dict[Capability, str] = {
     "chat": "chat",
     "complete": "complete text",
     "embed": "make embeddings",
@@ -25,7 +25,7 @@ VERBS: dict[Offer, str] = {
 }
 """What a model does, in messages."""
 
-_HOW_TO_ADD: dict[Offer, str] = {
+_HOW_TO_ADD: dict[Capability, str] = {
     "draw": "add a [[models]] table with the folder of a diffusers pipeline, or an upstream: docs/images.md",
 }
 """How a server gets a model for it, where that is not in docs/settings.md alone."""
@@ -34,8 +34,8 @@ _HOW_TO_ADD: dict[Offer, str] = {
 class Models:
     """The model names of a server.
 
-    ``backends`` are (id, backend, own name) triples: the id is a name or a pattern as in ``fnmatch``, the own
-    name is what the backend calls the model (None: as it was asked for). ``aliases`` are (pattern, model) pairs;
+    ``backends`` are (id, backend, backend model) triples: the id is a name or a pattern as in ``fnmatch``, the
+    backend model is what the backend calls it (None: as it was asked for). ``aliases`` are (pattern, model) pairs;
     an alias leads to a model, never to another alias. ``default`` serves every name that nothing else names, but for
     those of ``stand_ins``: aliases of this server's own, which any other entry overrules.
 
@@ -68,11 +68,11 @@ class Models:
         self._alias_patterns: list[tuple[re.Pattern[str], str]] = []
         self._default = default
         self._created = now()
-        for name, backend, own in backends:
+        for name, backend, backend_model in backends:
             if _WILDCARDS.search(name):
-                self._patterns.append((re.compile(translate(name)), None if name in hidden else backend, own))
+                self._patterns.append((re.compile(translate(name)), None if name in hidden else backend, backend_model))
             else:
-                self._exact.setdefault(name, None if name in hidden else (backend, own or name))
+                self._exact.setdefault(name, None if name in hidden else (backend, backend_model or name))
         for pattern, target in aliases:
             if _WILDCARDS.search(pattern):
                 self._alias_patterns.append((re.compile(translate(pattern)), target))
@@ -108,35 +108,37 @@ class Models:
                 raise result
 
     @overload
-    def resolve(self, name: str, offer: Literal["chat"]) -> tuple[Chats, str]: ...
+    def resolve(self, name: str, capability: Literal["chat"]) -> tuple[Chats, str]: ...
     @overload
-    def resolve(self, name: str, offer: Literal["complete"]) -> tuple[Completes, str]: ...
+    def resolve(self, name: str, capability: Literal["complete"]) -> tuple[Completes, str]: ...
     @overload
-    def resolve(self, name: str, offer: Literal["embed"]) -> tuple[Embeds, str]: ...
+    def resolve(self, name: str, capability: Literal["embed"]) -> tuple[Embeds, str]: ...
     @overload
-    def resolve(self, name: str, offer: Literal["moderate"]) -> tuple[Moderates, str]: ...
+    def resolve(self, name: str, capability: Literal["moderate"]) -> tuple[Moderates, str]: ...
     @overload
-    def resolve(self, name: str, offer: Literal["speak"]) -> tuple[Speaks, str]: ...
+    def resolve(self, name: str, capability: Literal["speak"]) -> tuple[Speaks, str]: ...
     @overload
-    def resolve(self, name: str, offer: Literal["transcribe"]) -> tuple[Transcribes, str]: ...
+    def resolve(self, name: str, capability: Literal["transcribe"]) -> tuple[Transcribes, str]: ...
     @overload
-    def resolve(self, name: str, offer: Literal["draw"]) -> tuple[Draws, str]: ...
+    def resolve(self, name: str, capability: Literal["draw"]) -> tuple[Draws, str]: ...
     @overload
-    def resolve(self, name: str, offer: None = None) -> tuple[Backend, str]: ...
+    def resolve(self, name: str, capability: None = None) -> tuple[Backend, str]: ...
+    @overload
+    def resolve(self, name: str, capability: Capability) -> tuple[Any, str]: ...
 
-    def resolve(self, name: str, offer: Offer | None = None) -> tuple[Any, str]:
-        """The backend that does ``offer`` (None: anything) for a model name, and the name it knows the model by.
+    def resolve(self, name: str, capability: Capability | None = None) -> tuple[Any, str]:
+        """The backend that does ``capability`` (None: anything) for a model name, and the name it knows the model by.
 
         Errors: 404 ``model_not_found`` for a name that nobody serves, 400 for a model that does something else.
         """
         known = False
-        for backend, own in self._candidates(name):
-            if offer is None or offer in backend.offers(own):
-                return backend, own
+        for backend, backend_model in self._candidates(name):
+            if capability is None or capability in backend.capabilities(backend_model):
+                return backend, backend_model
             known = True
-        if known and offer is not None:
-            raise _does_not(name, offer, self._offering(offer))
-        raise _unknown(name, self._target(name), self._offering(offer or "chat"), offer)
+        if known and capability is not None:
+            raise _does_not(name, capability, self._offering(capability))
+        raise _unknown(name, self._target(name), self._offering(capability or "chat"), capability)
 
     def _candidates(self, name: str) -> Iterator[tuple[Backend, str]]:
         """Who may answer for a name, the first choice first. What is named exactly is the only choice."""
@@ -147,24 +149,26 @@ class Models:
             return
         targets = [target for pattern, target in self._alias_patterns if pattern.match(name)]
         yield from filter(None, map(self._serving, targets))
-        for pattern, backend, own in self._patterns:
+        for pattern, backend, backend_model in self._patterns:
             if pattern.match(name):
                 if backend is None:
                     return
-                yield backend, own or name
+                yield backend, backend_model or name
         stand_ins = [target for pattern, target in self._stand_ins if pattern.match(name)]
         yield from filter(None, map(self._serving, stand_ins))
         if self._default is not None and name:
             yield self._default, name
 
-    def _offering(self, offer: Offer) -> str | None:
-        """The first model that is named exactly and does ``offer``, as an example."""
+    def _offering(self, capability: Capability) -> str | None:
+        """The first model that is named exactly and does ``capability``, as an example."""
         found = ((name, *entry) for name, entry in self._exact.items() if entry is not None)
-        return next((name for name, backend, own in found if offer in backend.offers(own)), None)
+        return next(
+            (name for name, backend, backend_model in found if capability in backend.capabilities(backend_model)), None
+        )
 
     async def list(self) -> list[Model]:
         """Every model by name, aliases without wildcards too. An upstream that does not answer adds none."""
-        served = dict(zip(map(id, self._backends), await asyncio.gather(*map(_offers, self._backends)), strict=True))
+        served = dict(zip(map(id, self._backends), await asyncio.gather(*map(_served_by, self._backends)), strict=True))
         models: dict[str, Model] = {}
         for name, entry in self._exact.items():
             if entry is not None:
@@ -185,12 +189,12 @@ class Models:
 
     async def get(self, name: str) -> Model:
         """One model under the name asked for; 404 for what nobody serves."""
-        backend, own = self.resolve(name)
-        served = await _offers(backend)
-        unlisted = self._target(name) == name and name not in self._exact and own == name
-        if unlisted and served and own not in served:
+        backend, backend_model = self.resolve(name)
+        served = await _served_by(backend)
+        unlisted = self._target(name) == name and name not in self._exact and backend_model == name
+        if unlisted and served and backend_model not in served:
             raise _unknown(name, name, self._offering("chat"))
-        return self._named(name, own, served)
+        return self._named(name, backend_model, served)
 
     def _target(self, name: str) -> str:
         """The model name behind ``name``, which is itself where no alias fits."""
@@ -203,9 +207,9 @@ class Models:
     def _serving(self, name: str) -> tuple[Backend, str] | None:
         if name in self._exact:
             return self._exact[name]
-        for pattern, backend, own in self._patterns:
+        for pattern, backend, backend_model in self._patterns:
             if pattern.match(name):
-                return None if backend is None else (backend, own or name)
+                return None if backend is None else (backend, backend_model or name)
         return None if self._default is None or not name else (self._default, name)
 
     def _hides(self, name: str) -> bool:
@@ -214,17 +218,17 @@ class Models:
             return self._exact[name] is None
         return next((backend is None for pattern, backend, _ in self._patterns if pattern.match(name)), False)
 
-    def _named(self, name: str, own: str, served: dict[str, Model]) -> Model:
-        """``own`` as its backend describes it, under the name that callers use. The owner of what an upstream does not
-        list is ``system``, as the platform says of its own.
+    def _named(self, name: str, backend_model: str, served: dict[str, Model]) -> Model:
+        """``backend_model`` as its backend describes it, under the name that callers use. The owner of what an upstream
+        does not list is ``system``, as the platform says of its own.
         """
-        model = served.get(own)
+        model = served.get(backend_model)
         if model is None:
             return Model(id=name, created=self._created, owned_by="system")
         return Model(id=name, created=model.created, owned_by=model.owned_by)
 
 
-async def _offers(backend: Backend) -> dict[str, Model]:
+async def _served_by(backend: Backend) -> dict[str, Model]:
     """What a backend says it serves, by name; nothing when it does not answer."""
     try:
         return {model.id: model for model in await backend.models()}
@@ -232,10 +236,10 @@ async def _offers(backend: Backend) -> dict[str, Model]:
         return {}
 
 
-def _unknown(name: str, target: str, example: str | None, offer: Offer | None = None) -> ApiError:
+def _unknown(name: str, target: str, example: str | None, capability: Capability | None = None) -> ApiError:
     shown = name[:_LONGEST_NAME_SHOWN]
     if example is None:
-        how = _HOW_TO_ADD.get(offer or "chat", "see [[models]] in docs/settings.md")
+        how = _HOW_TO_ADD.get(capability or "chat", "see [[models]] in docs/settings.md")
         hint = f"no model that does this is set up; {how}"
     elif target != name:
         hint = f"it is an alias of `{target}`, which nothing here serves; correct the alias, for example {{}}"
@@ -249,9 +253,11 @@ def _unknown(name: str, target: str, example: str | None, offer: Offer | None = 
     )
 
 
-def _does_not(name: str, offer: Offer, example: str | None) -> ApiError:
+def _does_not(name: str, capability: Capability, example: str | None) -> ApiError:
     shown = name[:_LONGEST_NAME_SHOWN]
     instead = f" On this server `{example}` does." if example else ""
-    if not example and offer in _HOW_TO_ADD:
-        instead = f" (On this server no model does; {_HOW_TO_ADD[offer]}.)"
-    return BadRequest(f"The model `{shown}` does not {VERBS[offer]}.{instead}", param="model", code="invalid_model")
+    if not example and capability in _HOW_TO_ADD:
+        instead = f" (On this server no model does; {_HOW_TO_ADD[capability]}.)"
+    return BadRequest(
+        f"The model `{shown}` does not {VERBS[capability]}.{instead}", param="model", code="invalid_model"
+    )

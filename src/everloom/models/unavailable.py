@@ -5,7 +5,7 @@ from typing import NoReturn, get_args
 
 from everloom.kit.clock import now
 from everloom.kit.errors import ModelFailure
-from everloom.models.base import Form, Offer, Traits
+from everloom.models.base import Capability, Form, Traits
 from everloom.objects.base import JsonObject
 from everloom.objects.models import Model
 
@@ -16,7 +16,7 @@ class UnusableBackend:
     ``reason`` is a clause for an operator and a caller alike, such as "/models/a.gguf does not exist".
     """
 
-    at_once: int | None = None
+    max_concurrency: int | None = None
 
     def __init__(self, name: str, reason: str) -> None:
         self._name = name
@@ -33,9 +33,9 @@ class UnusableBackend:
         """The model, as it was named."""
         return [Model(id=self._name, created=self._since, owned_by="everloom")]
 
-    def offers(self, model: str) -> Collection[Offer]:
+    def capabilities(self, model: str) -> Collection[Capability]:
         """Everything, so that whatever is asked of it gets the reason."""
-        return get_args(Offer)
+        return get_args(Capability)
 
     async def traits(self, model: str) -> Traits:
         self._fail()

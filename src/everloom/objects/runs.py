@@ -116,10 +116,12 @@ class RunLease(Object, kw_only=True):
     """Who executes a run: its id is the run's; ``holder`` is a random word of the executor that came last.
 
     Every write of an executor asks for its own word here, so one that was thought dead and woke up
-    writes nothing more.
+    writes nothing more. ``key_id`` and ``user`` are the caller's who began the run: what it asks of models is theirs.
     """
 
-    holder: str
+    holder: str = ""
+    key_id: str = ""
+    user: str = ""
 
 
 class Generation(Object, kw_only=True):

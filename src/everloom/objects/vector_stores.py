@@ -146,6 +146,9 @@ class IndexTask(Object, kw_only=True):
     vector_store_id: str
     file_id: str
     verb: Literal["put", "forget"]
+    key_id: str = ""
+    user: str = ""
+    """Of the caller who put the file there: what reading it asks of models is theirs."""
 
 
 FileIds = Annotated[list[str], Meta(min_length=1, max_length=500)]

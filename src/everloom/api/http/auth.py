@@ -1,4 +1,4 @@
-"""From a request's headers to the key that opens it (the reference's Authentication page)."""
+"""From a request's headers to its caller, by the key that opens it (the reference's Authentication page)."""
 
 import base64
 import binascii
@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import time
 
+from everloom.context.caller import Caller
 from everloom.kit.errors import ApiError, Forbidden, NotFound, Unauthorized
 from everloom.objects.keys import KeyHash
 from everloom.store.base import SYSTEM, Database
@@ -37,8 +38,8 @@ class Auth:
         self._store = database.store(SYSTEM)
         self._remembered: dict[bytes, tuple[float, KeyHash]] = {}
 
-    async def caller(self, headers: dict[bytes, bytes], access: str) -> KeyHash:
-        """The key of a request, good for ``access`` (``project`` or ``admin``). Errors: 401, 403."""
+    async def caller(self, headers: dict[bytes, bytes], access: str) -> Caller:
+        """Who asks, with a key that is good for ``access`` (``project`` or ``admin``). Errors: 401, 403."""
         key = await self._key(_secret(headers))
         organization = headers.get(b"openai-organization")
         if organization and organization.decode("latin-1") not in (self.organization, self.slug):
@@ -51,7 +52,7 @@ class Auth:
         if key.scope != access:
             scope = "api.management.write" if access == "admin" else "api.model.request"
             raise Forbidden(WRONG_SCOPE.format(scope=scope))
-        return key
+        return Caller(project=key.project_id or "", key_id=key.id)
 
     async def _key(self, secret: bytes) -> KeyHash:
         digest = hashlib.sha256(secret).digest()

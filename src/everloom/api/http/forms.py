@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 from everloom.api.http.multipart import Part
 from everloom.api.http.routes import Call
-from everloom.api.http.validation import invalid
 from everloom.kit.errors import ApiError, BadRequest
+from everloom.requests.validation import invalid
 
 FORM_BYTES = 1024 * 1024
 """What a form may have around its file."""

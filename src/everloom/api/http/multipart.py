@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from everloom.api.http.validation import invalid
 from everloom.kit.errors import ApiError, BadRequest
+from everloom.requests.validation import invalid
 
 BLOCK_SECONDS = 60.0
 """How long a client may keep silent in the middle of a form."""

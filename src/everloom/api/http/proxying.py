@@ -12,20 +12,20 @@ _LONGEST_LINE = 64 * 1024 * 1024
 
 
 class Streamed(Protocol):
-    """An answer that can be streamed (``work.transcription.Transcription`` is one)."""
+    """An answer that can be streamed (``MeteredAnswer`` is one)."""
 
     def blocks(self) -> AsyncIterator[bytes]: ...
 
     async def close(self) -> None: ...
 
 
-class Relayed(Streamed, Protocol):
-    """One that can be read whole, too (``work.inference.Metered`` is one)."""
+class Proxied(Streamed, Protocol):
+    """One that can be read whole, too (``CompletionAnswer`` is one)."""
 
     async def whole(self) -> bytes: ...
 
 
-async def read_whole(asked: Coroutine[Any, Any, Relayed]) -> bytes:
+async def read_whole(asked: Coroutine[Any, Any, Proxied]) -> bytes:
     """The body of the answer that ``asked`` brings, which is closed in any case."""
     answer = await asked
     try:

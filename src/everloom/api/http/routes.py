@@ -5,7 +5,8 @@ A handler's parameters are bound by name and type:
 - ``ctx: Context`` is the caller's project;
 - ``call: Call`` is the request itself, for handlers that read headers or stream a body;
 - a parameter named in the path (``{thread_id}``) is that segment, checked against the id's prefix;
-- ``body: SomeStruct`` is the JSON body, any other Struct is filled from the query string.
+- ``body: SomeStruct`` is the JSON body, ``body: bytes`` the same unread, for what ``requests/`` reads;
+- any other Struct is filled from the query string.
 
 It answers with a Struct or Page (rendered as JSON), ``bytes`` (JSON already), a ``Reply`` (bytes of another
 kind), an ``EventStream`` or a ``Download``. Errors are raised (``kit/errors.py``) and rendered in ``server.py`` alone.
@@ -21,7 +22,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from everloom.context import Context
-from everloom.objects.keys import KeyHash
+from everloom.context.caller import Caller
 
 T = TypeVar("T")
 
@@ -50,7 +51,7 @@ class Call:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.server: tuple[str, int | None] | None = scope.get("server")
         """The address that the client reached: what stands where its headers do not say."""
-        self.caller: KeyHash | None = None
+        self.caller: Caller | None = None
         self.dialect: Dialect | None = None
         self.raw_body: bytes = b""
         """The JSON body as it came, once it has been bound."""

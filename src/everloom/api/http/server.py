@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from everloom.api.http.auth import Auth
-from everloom.api.http.binding import decode_body, decode_query
+from everloom.api.http.binding import decode_query
 from everloom.api.http.metrics import observe
 from everloom.api.http.paths import Paths, check_ids
 from everloom.api.http.routes import CURRENT_DIALECT, Call, ClientGone, Dialect, Download, EventStream, Reply, Route
@@ -20,6 +20,7 @@ from everloom.context import Context, Ports
 from everloom.kit import sse
 from everloom.kit.errors import ApiError, BadRequest
 from everloom.objects.base import Page
+from everloom.requests.binding import decode_body
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -118,7 +119,7 @@ class Server:
         arguments: dict[str, Any] = params
         if route.access != "open":
             call.caller = await self._auth.caller(call.headers, route.access)
-            context = Context.of(self._ports, call.caller.project_id or "")
+            context = Context.for_caller(self._ports, call.caller)
         else:
             context = Context.of(self._ports, "")
         check_ids(params)
@@ -251,6 +252,8 @@ def _decode(route: Route, call: Call) -> Any:
         kind, up = call.dialect.bodies[route.name]
         return up(decode_body(call.raw_body, kind))
     assert route.body is not None
+    if route.body is bytes:
+        return call.raw_body
     return decode_body(call.raw_body, route.body)
 
 

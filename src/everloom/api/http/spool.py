@@ -21,9 +21,9 @@ from everloom.api.http.binding import decode_query
 from everloom.api.http.forms import at_most, plain_filename, refuse_too_long, too_large
 from everloom.api.http.multipart import FIELD_BYTES, Part, form_parts
 from everloom.api.http.routes import Call
-from everloom.api.http.validation import invalid, missing, unknown
 from everloom.kit.errors import BadRequest
 from everloom.models.base import Form, FormFile
+from everloom.requests.validation import invalid, missing, unknown
 
 T = TypeVar("T")
 

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from everloom.api.http.validation import invalid
 from everloom.api.v1.dialect import DIALECT
 from everloom.objects.assistants import Description, Instructions, Name, Temperature, TopP
 from everloom.objects.base import MAX_METADATA_PAIRS, MetadataChange
@@ -25,6 +24,7 @@ from everloom.objects.tools import (
     ToolChoice,
     TruncationStrategy,
 )
+from everloom.requests.validation import invalid
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from msgspec import Struct
 from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest, ModelFailure
 from everloom.kit.png import BadPng, read_png
-from everloom.models.base import Form, FormFile, Offer
+from everloom.models.base import Capability, Form, FormFile
 from everloom.models.diffusers.process import Drawn, Job, PipelineProcess
 from everloom.models.memory_budget import MemoryBudget
 from everloom.objects.base import JsonObject, encode
@@ -29,7 +29,7 @@ MOST_WAITING = 32
 """Requests that wait for their turn; behind them one is told to come again."""
 
 _USUAL_SIZE = "1024x1024"
-_DRAWS: frozenset[Offer] = frozenset({"draw"})
+_DRAWS: frozenset[Capability] = frozenset({"draw"})
 _SIZE = re.compile(r"([1-9][0-9]{1,3})x([1-9][0-9]{1,3})")
 _TORCH_BYTES = 700 * 1024 * 1024
 """What torch and diffusers take beside the weights, and a picture while it is drawn."""
@@ -70,7 +70,7 @@ class DiffusersBackend:
     environment the extra ``images`` is installed.
     """
 
-    at_once: int | None = 1
+    max_concurrency: int | None = 1
 
     def __init__(
         self, pipelines: Mapping[str, PipelineSettings], budget: MemoryBudget, *, python: str = sys.executable
@@ -93,7 +93,7 @@ class DiffusersBackend:
         """All of them, loaded or not."""
         return [Model(id=name, created=self._since, owned_by="everloom") for name in self._pipelines]
 
-    def offers(self, model: str) -> Collection[Offer]:
+    def capabilities(self, model: str) -> Collection[Capability]:
         """They draw."""
         return _DRAWS if model in self._pipelines else ()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest, ModelFailure, NotFound
-from everloom.models.base import Offer, Traits
+from everloom.models.base import Capability, Traits
 from everloom.models.completion_text import TextAnswer
 from everloom.models.files.formats import size_of
 from everloom.models.files.gguf import loaded_bytes, read_head
@@ -33,8 +33,8 @@ _REMEMBERED_GRAMMARS = 512
 _MINILM_BESIDE = 96 << 20
 """Bytes that its child takes beside the weights: Python with numpy, and room to compute in."""
 
-_CHATS: frozenset[Offer] = frozenset({"chat", "complete"})
-_EMBEDS: frozenset[Offer] = frozenset({"embed"})
+_CHATS: frozenset[Capability] = frozenset({"chat", "complete"})
+_EMBEDS: frozenset[Capability] = frozenset({"embed"})
 
 _BYTES_A_TOKEN = 256
 """Far more than tokens have, the JSON around them counted. A message has a token at least."""
@@ -88,9 +88,9 @@ class LocalBackend:
         """All of them, loaded or not."""
         return [Model(id=name, created=self._since, owned_by="everloom") for name in self._models]
 
-    def offers(self, model: str) -> Collection[Offer]:
+    def capabilities(self, model: str) -> Collection[Capability]:
         """Vectors or words, as the model's file says; a file that cannot be read says why when it is asked."""
-        return self._models[model].offers() if model in self._models else ()
+        return self._models[model].capabilities() if model in self._models else ()
 
     async def chat(self, body: JsonObject, raw: bytes | None = None) -> LocalAnswer:
         """createChatCompletion; returns with the model's first word. ``raw`` is not needed."""
@@ -202,7 +202,7 @@ class _LocalModel:
         async with self._budget.use(self):
             await engine.ready()
 
-    def offers(self) -> Collection[Offer]:
+    def capabilities(self) -> Collection[Capability]:
         if self._embeds is None:
             if isinstance(self._source, Weight):
                 self._embeds = False
@@ -304,7 +304,7 @@ class _MiniLM:
                 self._engine = MiniLMEngine(*await asyncio.to_thread(self._weights.fetch, MINILM))
             return self._engine
 
-    def offers(self) -> Collection[Offer]:
+    def capabilities(self) -> Collection[Capability]:
         return _EMBEDS
 
     async def embed(self, body: JsonObject) -> bytes:

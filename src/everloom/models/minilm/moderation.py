@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest
-from everloom.models.base import Offer
+from everloom.models.base import Capability
 from everloom.objects.base import JsonObject, encode
 from everloom.objects.models import Model
 from everloom.objects.moderations import CATEGORIES, Moderation, judged
@@ -35,7 +35,7 @@ HEADS = Path(__file__).with_name("moderation_heads.json")
 WINDOW = 160
 """Characters scored at once, at most: the model was trained on single sentences, and a long text would hide one."""
 
-_OFFERS: frozenset[Offer] = frozenset({"moderate"})
+_CAPABILITIES: frozenset[Capability] = frozenset({"moderate"})
 _SHORTEST = 40
 """Sentences shorter than this are scored together with the next one."""
 
@@ -106,9 +106,9 @@ class MiniLMModeration:
         """The one model."""
         return [Model(id=MODERATION_MODEL, created=self._since, owned_by="everloom")]
 
-    def offers(self, model: str) -> Collection[Offer]:
+    def capabilities(self, model: str) -> Collection[Capability]:
         """To moderate, under its one name."""
-        return _OFFERS if model == MODERATION_MODEL else ()
+        return _CAPABILITIES if model == MODERATION_MODEL else ()
 
     async def moderate(self, body: JsonObject) -> bytes:
         """createModeration. Errors: ``BadRequest`` for images, which this model cannot see, and for too much text."""

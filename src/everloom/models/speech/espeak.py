@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from everloom.kit.clock import now
-from everloom.models.base import Answer, Offer
+from everloom.models.base import Answer, Capability
 from everloom.models.speech import request as speech_request
 from everloom.models.speech.child import Order, Ready
 from everloom.models.speech.pool import Speakers
@@ -18,7 +18,7 @@ from everloom.objects.models import Model
 ESPEAK_MODEL = "espeak-ng"
 
 _MOST = 4
-_SPEAKS: frozenset[Offer] = frozenset({"speak"})
+_SPEAKS: frozenset[Capability] = frozenset({"speak"})
 
 
 class _Manner(NamedTuple):
@@ -76,10 +76,10 @@ _OTHER_NAMES = {"en": _LATIN, "no": "nb", "zh": "cmn"}
 class EspeakBackend:
     """The model ``espeak-ng``. Up to four texts at once, no more than there are processors; the rest wait."""
 
-    at_once: int | None
+    max_concurrency: int | None
 
     def __init__(self) -> None:
-        self.at_once = most = min(_MOST, os.cpu_count() or 1)
+        self.max_concurrency = most = min(_MOST, os.cpu_count() or 1)
         install = "install everloom anew, or pip install espeakng-loader"
         self._speakers = Speakers("espeak-ng", "-m", "everloom.models.speech.espeak_child", most=most, install=install)
         self._since = now()
@@ -95,7 +95,7 @@ class EspeakBackend:
         """The one."""
         return [Model(id=ESPEAK_MODEL, created=self._since, owned_by="everloom")]
 
-    def offers(self, model: str) -> Collection[Offer]:
+    def capabilities(self, model: str) -> Collection[Capability]:
         """To speak, under its one name."""
         return _SPEAKS if model == ESPEAK_MODEL else ()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from everloom.kit.clock import now
 from everloom.kit.errors import ModelFailure
-from everloom.models.base import Answer, Offer
+from everloom.models.base import Answer, Capability
 from everloom.models.memory_budget import MemoryBudget
 from everloom.models.speech import request as speech_request
 from everloom.models.speech.child import Order, Ready
@@ -16,7 +16,7 @@ from everloom.models.speech.request import VOICES, SpeechEvents
 from everloom.objects.base import JsonObject
 from everloom.objects.models import Model
 
-_SPEAKS: frozenset[Offer] = frozenset({"speak"})
+_SPEAKS: frozenset[Capability] = frozenset({"speak"})
 _ENGINE_BYTES = 100 * 1024 * 1024
 """What onnxruntime and FFmpeg take beside a voice."""
 
@@ -29,7 +29,7 @@ class PiperBackend:
     ``budget``: the memory they have together with the other models on this machine.
     """
 
-    at_once: int | None = 1
+    max_concurrency: int | None = 1
 
     def __init__(self, voices: Mapping[str, Path], budget: MemoryBudget) -> None:
         self._voices = {name: _Voice(name, path, budget) for name, path in voices.items()}
@@ -47,7 +47,7 @@ class PiperBackend:
         """All of them, loaded or not."""
         return [Model(id=name, created=self._since, owned_by="everloom") for name in self._voices]
 
-    def offers(self, model: str) -> Collection[Offer]:
+    def capabilities(self, model: str) -> Collection[Capability]:
         """They speak."""
         return _SPEAKS if model in self._voices else ()
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest
-from everloom.models.base import Form, Offer
+from everloom.models.base import Capability, Form
 from everloom.models.transcription.answer import LocalTranscript, answer
 from everloom.models.transcription.pool import Listeners
 from everloom.models.transcription.request import Wish, read_wish, unsupported
@@ -19,13 +19,13 @@ _SILENCE_S = 300.0
 """An utterance of 20 seconds takes about eight."""
 
 _STOP_S = 2.0
-_OFFERS: frozenset[Offer] = frozenset({"transcribe"})
+_CAPABILITIES: frozenset[Capability] = frozenset({"transcribe"})
 
 
 class SphinxBackend:
     """The model ``pocketsphinx``. Its package carries the acoustic model and the words."""
 
-    at_once: int | None = _CHILDREN
+    max_concurrency: int | None = _CHILDREN
 
     def __init__(self) -> None:
         self._listeners = Listeners(SPHINX_MODEL, "sphinx_child", most=_CHILDREN, silence_s=_SILENCE_S, stop_s=_STOP_S)
@@ -42,8 +42,8 @@ class SphinxBackend:
         """The one."""
         return [Model(id=SPHINX_MODEL, created=self._since, owned_by="everloom")]
 
-    def offers(self, model: str) -> Collection[Offer]:
-        return _OFFERS if model == SPHINX_MODEL else ()
+    def capabilities(self, model: str) -> Collection[Capability]:
+        return _CAPABILITIES if model == SPHINX_MODEL else ()
 
     def children(self) -> list[int]:
         """The process ids of the children, for whoever looks after the machine."""

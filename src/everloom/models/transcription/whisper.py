@@ -12,7 +12,7 @@ from pathlib import Path
 
 from everloom.kit.clock import now
 from everloom.kit.errors import ModelFailure
-from everloom.models.base import Form, Offer
+from everloom.models.base import Capability, Form
 from everloom.models.memory_budget import MemoryBudget
 from everloom.models.transcription.answer import LocalTranscript, answer
 from everloom.models.transcription.pool import Listeners
@@ -28,7 +28,7 @@ _STOP_S = 20.0
 _ENGINE_BYTES = 400 * 1024 * 1024
 """What the libraries take, and an hour of sound, beside a model."""
 
-_OFFERS: frozenset[Offer] = frozenset({"transcribe"})
+_CAPABILITIES: frozenset[Capability] = frozenset({"transcribe"})
 
 
 class WhisperBackend:
@@ -36,7 +36,7 @@ class WhisperBackend:
     with ``threads`` (default: one a processor). ``budget``: the memory they have together with the other models here.
     """
 
-    at_once: int | None = 1
+    max_concurrency: int | None = 1
 
     def __init__(self, folders: Mapping[str, Path], budget: MemoryBudget, *, threads: int | None = None) -> None:
         self._since = now()
@@ -55,8 +55,8 @@ class WhisperBackend:
         """All of them, loaded or not."""
         return [Model(id=name, created=self._since, owned_by="everloom") for name in self._models]
 
-    def offers(self, model: str) -> Collection[Offer]:
-        return _OFFERS if model in self._models else ()
+    def capabilities(self, model: str) -> Collection[Capability]:
+        return _CAPABILITIES if model in self._models else ()
 
     def children(self) -> list[int]:
         """The process ids of the loaded models, for whoever looks after the machine."""

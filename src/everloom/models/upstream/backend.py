@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 
 from everloom.kit.errors import ModelFailure
-from everloom.models.base import Form, Offer, Traits
+from everloom.models.base import Capability, Form, Traits
 from everloom.models.tokens import estimate, known_window
 from everloom.models.upstream.http import Card, Payload, UpstreamAnswer, UpstreamServer
 from everloom.objects.base import JsonObject
@@ -20,7 +20,7 @@ from everloom.objects.models import Model
 
 DEFAULT_WINDOW = 128_000
 
-_OFFERS: frozenset[Offer] = frozenset(get_args(Offer))
+_CAPABILITIES: frozenset[Capability] = frozenset(get_args(Capability))
 
 
 class UpstreamBackend:
@@ -32,7 +32,7 @@ class UpstreamBackend:
     and 5xx, as long as no answer has begun.
     """
 
-    at_once: int | None = None
+    max_concurrency: int | None = None
 
     def __init__(
         self,
@@ -55,9 +55,9 @@ class UpstreamBackend:
         """Close every connection, and with them the answers under way."""
         await self._server.close()
 
-    def offers(self, model: str) -> Collection[Offer]:
+    def capabilities(self, model: str) -> Collection[Capability]:
         """Everything: which of it the server really has, it says when it is asked."""
-        return _OFFERS
+        return _CAPABILITIES
 
     async def models(self) -> Sequence[Model]:
         """What the server lists, read again after half a minute. ``ModelFailure`` when it does not answer."""

@@ -16,7 +16,7 @@ class _Items(dict[int, JsonObject]):
     """The members of a list by their ``index``: function calls, which grow side by side."""
 
 
-class Gathering:
+class CompletionAccumulator:
     """The chunks of one stream, taken in as they pass. ``failed``: one of them was an error."""
 
     def __init__(self) -> None:

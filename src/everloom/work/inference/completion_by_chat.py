@@ -10,14 +10,16 @@ from functools import partial
 import msgspec
 from msgspec import Struct, field
 
+from everloom.context import Context
+from everloom.context.answers import CompletionAnswer
+from everloom.context.metering import EstimatedUsage
 from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.kit.sse import DONE, DataLines
 from everloom.models.completion_text import Piece, Plan, TextAnswer, Token, plan_of, prompts_of, unsupported
-from everloom.models.registry import Models
+from everloom.models.failures import failed_midway, unreadable
 from everloom.objects.base import JsonObject
 from everloom.objects.tools import Usage
 from everloom.work.inference import chat
-from everloom.work.inference.metering import EstimatedUsage, failed_midway, unreadable
 
 CHATS_AT_ONCE = 8
 """Chat requests under way for one request with many prompts."""
@@ -29,17 +31,17 @@ _SHARED = ("frequency_penalty", "logit_bias", "presence_penalty", "seed", "stop"
 _WHERE = "with this model: its server has chat completions alone, and {}."
 
 
-async def by_chat(models: Models, body: JsonObject, own: str) -> TextAnswer:
+async def by_chat(ctx: Context, body: JsonObject, backend_model: str) -> TextAnswer:
     """The answer to a createCompletion request that has been checked; returns with the first words.
 
-    ``own`` is the model's name in the answer. Errors: 400 ``unsupported_parameter`` for what chat cannot do, and those
-    of ``chat.ask``.
+    ``backend_model`` is the model's name in the answer. Errors: 400 ``unsupported_parameter`` for what chat cannot do,
+    and those of ``chat.ask``.
     """
     texts = _texts(body)
-    plan = plan_of({**body, "model": own}, list(map(len, texts)))
+    plan = plan_of({**body, "model": backend_model}, list(map(len, texts)))
     chat = _chat(body, plan)
     echo = bool(body.get("echo"))
-    sources = [partial(_Speaker(models, chat, plan, number).say, text, echo) for number, text in enumerate(texts)]
+    sources = [partial(_Speaker(ctx, chat, plan, number).say, text, echo) for number, text in enumerate(texts)]
     answer = TextAnswer(plan, sources, CHATS_AT_ONCE)
     await answer.begin()
     return answer
@@ -133,8 +135,8 @@ _decoder = msgspec.json.Decoder(_Chat)
 class _Speaker:
     """Asks for the choices of prompt ``number`` in one chat request."""
 
-    def __init__(self, models: Models, chat: JsonObject, plan: Plan, number: int) -> None:
-        self._models = models
+    def __init__(self, ctx: Context, chat: JsonObject, plan: Plan, number: int) -> None:
+        self._ctx = ctx
         self._chat = chat
         self._plan = plan
         self._first = number * plan.each
@@ -143,7 +145,7 @@ class _Speaker:
     async def say(self, text: str, echo: bool) -> AsyncGenerator[Piece, None]:
         """The pieces of every choice, and at last what they cost."""
         body = {**self._chat, "messages": [{"role": "user", "content": text}]}
-        answer = await chat.ask(self._models, body)
+        answer = await chat.ask(self._ctx, body)
         try:
             for choice in range(self._plan.each if echo else 0):
                 yield Piece(choice=self._first + choice, text=text, echo=True)
@@ -162,7 +164,7 @@ class _Speaker:
             )
         yield self._cost(answer.usage)
 
-    async def _pieces(self, answer: chat.Metered) -> AsyncGenerator[Piece, None]:
+    async def _pieces(self, answer: CompletionAnswer) -> AsyncGenerator[Piece, None]:
         lines = DataLines()
         async for block in answer.blocks():
             for data in chat.cut(lines, block, answer.model):

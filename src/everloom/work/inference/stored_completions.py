@@ -12,17 +12,17 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from everloom.context import Context
+from everloom.context.answers import CompletionAnswer
 from everloom.kit.clock import now
 from everloom.kit.errors import NO_JSON, BadRequest
 from everloom.kit.ids import new_id
 from everloom.kit.sse import DONE, DataLines, frame
+from everloom.models.failures import unreadable
 from everloom.objects.base import JsonObject, PageQuery, encode
 from everloom.objects.stored_completions import StoredCompletion, StoredMessages, StoredPrompt
 from everloom.store.base import Add, Remove
 from everloom.work.inference import chat
-from everloom.work.inference.accumulator import Gathering
-from everloom.work.inference.chat import Metered
-from everloom.work.inference.metering import unreadable
+from everloom.work.inference.accumulator import CompletionAccumulator
 
 _PARAMETERS = ("seed", "temperature", "top_p", "presence_penalty", "frequency_penalty")
 _members = msgspec.json.Decoder(dict[str, Raw])
@@ -36,13 +36,13 @@ async def ask(ctx: Context, body: JsonObject) -> "Kept":
     if body.get("stream"):
         # What is kept says what it cost, whether or not the caller wants to be told in the stream.
         asked["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-    return Kept(ctx, await chat.ask(ctx.models, asked), body)
+    return Kept(ctx, await chat.ask(ctx, asked), body)
 
 
 class Kept:
-    """An answer that is kept: ``chat.Metered``, with another id and a copy in the store."""
+    """An answer that is kept: ``CompletionAnswer``, with another id and a copy in the store."""
 
-    def __init__(self, ctx: Context, answer: Metered, request: JsonObject) -> None:
+    def __init__(self, ctx: Context, answer: CompletionAnswer, request: JsonObject) -> None:
         self.id = new_id("chatcmpl-")
         self._ctx = ctx
         self._answer = answer
@@ -59,26 +59,26 @@ class Kept:
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """The events of a stream; the last one once the answer is kept. One that breaks off is not kept."""
-        lines, gathering = DataLines(), Gathering()
+        lines, accumulator = DataLines(), CompletionAccumulator()
         async for block in self._answer.blocks():
             for data in chat.cut(lines, block, self._answer.model):
                 if data == DONE:
-                    if not gathering.failed:
-                        whole = gathering.whole()
+                    if not accumulator.failed:
+                        whole = accumulator.whole()
                         await self._keep(whole, [Raw(encode(choice)) for choice in whole["choices"]])
                     yield frame(DONE)
-                elif data and (event := self._event(data, gathering)):
+                elif data and (event := self._event(data, accumulator)):
                     yield event
 
     async def close(self) -> None:
         """Let go of the answer, and count what it cost."""
         await self._answer.close()
 
-    def _event(self, data: bytes, gathering: Gathering) -> bytes:
-        """An event as the caller gets it, and the gathering one chunk further; nothing where it tells only of usage."""
+    def _event(self, data: bytes, accumulator: CompletionAccumulator) -> bytes:
+        """An event as the caller gets it, once it is accumulated; nothing where it tells only of usage."""
         try:
             chunk = _objects.decode(data)
-            gathering.add(chunk)
+            accumulator.add(chunk)
         except (*NO_JSON, AttributeError, TypeError) as error:
             raise unreadable(self._answer.model) from error
         if "error" in chunk:

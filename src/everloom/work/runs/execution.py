@@ -75,7 +75,8 @@ class Execution:
             if run.status in TERMINAL or (run.status == "requires_action" and not overdue):
                 return
             if not self._holds:
-                await self.journal.take()
+                lease = await self.journal.take()
+                self._ctx = self._ctx.acting_for(lease.key_id, lease.user)
                 self._holds = True
             # Somebody may move the run between the look and the act: then look again.
             with suppress(Illegal):
@@ -143,8 +144,8 @@ class Execution:
 
     async def _generate(self, run: Run) -> None:
         await ready(self._ctx, run)
-        backend, model = self._ctx.models.resolve(run.model, "chat")
-        chooses_tools = (await backend.traits(model)).chooses_tools
+        async with self._ctx.ask("chat", run.model) as model:
+            chooses_tools = (await model.traits()).chooses_tools
         if search := await search_first(self._ctx, run, chooses_tools=chooses_tools):
             await self.journal.write(*search)
             return
@@ -167,7 +168,7 @@ class Execution:
         self._answer = answer
         before = left.sweep()
         reader = READERS[prompt.form]() if prompt.form else None
-        async with aclosing(stream_chunks(self._ctx.models, prompt.body)) as chunks:
+        async with aclosing(stream_chunks(self._ctx, prompt.body)) as chunks:
             async for chunk in chunks:
                 if operations := answer.take(reader.take(chunk) if reader else chunk):
                     self.journal.put(*before, *operations)
@@ -180,8 +181,8 @@ class Execution:
 
     async def _cost(self, prompt: Prompt, written: int) -> Usage:
         """The tokens of an answer that was not heard to its end."""
-        backend, model = self._ctx.models.resolve(prompt.body["model"], "chat")
-        read = await backend.count({**prompt.body, "model": model})
+        async with self._ctx.ask("chat", prompt.body["model"]) as model:
+            read = await model.count(prompt.body)
         return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
 
     async def _conclude(self, run: Run, prompt: Prompt, answer: RunAnswer) -> None:

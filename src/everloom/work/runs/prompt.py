@@ -50,8 +50,8 @@ class Prompt(Struct, frozen=True):
 async def build(ctx: Context, run: Run) -> Prompt:
     """The next request of a run. Errors: ``NoRoom``."""
     generations = await ctx.store.all(Generation, run_id=run.id)
-    backend, model = ctx.models.resolve(run.model, "chat")
-    traits = await backend.traits(model)
+    async with ctx.ask("chat", run.model) as model:
+        traits = await model.traits()
     body = _options(run, first=not generations, chooses_tools=traits.chooses_tools)
     works = {work.call_id: work for work in await ctx.store.all(ToolWork, run_id=run.id)}
     shown = {} if traits.chooses_tools else works
@@ -110,13 +110,13 @@ async def _fit(
     ctx: Context, run: Run, body: JsonObject, history: list[JsonObject], own: list[JsonObject], room: _Room
 ) -> list[JsonObject]:
     """As many of the newest messages as fit, whole ones; what the run itself said always stays."""
-    backend, model = ctx.models.resolve(run.model, "chat")
     history = _plausible(history, room.tokens)
 
     async def fits(count: int) -> bool:
         kept = history[len(history) - count :]
         messages = [*_instructions(run), *kept, *own]
-        return await backend.count({**body, "model": model, "messages": messages}) <= room.tokens
+        async with ctx.ask("chat", run.model) as model:
+            return await model.count({**body, "messages": messages}) <= room.tokens
 
     if await fits(len(history)):
         return history

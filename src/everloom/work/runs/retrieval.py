@@ -70,8 +70,8 @@ async def search_files(performance: Performance) -> None:
 
 async def _room(ctx: Context, run: Run) -> int:
     """How many characters of passages the model may be given: some four tenths of what it reads."""
-    backend, model = ctx.models.resolve(run.model, "chat")
-    return int((await backend.traits(model)).context_window * CHARACTERS_A_TOKEN * SHARE)
+    async with ctx.ask("chat", run.model) as model:
+        return int((await model.traits()).context_window * CHARACTERS_A_TOKEN * SHARE)
 
 
 def _options(run: Run) -> SearchOptions:

@@ -70,7 +70,7 @@ async def _keep(ctx: Context, run: Run, before: Sequence[Operation]) -> None:
     await ctx.store.write(
         *before,
         Add(run, tell=("thread.run.created", "thread.run.queued")),
-        Add(RunLease(id=run.id, created_at=run.created_at, holder="")),
+        Add(RunLease(id=run.id, created_at=run.created_at, key_id=ctx.caller.key_id, user=ctx.caller.user)),
         log=run.id,
     )
     await ctx.ports.jobs.start(RUN_JOB, ctx.project, run.id)

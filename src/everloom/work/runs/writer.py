@@ -6,7 +6,7 @@ from typing import Any
 from everloom.context import Context
 from everloom.kit.errors import NotFound
 from everloom.objects.runs import RunLease
-from everloom.store.base import Change, Operation
+from everloom.store.base import Change, Operation, change_one
 
 
 class Superseded(Exception):
@@ -27,14 +27,14 @@ class Journal:
         self._waiting: list[Operation] = []
         self._writer: asyncio.Task[Any] | None = None
 
-    async def take(self) -> None:
+    async def take(self) -> RunLease:
         """Make this executor the run's holder; whoever held it writes nothing more."""
 
         def hold(lease: RunLease) -> None:
             lease.holder = self._holder
 
         try:
-            await self._ctx.store.write(Change(RunLease, self._run_id, hold))
+            return await change_one(self._ctx.store, Change(RunLease, self._run_id, hold))
         except NotFound as gone:
             raise Superseded from gone
 

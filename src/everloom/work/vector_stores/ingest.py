@@ -63,7 +63,7 @@ async def ingest(ports: Ports, project: str, key: str, pauses: Sequence[float] =
             await forget(ctx, task)
             continue
         async with _room:
-            await read(ctx, task, pauses)
+            await read(ctx.acting_for(task.key_id, task.user), task, pauses)
     await dispatch(ports)
 
 
@@ -152,12 +152,12 @@ async def _embedded(
 async def _patiently(ctx: Context, model: str, texts: list[str], pauses: Sequence[float]) -> Sequence[Vector]:
     for pause in pauses:
         try:
-            return await embed(ctx.models, model, texts)
+            return await embed(ctx, model, texts)
         except ApiError as error:
             if error.status != 429 and error.status < 500:
                 raise
             await asyncio.sleep(pause)
-    return await embed(ctx.models, model, texts)
+    return await embed(ctx, model, texts)
 
 
 async def _wanted(ctx: Context, task: IndexTask) -> VectorStoreFile:

@@ -92,7 +92,7 @@ async def _query_vectors(ctx: Context, stores: Sequence[VectorStore], query: str
     models = {row.id: row.model for row in await ctx.store.all(StoreModel, id=[store.id for store in stores])}
     seen = {}
     for model in dict.fromkeys(models.values()):
-        (seen[model],) = await embed(ctx.models, model, [query])
+        (seen[model],) = await embed(ctx, model, [query])
     return {store_id: seen[model] for store_id, model in models.items()}
 
 

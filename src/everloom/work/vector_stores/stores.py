@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from msgspec import UNSET
 
 from everloom.context import Context, Ports
+from everloom.context.caller import Caller
 from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, BadRequest, NotFound
 from everloom.kit.ids import new_id
@@ -230,7 +231,7 @@ async def add_files(
         keys = [file_key(store_id, id) for id in wanted]
         known = {row.id for row in await ctx.store.all(VectorStoreFile, id=keys)}
         tally = Tally(added=len(wanted) - len(known))
-        tasks = _reading(store_id, list(wanted))
+        tasks = _reading(ctx.caller, store_id, list(wanted))
         rows = [_put(store_id, file, tally, again=file.file_id in known) for file in wanted.values()]
         operations: list[Operation] = [Remove(IndexTask, vector_store_id=store_id, file_id=list(wanted))]
         operations += [*rows, *map(Add, tasks), *_members(batch, list(wanted))]
@@ -349,13 +350,15 @@ def _members(batch: FileBatch | None, file_ids: Sequence[str]) -> list[Operation
 # --- tasks -----------------------------------------------------------------------------------------------------------
 
 
-def _reading(store_id: str, file_ids: Sequence[str]) -> list[IndexTask]:
+def _reading(caller: Caller, store_id: str, file_ids: Sequence[str]) -> list[IndexTask]:
     made = now()
     tasks: list[IndexTask] = []
     for place, file_id in enumerate(file_ids):
         id = new_id("task_")
         job = tasks[place - place % _GROUP].job if place % _GROUP else id
-        tasks.append(IndexTask(id=id, created_at=made, job=job, vector_store_id=store_id, file_id=file_id, verb="put"))
+        task = IndexTask(id=id, created_at=made, job=job, vector_store_id=store_id, file_id=file_id, verb="put")
+        task.key_id, task.user = caller.key_id, caller.user
+        tasks.append(task)
     return tasks
 
 

@@ -8,13 +8,14 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everloom.api.http.binding import decode_body, decode_query
+from everloom.api.http.binding import decode_query
 from everloom.kit.errors import BadRequest
 from everloom.objects.assistants import AssistantChanges, NewAssistant
 from everloom.objects.messages import NewMessage
 from everloom.objects.tools import Tool
-from tests.api.test_binding import FUNCTION, IMAGE, Anything, Request
+from everloom.requests.binding import decode_body
 from tests.api.test_binding_query import Query
+from tests.requests.test_binding import FUNCTION, IMAGE, Anything, Request
 
 REAL: list[Any] = [NewMessage, NewAssistant, AssistantChanges, Request, list[Tool], Anything]
 _WORDS = st.sampled_from(

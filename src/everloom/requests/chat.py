@@ -1,13 +1,15 @@
-"""What a chat completion request may say (CreateChatCompletionRequest), and what its parameters ask of each other."""
+"""Chat completions: what a request may say (CreateChatCompletionRequest), and what its parameters ask of each other."""
 
 import re
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from everloom.kit.errors import BadRequest
 from everloom.objects.base import JsonObject, Metadata, encode
 from everloom.objects.tools import FunctionDefinition, FunctionName
+from everloom.requests.binding import decode_body
 
 
 class TextPart(Struct, tag="text"):
@@ -172,6 +174,16 @@ class NewChatCompletion(Struct, kw_only=True, forbid_unknown_fields=True):
     prompt_cache_retention: str | None | UnsetType = UNSET
     safety_identifier: str | None | UnsetType = UNSET
     moderation: JsonObject | None | UnsetType = UNSET
+
+
+def read(raw: bytes) -> JsonObject:
+    """The body of a createChatCompletion request as a model is asked it, every member as it was sent.
+
+    Errors: the platform's 400.
+    """
+    check(decode_body(raw, NewChatCompletion))
+    body: JsonObject = msgspec.json.decode(raw)
+    return body
 
 
 def check(body: NewChatCompletion) -> None:

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 import pytest
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from everloom.api.http.binding import MAX_CONTAINERS, MAX_NESTING, MAX_VALUES, decode_body
 from everloom.kit.errors import BadRequest
 from everloom.objects.base import JsonObject, Metadata
 from everloom.objects.messages import NewMessage
 from everloom.objects.tools import ResponseFormat, Tool, ToolChoice
+from everloom.requests.binding import MAX_CONTAINERS, MAX_NESTING, MAX_VALUES, decode_body
 
 
 class Request(Struct, kw_only=True, forbid_unknown_fields=True):

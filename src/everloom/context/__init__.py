@@ -1,0 +1,113 @@
+"""What a verb works with: one caller's store and models, and the ports of the whole server."""
+
+from typing import Any, Literal, overload
+
+from msgspec import Struct, field
+
+from everloom.blobs.base import Blobs
+from everloom.bus.base import Bus
+from everloom.context.asking import Asking
+from everloom.context.bound_models import (
+    BOUND,
+    ChatModel,
+    CompletionModel,
+    EmbeddingModel,
+    ImageModel,
+    ModelGate,
+    ModerationModel,
+    SpeechModel,
+    TranscriptionModel,
+)
+from everloom.context.caller import Caller
+from everloom.jobs.base import Jobs
+from everloom.models.base import Capability
+from everloom.models.registry import Models
+from everloom.sandbox.base import Sandboxes
+from everloom.store.base import Database, Store
+from everloom.vectors.base import Vectors
+
+
+class ServerLimits(Struct, frozen=True, kw_only=True):
+    """What an operator may set about runs and requests. Times in seconds, sizes in bytes."""
+
+    run_expires: int = 600
+    search_first: Literal["auto", "always", "never"] = "auto"
+    """Whether a run with file search begins with one, on the user's message, instead of leaving it to the model:
+    ``auto`` does so for models that were not trained to call tools."""
+    body_bytes: int = 64 * 1024 * 1024
+    file_bytes: int = 512 * 1024 * 1024
+    public_url: str = ""
+    """Base URL (with its version) that clients know the server by; empty: as each request's headers say."""
+    embedding_model: str = "all-minilm-l6-v2"
+    """Makes the vectors of stores that are made from now on; a store keeps the one it began with."""
+
+
+class Ports(Struct, frozen=True, kw_only=True):
+    """The adapters that ``app`` chose, shared by every request and job of a process."""
+
+    database: Database
+    bus: Bus
+    jobs: Jobs
+    blobs: Blobs
+    models: Models
+    vectors: Vectors
+    sandboxes: Sandboxes
+    limits: ServerLimits
+    gate: ModelGate = field(default_factory=ModelGate)
+    """What the requests of all callers to models pass."""
+
+
+class Context(Struct, frozen=True, kw_only=True):
+    """One caller's view of the server, for one request or one job: its project's store, and models to be asked."""
+
+    caller: Caller
+    store: Store
+    ports: Ports
+
+    @property
+    def project(self) -> str:
+        """The project whose objects these are."""
+        return self.caller.project
+
+    @property
+    def models(self) -> Models:
+        """The models that this project may know of."""
+        return self.ports.models.seen_by(self.project)
+
+    @overload
+    def ask(self, capability: Literal["chat"], name: str) -> Asking[ChatModel]: ...
+    @overload
+    def ask(self, capability: Literal["complete"], name: str) -> Asking[CompletionModel]: ...
+    @overload
+    def ask(self, capability: Literal["embed"], name: str) -> Asking[EmbeddingModel]: ...
+    @overload
+    def ask(self, capability: Literal["moderate"], name: str) -> Asking[ModerationModel]: ...
+    @overload
+    def ask(self, capability: Literal["speak"], name: str) -> Asking[SpeechModel]: ...
+    @overload
+    def ask(self, capability: Literal["transcribe"], name: str) -> Asking[TranscriptionModel]: ...
+    @overload
+    def ask(self, capability: Literal["draw"], name: str) -> Asking[ImageModel]: ...
+
+    def ask(self, capability: Capability, name: str) -> Asking[Any]:
+        """``async with ctx.ask("chat", name) as model: answer = await model.chat(body)``
+
+        The model that ``name`` stands for, bound to this caller: whatever it is asked is limited and metered as the
+        caller's. Errors: as ``Asking``.
+        """
+        return Asking(BOUND[capability], name, self.models, self.caller, self.ports.gate)
+
+    def acting_for(self, key_id: str, user: str) -> "Context":
+        """The same view for whoever began what a job goes on with."""
+        caller = Caller(project=self.project, key_id=key_id, user=user)
+        return Context(caller=caller, store=self.store, ports=self.ports)
+
+    @staticmethod
+    def of(ports: Ports, project: str) -> "Context":
+        """The view of ``project`` itself, without a key, as upkeep needs it; costs nothing."""
+        return Context.for_caller(ports, Caller(project=project))
+
+    @staticmethod
+    def for_caller(ports: Ports, caller: Caller) -> "Context":
+        """The view of whoever asks."""
+        return Context(caller=caller, store=ports.database.store(caller.project), ports=ports)

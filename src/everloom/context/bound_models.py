@@ -1,0 +1,319 @@
+"""Models bound to who asks: what is refused, what is answered and what it costs is recorded as that caller's.
+
+A model holds its caller's turn until a verb has brought an answer on its way: from then on the answer holds it.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
+
+import msgspec
+from msgspec import Struct, field
+
+from everloom.context.answers import CompletionAnswer, ImageAnswer, MeteredAnswer, TranscriptionAnswer
+from everloom.context.caller import Caller
+from everloom.context.metering import Meter, Outcome, UsageRecord
+from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
+from everloom.models.base import (
+    Answer,
+    Capability,
+    Chats,
+    Completes,
+    Draws,
+    Embeds,
+    Form,
+    MadeAhead,
+    Moderates,
+    Speaks,
+    Traits,
+    Transcribes,
+)
+from everloom.models.completion_text import prompts_of
+from everloom.models.embedding_format import encoded
+from everloom.models.failures import unreadable
+from everloom.models.fair_queue import FairQueue, Slot
+from everloom.models.missing_endpoints import MissingEndpoints, says_no_endpoint
+from everloom.models.tokens import estimate_text
+from everloom.objects.base import JsonObject
+
+A = TypeVar("A")
+B = TypeVar("B")
+P = ParamSpec("P")
+
+
+class ModelGate(Struct, frozen=True, kw_only=True):
+    """What all requests of a process to models pass, and what is remembered of them."""
+
+    queue: FairQueue = field(default_factory=FairQueue)
+    """Where the requests of projects wait for models of this machine."""
+    meter: Meter = field(default_factory=Meter)
+    missing_endpoints: MissingEndpoints = field(default_factory=MissingEndpoints)
+
+
+class BoundModel(Generic[B]):
+    """A model as one caller asks it. ``name`` is what the caller calls it, ``backend_model`` what its backend does."""
+
+    capability: ClassVar[Capability]
+    queued: ClassVar[bool] = False
+    """Whether its backends may have few requests at a time (``LimitedConcurrency``)."""
+
+    def __init__(self, backend: B, name: str, backend_model: str, caller: Caller, gate: ModelGate) -> None:
+        self.name = name
+        self.backend_model = backend_model
+        self._slot: Slot | None = None
+        self._backend = backend
+        self._caller = caller
+        self._gate = gate
+
+    async def wait_for_turn(self) -> None:
+        """Return when the caller's project may ask. Errors: 503 ``overloaded`` when too many of it wait."""
+        backend: Any = self._backend
+        try:
+            self._slot = await self._gate.queue.slot(self._caller.project, backend, self.backend_model)
+        except ApiError:
+            self._end("failed")
+            raise
+
+    def release(self) -> None:
+        """Give the turn back, where no answer has taken it."""
+        if self._slot is not None:
+            self._slot.free()
+
+    def _take_slot(self) -> Slot | None:
+        """The turn, for the answer that is on its way."""
+        slot, self._slot = self._slot, None
+        return slot
+
+    async def _ask(self, verb: Callable[P, Awaitable[A]], *asked: P.args, **more: P.kwargs) -> A:
+        """What a verb of the backend answers. Every request to a model passes here: what limits it will stand before
+        the verb, and what brings no answer is recorded behind it.
+        """
+        try:
+            return await verb(*asked, **more)
+        except ApiError as error:
+            self._end("failed" if error.status >= 500 else "refused")
+            raise
+        except asyncio.CancelledError:
+            self._end("closed")
+            raise
+
+    def _record(self, model: str, outcome: Outcome = "closed") -> UsageRecord:
+        return UsageRecord(caller=self._caller, capability=self.capability, model=model, outcome=outcome)
+
+    def _end(self, outcome: Outcome) -> None:
+        self._gate.meter.record(self._record(self.backend_model, outcome))
+
+
+class ChatModel(BoundModel[Chats]):
+    """One that chats."""
+
+    capability = "chat"
+
+    async def chat(self, body: JsonObject, raw: bytes | None = None) -> CompletionAnswer:
+        """The answer to a chat completion request, as the request says. It must be closed.
+
+        ``raw`` is the same body as the caller wrote it; it is passed on as it stands where the model's name need not
+        change. Errors: the platform's 4xx, ``ModelFailure``.
+        """
+        if body.get("model") != self.backend_model:
+            body = {**body, "model": self.backend_model}
+            raw = None if raw is None else _renamed(raw, self.backend_model)
+        answer = await self._ask(self._backend.chat, body, raw)
+        record, count = self._record(answer.model), partial(self._backend.count, body)
+        streams = bool(body.get("stream"))
+        return CompletionAnswer(answer, record, self._gate.meter, count, streams=streams)
+
+    async def count(self, body: JsonObject) -> int:
+        """The tokens of the prompt that ``chat(body)`` would read: exact locally, an upper estimate upstream."""
+        return await self._backend.count({**body, "model": self.backend_model})
+
+    async def traits(self) -> Traits:
+        """What one should know of it before asking it."""
+        return await self._backend.traits(self.backend_model)
+
+
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _renamed(raw: bytes, model: str) -> bytes:
+    """The request with another model name, every other byte of its members as it was."""
+    members = _members.decode(raw)
+    members["model"] = msgspec.Raw(msgspec.json.encode(model))
+    return msgspec.json.encode(members)
+
+
+class NoCompletions(Exception):
+    """A model's server has no completions: nothing was asked of it, and nothing recorded."""
+
+
+class CompletionModel(BoundModel[Completes]):
+    """One that goes on with texts."""
+
+    capability = "complete"
+
+    async def complete(self, body: JsonObject, raw: bytes | None = None) -> CompletionAnswer:
+        """As ``ChatModel.chat``, for a completion request. Errors: ``NoCompletions`` too, remembered for a while."""
+        if body.get("model") != self.backend_model:
+            body, raw = {**body, "model": self.backend_model}, None
+        answer = await self._ask(self._complete, body, raw)
+        record, count = self._record(answer.model), partial(_count_prompts, body)
+        streams = bool(body.get("stream"))
+        return CompletionAnswer(answer, record, self._gate.meter, count, streams=streams)
+
+    async def _complete(self, body: JsonObject, raw: bytes | None) -> Answer:
+        if self._backend in self._gate.missing_endpoints:
+            raise NoCompletions
+        try:
+            return await self._backend.complete(body, raw)
+        except ApiError as error:
+            if not says_no_endpoint(error):
+                raise
+            self._gate.missing_endpoints.add(self._backend)
+            raise NoCompletions from error
+
+
+async def _count_prompts(body: JsonObject) -> int:
+    """An upper estimate of the prompts' tokens."""
+    return sum(len(prompt) if isinstance(prompt, list) else estimate_text(prompt or "") for prompt in prompts_of(body))
+
+
+class EmbeddingModel(BoundModel[Embeds]):
+    """One that makes vectors."""
+
+    capability = "embed"
+
+    async def embed(self, body: JsonObject) -> bytes:
+        """The answer to a createEmbedding request, as the model's server gave it; the numbers of one that knows no
+        base64 are encoded, where that was asked for. Errors: as ``ChatModel.chat``.
+        """
+        asked = {**body, "model": self.backend_model}
+        answer = await self._ask(self._backend.embed, asked, asked_as=self.name)
+        record = self._record(self.backend_model, "failed")
+        try:
+            answer, record.usage = encoded(answer, body.get("encoding_format"))
+            record.outcome = "completed"
+        except (*NO_JSON, OverflowError) as error:
+            raise unreadable(self.backend_model) from error
+        finally:
+            self._gate.meter.record(record)
+        return answer
+
+
+class ModerationModel(BoundModel[Moderates]):
+    """One that judges texts."""
+
+    capability = "moderate"
+
+    async def moderate(self, body: JsonObject) -> bytes:
+        """The answer to a createModeration request, as the model's server gave it. Errors: as ``ChatModel.chat``."""
+        answer = await self._ask(self._backend.moderate, {**body, "model": self.backend_model})
+        try:
+            _moderation_of.decode(answer)
+        except NO_JSON as error:
+            self._end("failed")
+            raise unreadable(self.backend_model) from error
+        self._end("completed")
+        return answer
+
+
+class _Moderation(Struct):
+    """An answer, read only as far as it takes to know that it is one."""
+
+    id: str
+    model: str
+    results: list[msgspec.Raw]
+
+
+_moderation_of = msgspec.json.Decoder(_Moderation)
+
+_WORDS = re.compile(r"text/|application/(?:.+\+)?(?:json|xml)$")
+"""Media types of pages and errors that came with status 200."""
+
+
+class SpeechModel(BoundModel[Speaks]):
+    """One that speaks."""
+
+    capability = "speak"
+    queued = True
+
+    async def speak(self, body: JsonObject) -> MeteredAnswer:
+        """The sound that a createSpeech request asks for; returns with the first of it. It must be closed.
+
+        The turn is over when the model has made the last, however slowly it is listened to. Errors: as
+        ``ChatModel.chat``.
+        """
+        answer = await self._ask(self._backend.speak, {**body, "model": self.backend_model})
+        if answer.content_type != "text/event-stream" and _WORDS.match(answer.content_type):
+            await answer.close()
+            self._end("failed")
+            text = f"The model {self.backend_model} answered with {answer.content_type}, no sound."
+            raise ModelFailure(text, code="upstream_broken")
+        slot = self._take_slot()
+        if slot is not None and isinstance(answer, MadeAhead):
+            answer.when_made(slot.free)
+        record = self._record(self.backend_model)
+        record.characters = len(body["input"])
+        return MeteredAnswer(answer, record, self._gate.meter, slot)
+
+
+_TEXTS = ("text", "srt", "vtt")
+"""Formats of transcripts that are no JSON."""
+
+
+class TranscriptionModel(BoundModel[Transcribes]):
+    """One that hears."""
+
+    capability = "transcribe"
+    queued = True
+
+    async def transcribe(self, form: Form, *, translate: bool = False) -> TranscriptionAnswer:
+        """The file of a checked form written down, or translated. It must be closed. Errors: as ``ChatModel.chat``."""
+        answer = await self._ask(self._backend.transcribe, form.naming(self.backend_model), translate=translate)
+        json = form.get("response_format") not in _TEXTS
+        record = self._record(answer.model)
+        return TranscriptionAnswer(answer, record, self._gate.meter, self._take_slot(), json=json)
+
+
+_ALWAYS_BYTES = re.compile(r"(?:.*/)?(?:chatgpt|gpt)-image")
+"""Models whose servers answer in base64 alone, and refuse to be asked for it."""
+
+
+class ImageModel(BoundModel[Draws]):
+    """One that makes images. Every answer must be closed. Errors: as ``ChatModel.chat``."""
+
+    capability = "draw"
+    queued = True
+
+    async def generate(self, body: JsonObject) -> ImageAnswer:
+        """createImage."""
+        kept = {name: value for name, value in body.items() if self._takes(name)}
+        return self._drawn(await self._ask(self._backend.generate_image, {**kept, "model": self.backend_model}))
+
+    async def edit(self, form: Form) -> ImageAnswer:
+        """createImageEdit."""
+        return self._drawn(await self._ask(self._backend.edit_image, self._form(form)))
+
+    async def vary(self, form: Form) -> ImageAnswer:
+        """createImageVariation."""
+        return self._drawn(await self._ask(self._backend.vary_image, self._form(form)))
+
+    def _drawn(self, answer: Answer) -> ImageAnswer:
+        return ImageAnswer(answer, self._record(answer.model), self._gate.meter, self._take_slot())
+
+    def _form(self, form: Form) -> Form:
+        kept = tuple(field for field in form.fields if self._takes(field[0]))
+        return Form(fields=kept, files=form.files).naming(self.backend_model)
+
+    def _takes(self, parameter: str) -> bool:
+        return parameter != "response_format" or not _ALWAYS_BYTES.match(self.backend_model)
+
+
+BOUND: dict[Capability, type[BoundModel[Any]]] = {
+    bound.capability: bound
+    for bound in (
+        *(ChatModel, CompletionModel, EmbeddingModel, ModerationModel),
+        *(SpeechModel, TranscriptionModel, ImageModel),
+    )
+}

@@ -1,0 +1,88 @@
+"""What requests to models cost: a record each, told to Prometheus once the request has ended."""
+
+from typing import Literal
+
+from msgspec import Struct
+from prometheus_client import Counter
+
+from everloom.context.caller import Caller
+from everloom.models.base import Capability
+from everloom.objects.tools import Usage
+
+_REQUESTS = Counter("everloom_model_requests", "Requests to models", ["model", "outcome"])
+_TOKENS = Counter("everloom_model_tokens", "Tokens read (prompt) and written (completion)", ["direction", "model"])
+_IMAGES = Counter("everloom_model_images", "Images made", ["model"])
+_CHARACTERS = Counter("everloom_model_characters", "Characters spoken", ["model"])
+_HEARD = Counter("everloom_model_audio_seconds", "Seconds of audio transcribed or translated", ["model"])
+
+_MOST_BELIEVED = 1_000_000_000
+"""Tokens of one answer."""
+
+_MODELS_COUNTED = 500
+"""Model names come from callers: behind so many different ones the metrics say ``other``."""
+
+Outcome = Literal["completed", "closed", "refused", "failed"]
+"""``closed``: by the caller, before the end."""
+
+
+class EstimatedUsage(Usage, kw_only=True):
+    """Tokens that nobody counted: the prompt's from its characters, the answer's from the events of its stream."""
+
+
+class UsageRecord(Struct, kw_only=True):
+    """One request to a model: who asked for what, how it came out and what it cost, each where it applies.
+
+    ``model`` is the one that really answered. Numbers in answers are read, never made up; where a server tells no
+    tokens, ``usage`` is an ``EstimatedUsage``.
+    """
+
+    caller: Caller
+    capability: Capability
+    model: str
+    outcome: Outcome = "closed"
+    usage: Usage | None = None
+    characters: int | None = None
+    images: int | None = None
+    audio_seconds: float | None = None
+
+
+class Meter:
+    """Takes every record of a process, each once: what else is to know what was used, a ledger, is told here."""
+
+    def __init__(self) -> None:
+        self._models: set[str] = set()
+        self._counters: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
+        """By their labels: to look them up here costs a fifth of what it costs there."""
+
+    def record(self, record: UsageRecord) -> None:
+        """Count a request that has ended."""
+        model = self._label(record.model)
+        self._count(_REQUESTS, 1, model, record.outcome)
+        if (usage := record.usage) is not None:
+            self._count(_TOKENS, _believed(usage.prompt_tokens), "prompt", model)
+            self._count(_TOKENS, _believed(usage.completion_tokens), "completion", model)
+        if record.characters is not None:
+            self._count(_CHARACTERS, record.characters, model)
+        if record.images is not None:
+            self._count(_IMAGES, record.images, model)
+        if record.audio_seconds is not None:
+            self._count(_HEARD, record.audio_seconds, model)
+
+    def _count(self, counter: Counter, amount: float, *labels: str) -> None:
+        key = (counter, labels)
+        if (child := self._counters.get(key)) is None:
+            child = self._counters[key] = counter.labels(*labels)
+        child.inc(amount)
+
+    def _label(self, model: str) -> str:
+        if model in self._models:
+            return model
+        if len(self._models) < _MODELS_COUNTED:
+            self._models.add(model)
+            return model
+        return "other"
+
+
+def _believed(number: int) -> int:
+    """A server's own number, as far as a counter can take it."""
+    return min(max(number, 0), _MOST_BELIEVED)
