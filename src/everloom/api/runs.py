@@ -139,7 +139,9 @@ async def _frames(ctx: Context, call: Call, run_id: str, after: int, texts: bool
             if not texts and name in _WHOLE_STEPS:
                 data = without_texts(data)
             if call.dialect is not None:
-                name, data = await call.dialect.event(ctx, name, data)
+                if (older := await call.dialect.event(ctx, name, data)) is None:
+                    continue
+                name, data = older
             frames.append(sse.frame(data, event=name, id=event.seq))
         yield b"".join(frames)
     yield sse.frame(sse.DONE, event="done")

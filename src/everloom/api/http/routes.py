@@ -195,7 +195,7 @@ class Dialect:
         self.routes: list[Route] = []
         self.bodies: dict[str, tuple[type[Any], Callable[[Any], Any]]] = {}
         self.down: Callable[[Context, Any], Awaitable[Any]] = _unchanged
-        self.event: Callable[[Context, str, bytes], Awaitable[tuple[str, bytes]]] = _same_event
+        self.event: Callable[[Context, str, bytes], Awaitable[tuple[str, bytes] | None]] = _same_event
 
     def route(self, method: str, path: str) -> Callable[[Handler], Handler]:
         """As ``route()``, for this dialect alone."""
@@ -215,7 +215,7 @@ async def _unchanged(ctx: Context, value: Any) -> Any:
     return value
 
 
-async def _same_event(ctx: Context, name: str, data: bytes) -> tuple[str, bytes]:
+async def _same_event(ctx: Context, name: str, data: bytes) -> tuple[str, bytes] | None:
     return name, data
 
 
