@@ -8,8 +8,7 @@ import pytest
 from msgspec import Struct
 
 from everloom.api.v1 import DIALECT, bodies, objects
-import everloom.app  # noqa: F401
-from everloom.api.http.routes import ROUTES
+from everloom.app.http import ROUTES
 from tests.spec.overlay import Json, document
 from tests.spec.spec import needs_spec
 
@@ -83,6 +82,6 @@ def branches(schema: Json) -> list[Json]:
 
 def test_every_operation_that_v1_reaches_takes_a_body_of_its_own() -> None:
     own = {(route.method, route.path) for route in DIALECT.routes}
-    common = [route for route in ROUTES if route.family == "assistants"]
+    common = [route for route in ROUTES if route.api_family == "assistants"]
     asked = {route.name for route in common if route.body is not None and (route.method, route.path) not in own}
     assert asked == set(DIALECT.bodies)

@@ -9,14 +9,16 @@ from typing import Literal
 import msgspec
 
 from everloom.api.chat_bodies import NewChatCompletion, check
-from everloom.api.http.proxying import Relayed, frames, read_whole
-from everloom.api.http.routes import Call, EventStream, route
+from everloom.api.http.proxying import Proxied, frames, read_whole
+from everloom.api.http.routes import EventStream, Request, Routes
 from everloom.context import Context
 from everloom.kit.errors import ApiError
 from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.stored_completions import CompletionChanges, StoredCompletion, StoredMessages, StoredPrompt
 from everloom.store.base import Change, change_one
 from everloom.work.inference import chat, stored_completions
+
+routes = Routes()
 
 
 class StoredQuery(PageQuery, frozen=True, kw_only=True):
@@ -32,8 +34,8 @@ class CompletionQuery(StoredQuery, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
 
 
-@route("POST", "/chat/completions")
-async def create_chat_completion(ctx: Context, call: Call, body: NewChatCompletion) -> bytes | EventStream:
+@routes.post("/chat/completions")
+async def create_chat_completion(ctx: Context, call: Request, body: NewChatCompletion) -> bytes | EventStream:
     """createChatCompletion. A client that goes away stops the model."""
     check(body)
     asked = _ask(ctx, call, bool(body.store))
@@ -43,14 +45,14 @@ async def create_chat_completion(ctx: Context, call: Call, body: NewChatCompleti
     return await call.unless_gone(read_whole(asked))
 
 
-async def _ask(ctx: Context, call: Call, store: bool) -> Relayed:
+async def _ask(ctx: Context, call: Request, store: bool) -> Proxied:
     request = msgspec.json.decode(call.raw_body)
     if store:
         return await stored_completions.ask(ctx, request)
     return await chat.ask(ctx.models, request, call.raw_body)
 
 
-@route("GET", "/chat/completions")
+@routes.get("/chat/completions")
 async def list_chat_completions(ctx: Context, page: CompletionQuery) -> Page[StoredCompletion]:
     """listChatCompletions."""
     where = {} if page.model is None else {"model": _names(ctx, page.model)}
@@ -65,13 +67,13 @@ def _names(ctx: Context, model: str) -> list[str]:
         return [model]  # A model that is served no longer may have answered once.
 
 
-@route("GET", "/chat/completions/{completion_id}")
+@routes.get("/chat/completions/{completion_id}")
 async def get_chat_completion(ctx: Context, completion_id: str) -> StoredCompletion:
     """getChatCompletion."""
     return await ctx.store.get(StoredCompletion, completion_id)
 
 
-@route("POST", "/chat/completions/{completion_id}")
+@routes.post("/chat/completions/{completion_id}")
 async def update_chat_completion(ctx: Context, completion_id: str, body: CompletionChanges) -> StoredCompletion:
     """updateChatCompletion: its metadata."""
 
@@ -81,14 +83,14 @@ async def update_chat_completion(ctx: Context, completion_id: str, body: Complet
     return await change_one(ctx.store, Change(StoredCompletion, completion_id, edit))
 
 
-@route("DELETE", "/chat/completions/{completion_id}")
+@routes.delete("/chat/completions/{completion_id}")
 async def delete_chat_completion(ctx: Context, completion_id: str) -> Deleted:
     """deleteChatCompletion: the completion, and its messages with it."""
     await stored_completions.remove(ctx, completion_id)
     return Deleted(id=completion_id, object="chat.completion.deleted")
 
 
-@route("GET", "/chat/completions/{completion_id}/messages")
+@routes.get("/chat/completions/{completion_id}/messages")
 async def get_chat_completion_messages(ctx: Context, completion_id: str, page: StoredQuery) -> StoredMessages:
     """getChatCompletionMessages: what the completion answers."""
     return stored_completions.messages(await ctx.store.get(StoredPrompt, completion_id), page)

@@ -10,10 +10,12 @@ import msgspec
 from msgspec import Meta, Struct
 
 from everloom.api.http.proxying import frames, read_whole
-from everloom.api.http.routes import Call, EventStream, route
+from everloom.api.http.routes import EventStream, Request, Routes
 from everloom.context import Context
 from everloom.kit.errors import BadRequest
 from everloom.work.inference import completions
+
+routes = Routes()
 
 MOST_COMPLETIONS = 2048
 """Texts that one request may have written: prompts times ``n`` or ``best_of``. The platform names no number."""
@@ -52,8 +54,8 @@ class NewCompletion(Struct, kw_only=True, forbid_unknown_fields=True):
     user: str | None = None
 
 
-@route("POST", "/completions")
-async def create_completion(ctx: Context, call: Call, body: NewCompletion) -> bytes | EventStream:
+@routes.post("/completions")
+async def create_completion(ctx: Context, call: Request, body: NewCompletion) -> bytes | EventStream:
     """createCompletion. A client that goes away stops the model."""
     check(body)
     request = msgspec.json.decode(call.raw_body)

@@ -5,10 +5,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from everloom.api.http.routes import Call, route
+from everloom.api.http.routes import Request, Routes
 from everloom.context import Context
 from everloom.kit.errors import BadRequest
 from everloom.work.inference import embeddings
+
+routes = Routes()
 
 MOST_INPUTS = 2048
 """Texts, or lists of tokens, in one request; also the tokens of a list that is the only input."""
@@ -26,8 +28,8 @@ class NewEmbedding(Struct, kw_only=True, forbid_unknown_fields=True):
     user: str | None = None
 
 
-@route("POST", "/embeddings")
-async def create_embedding(ctx: Context, call: Call, body: NewEmbedding) -> bytes:
+@routes.post("/embeddings")
+async def create_embedding(ctx: Context, call: Request, body: NewEmbedding) -> bytes:
     """createEmbedding. A client that goes away stops the model."""
     check(body)
     request = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not None}

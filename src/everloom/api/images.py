@@ -14,13 +14,15 @@ from msgspec import Meta, Struct
 from everloom.api import uploaded_images
 from everloom.api.http.paths import PREFIX
 from everloom.api.http.proxying import frames
-from everloom.api.http.routes import Call, EventStream, route
+from everloom.api.http.routes import EventStream, Request, Routes
 from everloom.api.http.spool import read_form
 from everloom.api.http.validation import invalid, unknown, unsupported_value
 from everloom.context import Context
 from everloom.kit.errors import BadRequest
 from everloom.models.base import Form
 from everloom.work.inference import images
+
+routes = Routes()
 
 DALL_E_2, DALL_E_3 = "dall-e-2", "dall-e-3"
 
@@ -90,16 +92,16 @@ class NewImageVariation(Drawing, kw_only=True, forbid_unknown_fields=True):
     """CreateImageVariationRequest but for its file."""
 
 
-@route("POST", "/images/generations")
-async def create_image(ctx: Context, call: Call, body: NewImage) -> bytes | EventStream:
+@routes.post("/images/generations")
+async def create_image(ctx: Context, call: Request, body: NewImage) -> bytes | EventStream:
     """createImage. A client that goes away stops the model."""
     model = _check(body)
     send = images.creation(msgspec.json.decode(call.raw_body))
     return await _drawn(ctx, call, body, model, send)
 
 
-@route("POST", "/images/edits")
-async def create_image_edit(ctx: Context, call: Call) -> bytes | EventStream:
+@routes.post("/images/edits")
+async def create_image_edit(ctx: Context, call: Request) -> bytes | EventStream:
     """createImageEdit."""
     limits = {"image": uploaded_images.LATER_BYTES, "mask": uploaded_images.MASK_BYTES}
     asked, form = await read_form(call, NewImageEdit, limits, required="image")
@@ -109,8 +111,8 @@ async def create_image_edit(ctx: Context, call: Call) -> bytes | EventStream:
     return await _drawn(ctx, call, asked, model, images.edit(await _looked_at(form, model, edits=True)))
 
 
-@route("POST", "/images/variations")
-async def create_image_variation(ctx: Context, call: Call) -> bytes | EventStream:
+@routes.post("/images/variations")
+async def create_image_variation(ctx: Context, call: Request) -> bytes | EventStream:
     """createImageVariation."""
     asked, form = await read_form(call, NewImageVariation, {"image": uploaded_images.LATER_BYTES}, required="image")
     model = _check(asked)
@@ -125,7 +127,7 @@ async def _looked_at(form: Form, model: str, *, edits: bool) -> Form:
     return await asyncio.to_thread(uploaded_images.checked, form, strict=strict, edits=edits)
 
 
-async def _drawn(ctx: Context, call: Call, asked: Drawing, model: str, send: images.Send) -> bytes | EventStream:
+async def _drawn(ctx: Context, call: Request, asked: Drawing, model: str, send: images.Send) -> bytes | EventStream:
     way: images.Way | None = asked.response_format or (None if _GPT.match(model) else "url")
     drawn = await call.unless_gone(images.ask(ctx, model, send))
     if drawn.content_type == "text/event-stream" and getattr(asked, "stream", False):
@@ -190,7 +192,7 @@ def _only_dall_e_2(model: str) -> BadRequest:
 _HOST = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 
-def base_url(ctx: Context, call: Call) -> str:
+def base_url(ctx: Context, call: Request) -> str:
     """The base URL that the caller's own addresses begin with: as set, else as its request says.
 
     A ``Host`` that can be none is passed over for the address that was reached.

@@ -5,10 +5,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from everloom.api.http.routes import Call, route
+from everloom.api.http.routes import Request, Routes
 from everloom.context import Context
 from everloom.kit.errors import BadRequest
 from everloom.work.inference import moderations
+
+routes = Routes()
 
 MOST_INPUTS = 2048
 """Strings or parts in one request; as many as createEmbedding takes."""
@@ -36,8 +38,8 @@ class NewModeration(Struct, kw_only=True, forbid_unknown_fields=True):
     model: str = DEFAULT
 
 
-@route("POST", "/moderations")
-async def create_moderation(ctx: Context, call: Call, body: NewModeration) -> bytes:
+@routes.post("/moderations")
+async def create_moderation(ctx: Context, call: Request, body: NewModeration) -> bytes:
     """createModeration. A client that goes away stops the model."""
     check(body)
     request = {"model": body.model, "input": msgspec.json.decode(call.raw_body)["input"]}

@@ -9,9 +9,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from everloom.api.http.proxying import frames
-from everloom.api.http.routes import Call, Download, EventStream, route
+from everloom.api.http.routes import Download, EventStream, Request, Routes
 from everloom.context import Context
 from everloom.work.inference import speech
+
+routes = Routes()
 
 
 class CustomVoice(Struct, forbid_unknown_fields=True):
@@ -32,8 +34,8 @@ class NewSpeech(Struct, kw_only=True, forbid_unknown_fields=True):
     stream_format: Literal["sse", "audio"] = "audio"
 
 
-@route("POST", "/audio/speech")
-async def create_speech(ctx: Context, call: Call, body: NewSpeech) -> Download | EventStream:
+@routes.post("/audio/speech")
+async def create_speech(ctx: Context, call: Request, body: NewSpeech) -> Download | EventStream:
     """createSpeech. The sound goes out as it is made; a client that goes away stops the model."""
     answer = await call.unless_gone(speech.speak(ctx, msgspec.json.decode(call.raw_body)))
     if answer.content_type == "text/event-stream":

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from everloom.api.http.proxying import frames
-from everloom.api.http.routes import Call, EventStream, Reply, route
+from everloom.api.http.routes import EventStream, Reply, Request, Routes
 from everloom.api.http.spool import read_form
 from everloom.api.http.validation import unknown, unsupported_value
 from everloom.context import Context
@@ -21,6 +21,8 @@ from everloom.kit.errors import BadRequest
 from everloom.models.base import Form
 from everloom.objects.languages import LANGUAGES
 from everloom.work.inference.transcriptions import Transcription, transcribe
+
+routes = Routes()
 
 FILE_BYTES = 25 * 1024 * 1024
 
@@ -58,8 +60,8 @@ class NewTranslation(Struct, kw_only=True, forbid_unknown_fields=True):
     temperature: Temperature = None
 
 
-@route("POST", "/audio/transcriptions")
-async def create_transcription(ctx: Context, call: Call) -> Reply | EventStream:
+@routes.post("/audio/transcriptions")
+async def create_transcription(ctx: Context, call: Request) -> Reply | EventStream:
     """createTranscription. A client that goes away stops the model."""
     texts = {"known_speaker_references": _REFERENCE_BYTES}
     body, form = await read_form(call, NewTranscription, {"file": FILE_BYTES}, required="file", texts=texts)
@@ -68,15 +70,15 @@ async def create_transcription(ctx: Context, call: Call) -> Reply | EventStream:
     return await _answer(call, transcribe(ctx, body.model, form))
 
 
-@route("POST", "/audio/translations")
-async def create_translation(ctx: Context, call: Call) -> Reply | EventStream:
+@routes.post("/audio/translations")
+async def create_translation(ctx: Context, call: Request) -> Reply | EventStream:
     """createTranslation: as createTranscription, into English."""
     body, form = await read_form(call, NewTranslation, {"file": FILE_BYTES}, required="file")
     await _check_file(form)
     return await _answer(call, transcribe(ctx, body.model, form, translate=True))
 
 
-async def _answer(call: Call, asked: Coroutine[Any, Any, Transcription]) -> Reply | EventStream:
+async def _answer(call: Request, asked: Coroutine[Any, Any, Transcription]) -> Reply | EventStream:
     answer = await call.unless_gone(_begun(asked))
     if isinstance(answer, Reply):
         return answer

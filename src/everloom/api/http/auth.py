@@ -5,7 +5,11 @@ import binascii
 import hashlib
 import hmac
 import time
+from typing import Any
 
+from everloom.api.http.routes import Access, Request
+from everloom.api.http.steps import Next
+from everloom.context import Context
 from everloom.kit.errors import ApiError, Forbidden, NotFound, Unauthorized
 from everloom.objects.keys import KeyHash
 from everloom.store.base import SYSTEM, Database
@@ -37,8 +41,19 @@ class Auth:
         self._store = database.store(SYSTEM)
         self._remembered: dict[bytes, tuple[float, KeyHash]] = {}
 
-    async def caller(self, headers: dict[bytes, bytes], access: str) -> KeyHash:
-        """The key of a request, good for ``access`` (``project`` or ``admin``). Errors: 401, 403."""
+    async def authenticate(self, request: Request, next: Next) -> Any:
+        """The step that lets in who may call an operation, and sees to whose project it is. Errors: 401, 403."""
+        assert request.route is not None
+        access = request.route.access
+        project = SYSTEM
+        if access != "open":
+            request.caller = await self.caller(request.headers, access)
+            project = request.caller.project_id or SYSTEM
+        request.context = Context.of(request.ports, project)
+        return await next(request)
+
+    async def caller(self, headers: dict[bytes, bytes], access: Access) -> KeyHash:
+        """The key of a request, good for ``access``. Errors: 401, 403."""
         key = await self._key(_secret(headers))
         organization = headers.get(b"openai-organization")
         if organization and organization.decode("latin-1") not in (self.organization, self.slug):

@@ -19,13 +19,13 @@ class Streamed(Protocol):
     async def close(self) -> None: ...
 
 
-class Relayed(Streamed, Protocol):
+class Proxied(Streamed, Protocol):
     """One that can be read whole, too (``work.inference.Metered`` is one)."""
 
     async def whole(self) -> bytes: ...
 
 
-async def read_whole(asked: Coroutine[Any, Any, Relayed]) -> bytes:
+async def read_whole(asked: Coroutine[Any, Any, Proxied]) -> bytes:
     """The body of the answer that ``asked`` brings, which is closed in any case."""
     answer = await asked
     try:

@@ -20,7 +20,7 @@ import msgspec
 from everloom.api.http.binding import decode_query
 from everloom.api.http.forms import at_most, plain_filename, refuse_too_long, too_large
 from everloom.api.http.multipart import FIELD_BYTES, Part, form_parts
-from everloom.api.http.routes import Call
+from everloom.api.http.routes import Request
 from everloom.api.http.validation import invalid, missing, unknown
 from everloom.kit.errors import BadRequest
 from everloom.models.base import Form, FormFile
@@ -48,7 +48,7 @@ _STALE_SECONDS = 3600
 
 
 async def read_form(
-    call: Call, kind: type[T], files: Mapping[str, int], *, required: str, texts: Mapping[str, int] | None = None
+    request: Request, kind: type[T], files: Mapping[str, int], *, required: str, texts: Mapping[str, int] | None = None
 ) -> tuple[T, Form]:
     """The fields of a form as ``kind``, and the form as it came.
 
@@ -57,18 +57,18 @@ async def read_form(
     files lie on disk until the request has been answered. ``texts`` names the fields that may be longer than fields
     are, and their bytes. Errors: 400 in the platform's words, 413 for a file, or fields together, that are too large.
     """
-    refuse_too_long(call, sum(files.values()), required)
+    refuse_too_long(request, sum(files.values()), required)
     folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=f"{_PREFIX}{os.getpid()}-"))
 
     async def remove() -> None:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    call.at_end(remove)
+    request.at_end(remove)
     fields: list[tuple[str, str]] = []
     laid: list[FormFile] = []
     held = 0
     known = {field.encode_name for field in msgspec.structs.fields(kind)}  # type: ignore[arg-type]  # T is a Struct
-    async for part in form_parts(call.stream(), call.header(b"content-type")):
+    async for part in form_parts(request.stream(), request.header(b"content-type")):
         name = part.name.removesuffix("[]")
         if name in files:
             if len(laid) >= _MOST_FILES:

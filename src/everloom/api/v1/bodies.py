@@ -11,7 +11,6 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from everloom.api.http.validation import invalid
-from everloom.api.v1.dialect import DIALECT
 from everloom.objects.assistants import Description, Instructions, Name, Temperature, TopP
 from everloom.objects.base import MAX_METADATA_PAIRS, JsonObject, MetadataChange
 from everloom.objects.messages import Attachment, FileSearchMention, NewMessage
@@ -248,7 +247,6 @@ def _same(make: Callable[..., T]) -> Callable[[Struct], T]:
     return lambda body: make(**translated(body))
 
 
-@DIALECT.translates("create_message", NewMessageV1)
 def common_message(body: NewMessageV1) -> NewMessage:
     """A v1 file was there for whichever tool the assistant had, so its attachment names both."""
     return NewMessage(
@@ -267,13 +265,7 @@ def common_messages(bodies: Iterable[NewMessageV1]) -> list[NewMessage]:
     return [common_message(body) for body in bodies]
 
 
-common_thread = DIALECT.translates("create_thread", NewThreadV1)(_same(NewThread))
-DIALECT.translates("modify_thread", MetadataChangeV1)(_same(ThreadChanges))
-DIALECT.translates("modify_message", MetadataChangeV1)(_same(MetadataChange))
-DIALECT.translates("modify_run", MetadataChangeV1)(_same(MetadataChange))
-DIALECT.translates("submit_tool_outputs", ToolOutputsV1)(_same(ToolOutputs))
-DIALECT.translates("create_run", NewRunV1)(_same(NewRun))
-DIALECT.translates("create_thread_and_run", NewThreadRunV1)(_same(NewThreadRun))
+common_thread = _same(NewThread)
 
 _UP: dict[str, Callable[[Any], Any]] = {
     "metadata": texts,
@@ -287,3 +279,15 @@ _UP: dict[str, Callable[[Any], Any]] = {
     "thread": common_thread,
 }
 """The fields whose values differ between the two forms."""
+
+BODIES: dict[str, tuple[type[Struct], Callable[[Any], Any]]] = {
+    "create_message": (NewMessageV1, common_message),
+    "create_thread": (NewThreadV1, common_thread),
+    "modify_thread": (MetadataChangeV1, _same(ThreadChanges)),
+    "modify_message": (MetadataChangeV1, _same(MetadataChange)),
+    "modify_run": (MetadataChangeV1, _same(MetadataChange)),
+    "create_run": (NewRunV1, _same(NewRun)),
+    "create_thread_and_run": (NewThreadRunV1, _same(NewThreadRun)),
+    "submit_tool_outputs": (ToolOutputsV1, _same(ToolOutputs)),
+}
+"""The common operations that take a body: v1's form of it, and what that means."""

@@ -12,10 +12,10 @@ from typing import Any
 
 from msgspec import UNSET, Struct
 
-from everloom.api.http.paging import window
+from everloom.api.http.paging import paginate
+from everloom.api.http.routes import Routes
 from everloom.api.v1 import views
 from everloom.api.v1.bodies import ASSISTANT_FILES, AssistantChangesV1, NewAssistantV1, translated
-from everloom.api.v1.dialect import DIALECT
 from everloom.api.v1.objects import AssistantFileV1, MessageFileV1
 from everloom.api.v1.retrieval import mirror_store
 from everloom.context import Context
@@ -30,6 +30,8 @@ from everloom.objects.threads import Thread
 from everloom.objects.tools import CodeInterpreterResources, CodeInterpreterTool, Tool
 from everloom.store.base import Add, Change, Conflict, Remove
 
+routes = Routes(api_family="assistants", ids={"assistant_id": Assistant, "thread_id": Thread, "message_id": Message})
+
 _TRIES = 10
 """How often a change of attachments looks again before it gives way to the others: 409, which clients retry."""
 
@@ -43,7 +45,7 @@ class NewAssistantFileV1(Struct, kw_only=True, forbid_unknown_fields=True):
 # --- assistants that bring files -------------------------------------------------------------------------------------
 
 
-@DIALECT.route("POST", "/assistants")
+@routes.post("/assistants")
 async def create_assistant(ctx: Context, body: NewAssistantV1) -> Assistant:
     """createAssistant. Errors: 404 for a model nobody serves or a file that is not there."""
     ctx.models.resolve(body.model, "chat")
@@ -57,7 +59,7 @@ async def create_assistant(ctx: Context, body: NewAssistantV1) -> Assistant:
     return assistant
 
 
-@DIALECT.route("POST", "/assistants/{assistant_id}")
+@routes.post("/assistants/{assistant_id}")
 async def modify_assistant(ctx: Context, assistant_id: str, body: AssistantChangesV1) -> Assistant:
     """modifyAssistant. ``file_ids`` replaces the attachments: what is not in it is detached."""
     if body.model is not UNSET:
@@ -97,22 +99,22 @@ def _seen(tool: Tool) -> bytes:
 # --- assistant files -------------------------------------------------------------------------------------------------
 
 
-@DIALECT.route("GET", "/assistants/{assistant_id}/files")
+@routes.get("/assistants/{assistant_id}/files")
 async def list_assistant_files(ctx: Context, assistant_id: str, page: PageQuery) -> Page[AssistantFileV1]:
     """listAssistantFiles."""
     await ctx.store.get(Assistant, assistant_id)
     rows = await ctx.store.all(AssistantFile, assistant_id=assistant_id)
-    return window([_shown(row) for row in rows], AssistantFileV1, page)
+    return paginate([_shown(row) for row in rows], AssistantFileV1, page)
 
 
-@DIALECT.route("POST", "/assistants/{assistant_id}/files")
+@routes.post("/assistants/{assistant_id}/files")
 async def create_assistant_file(ctx: Context, assistant_id: str, body: NewAssistantFileV1) -> AssistantFileV1:
     """createAssistantFile. A file that is attached already stays as it is. Errors: 400 for a twenty-first."""
     _, rows = await _attach(ctx, assistant_id, lambda held: [*held, body.file_id])
     return next(_shown(row) for row in rows if row.file_id == body.file_id)
 
 
-@DIALECT.route("GET", "/assistants/{assistant_id}/files/{file_id}")
+@routes.get("/assistants/{assistant_id}/files/{file_id}")
 async def get_assistant_file(ctx: Context, assistant_id: str, file_id: str) -> AssistantFileV1:
     """getAssistantFile."""
     await ctx.store.get(Assistant, assistant_id)
@@ -122,7 +124,7 @@ async def get_assistant_file(ctx: Context, assistant_id: str, file_id: str) -> A
     return _shown(rows[0])
 
 
-@DIALECT.route("DELETE", "/assistants/{assistant_id}/files/{file_id}")
+@routes.delete("/assistants/{assistant_id}/files/{file_id}")
 async def delete_assistant_file(ctx: Context, assistant_id: str, file_id: str) -> Deleted:
     """deleteAssistantFile: the attachment, in v2's view too; the file itself stays."""
     await get_assistant_file(ctx, assistant_id, file_id)
@@ -221,13 +223,13 @@ def _shown(row: AssistantFile) -> AssistantFileV1:
 # --- message files ---------------------------------------------------------------------------------------------------
 
 
-@DIALECT.route("GET", "/threads/{thread_id}/messages/{message_id}/files")
+@routes.get("/threads/{thread_id}/messages/{message_id}/files")
 async def list_message_files(ctx: Context, thread_id: str, message_id: str, page: PageQuery) -> Page[MessageFileV1]:
     """listMessageFiles."""
-    return window(await _files_of(ctx, thread_id, message_id), MessageFileV1, page)
+    return paginate(await _files_of(ctx, thread_id, message_id), MessageFileV1, page)
 
 
-@DIALECT.route("GET", "/threads/{thread_id}/messages/{message_id}/files/{file_id}")
+@routes.get("/threads/{thread_id}/messages/{message_id}/files/{file_id}")
 async def get_message_file(ctx: Context, thread_id: str, message_id: str, file_id: str) -> MessageFileV1:
     """getMessageFile."""
     for file in await _files_of(ctx, thread_id, message_id):

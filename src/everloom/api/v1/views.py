@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from everloom.api.v1.dialect import DIALECT
 from everloom.api.v1.objects import (
     AssistantV1,
     MessageDeltaV1,
@@ -57,9 +56,6 @@ async def event(ctx: Context, name: str, data: bytes) -> tuple[str, bytes] | Non
     (document,) = await _shown(ctx, [_decode(data)])
     return name, encode(document)
 
-
-DIALECT.down = down
-DIALECT.event = event
 
 _PLAIN_EVENTS = frozenset({"error", "done"})
 
