@@ -5,17 +5,25 @@ ready page without looking anything up, the third adds the least that a database
 on a bare connection. ``BENCHMARK_PAGE`` names the file whose bytes are answered, ``BENCHMARK_DATABASE`` the database.
 """
 
+import argparse
 import os
 import sqlite3
+import sys
 from functools import cache
 from pathlib import Path
 
-from everloom.api.http.routes import route
-from everloom.cli import main
+from everloom.api.http.routes import Routes
+from everloom.app import build
+from everloom.app.http import ROUTES
+from everloom.cli.serve import run_serve
+from everloom.config import load
 from everloom.objects.steps import RunStep
 from everloom.store import sql
 from everloom.store.kinds import KINDS
 from everloom.work.keys import DEFAULT_PROJECT
+
+routes = Routes()
+unlocked = Routes(access="open")
 
 
 @cache
@@ -23,19 +31,19 @@ def _page() -> bytes:
     return Path(os.environ["BENCHMARK_PAGE"]).read_bytes()
 
 
-@route("GET", "/benchmark/constant", access="open")
+@unlocked.get("/benchmark/constant")
 async def constant() -> bytes:
     """The page, to anyone."""
     return _page()
 
 
-@route("GET", "/benchmark/constant-with-key")
+@routes.get("/benchmark/constant-with-key")
 async def constant_with_key() -> bytes:
     """The page, to who has a key."""
     return _page()
 
 
-@route("GET", "/benchmark/bare-query/{run_id}")
+@routes.get("/benchmark/bare-query/{run_id}")
 async def bare_query(run_id: str) -> bytes:
     """The bodies of a run's newest steps, with commas between them."""
     rows = _connection().execute(_QUERY, (DEFAULT_PROJECT, run_id, 21)).fetchall()
@@ -50,6 +58,17 @@ def _connection() -> sqlite3.Connection:
     connection = sqlite3.connect(os.environ["BENCHMARK_DATABASE"], isolation_level=None)
     connection.execute("PRAGMA cache_size = -16000")
     return connection
+
+
+def main() -> None:
+    """``everloom serve``, with these routes too."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("command", choices=["serve"])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--port", type=int)
+    given = parser.parse_args()
+    settings = load({"data": given.data, "port": given.port}, file=None)
+    sys.exit(run_serve(settings, lambda settings: build(settings, (*ROUTES, *routes, *unlocked))))
 
 
 if __name__ == "__main__":

@@ -3,14 +3,15 @@
 import asyncio
 import socket
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 
-from everloom.api.http.auth import Auth
 from everloom.api.http.routes import Route
 from everloom.api.http.server import Server
+from everloom.app.http import build_server
 from everloom.bus.memory import MemoryBus
 from everloom.context import Ports, ServerLimits
 from everloom.models.registry import Models
@@ -23,7 +24,7 @@ KEY = "sk-test-serving"
 class Serving:
     """``with Serving(folder, models, routes) as server:`` answers at ``server.url`` for the key ``KEY``."""
 
-    def __init__(self, folder: Path, models: Models, routes: list[Route]) -> None:
+    def __init__(self, folder: Path, models: Models, routes: Iterable[Route]) -> None:
         self.url = ""
         self._folder = folder
         self._models = models
@@ -71,7 +72,7 @@ class Serving:
             limits=ServerLimits(),
         )
         try:
-            await self._listen(Server(ports, Auth(database), self._routes))
+            await self._listen(build_server(ports, self._routes))
         finally:
             await self._models.close()
             await database.close()

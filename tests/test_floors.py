@@ -110,7 +110,7 @@ def test_only_config_reads_the_environment(file: Path) -> None:
 @each_file
 def test_tags_know_neither_each_other_nor_the_machinery_them(file: Path) -> None:
     if parts(file)[0] == "api":
-        tags = {found.stem for found in SOURCE.glob("api/*.py") if "@route(" in found.read_text()}
+        tags = {found.stem for found in SOURCE.glob("api/*.py") if "@routes." in found.read_text()}
         assert [name for name in imports(file) if name[0] == "api" and name[1] in tags - set(parts(file)[1:2])] == []
 
 

@@ -14,8 +14,7 @@ import openai
 import pytest
 from prometheus_client import REGISTRY
 
-from everloom.api import chat  # noqa: F401 - its import registers the operation
-from everloom.api.http.routes import ROUTES
+from everloom.api import chat
 from everloom.kit.sse import DataLines
 from everloom.models.registry import Models
 from everloom.models.upstream.backend import UpstreamBackend
@@ -37,7 +36,7 @@ def upstream() -> Iterator[ScriptedUpstream]:
 def server(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     backend = UpstreamBackend(upstream.url, retries=0, timeout=3)
     models = Models([("gpt-4o", backend, None)], [("gpt-4-turbo", "gpt-4o")])
-    with Serving(tmp_path_factory.mktemp("chat"), models, ROUTES) as serving:
+    with Serving(tmp_path_factory.mktemp("chat"), models, chat.routes) as serving:
         yield serving
 
 

@@ -14,8 +14,7 @@ import pytest
 from aiohttp import web
 from prometheus_client import REGISTRY
 
-from everloom.api import completions  # noqa: F401 - its import registers the operation
-from everloom.api.http.routes import ROUTES
+from everloom.api import completions
 from everloom.kit.sse import DataLines
 from everloom.models.registry import Models
 from everloom.models.upstream.backend import UpstreamBackend
@@ -50,7 +49,7 @@ def server(
     native = UpstreamBackend(upstream.url, retries=0, timeout=5)
     chats = UpstreamBackend(talker.url, retries=0, timeout=5)
     models = Models([("instruct", native, None), ("talker", chats, None)], [("davinci-002", "instruct")])
-    with Serving(tmp_path_factory.mktemp("completions"), models, ROUTES) as serving:
+    with Serving(tmp_path_factory.mktemp("completions"), models, completions.routes) as serving:
         yield serving
 
 
@@ -285,7 +284,7 @@ def test_servers_say_in_many_ways_that_they_have_no_endpoint(
     talker.reset()
     talker.serve("/completions", lambda _: web.json_response(body, status=status))
     models = Models([("talker", UpstreamBackend(talker.url, retries=0), None)])
-    with Serving(tmp_path_factory.mktemp("lacking"), models, ROUTES) as server:
+    with Serving(tmp_path_factory.mktemp("lacking"), models, completions.routes) as server:
         response = httpx.post(
             server.url + "/completions", json=TALK, headers={"authorization": f"Bearer {KEY}"}, timeout=10
         )
@@ -392,7 +391,7 @@ def teller() -> Iterator[ScriptedUpstream]:
 def test_log_probabilities_come_from_chat(teller: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> None:
     models = Models([("teller", UpstreamBackend(teller.url + "/telling", retries=0), None)])
     with (
-        Serving(tmp_path_factory.mktemp("telling"), models, ROUTES) as server,
+        Serving(tmp_path_factory.mktemp("telling"), models, completions.routes) as server,
         httpx.Client(
             base_url=server.url, headers={"authorization": f"Bearer {KEY}"}, timeout=10, transport=CheckedTransport()
         ) as http,

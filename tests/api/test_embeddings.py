@@ -12,8 +12,7 @@ import httpx
 import openai
 import pytest
 
-from everloom.api import embeddings  # noqa: F401 - its import registers the operation
-from everloom.api.http.routes import ROUTES
+from everloom.api import embeddings
 from everloom.models.files.weights import EMBEDDING_MODEL, MINILM
 from everloom.models.llama.backend import LocalBackend
 from everloom.models.registry import Models
@@ -35,7 +34,7 @@ CL100K = [791, 4062, 14198, 374]
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     backend = LocalBackend({EMBEDDING_MODEL: MINILM}, default_weights())
     names = Models([(EMBEDDING_MODEL, backend, None)], [(ALIAS, EMBEDDING_MODEL)])
-    with Serving(tmp_path_factory.mktemp("embeddings"), names, ROUTES) as server:
+    with Serving(tmp_path_factory.mktemp("embeddings"), names, embeddings.routes) as server:
         yield server.url
 
 
@@ -163,7 +162,9 @@ def test_many_clients_at_once_get_their_own(local: str) -> None:
 
 @pytest.fixture
 def upstream_url(tmp_path: Path, upstream: ScriptedUpstream) -> Iterator[str]:
-    with Serving(tmp_path, Models([], [("mine", "scripted")], default=UpstreamBackend(upstream.url)), ROUTES) as server:
+    with Serving(
+        tmp_path, Models([], [("mine", "scripted")], default=UpstreamBackend(upstream.url)), embeddings.routes
+    ) as server:
         yield server.url
 
 

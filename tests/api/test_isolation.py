@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-import everloom.app  # noqa: F401  (its import fills ROUTES, as at a server's start)
-from everloom.api.http.routes import ROUTES, Route
+from everloom.api.http.routes import Route
 from everloom.api.v1 import DIALECT
+from everloom.app.http import ROUTES
 from everloom.kit.ids import new_id
 from tests.builders import Json, a_thread, fetched
 from tests.scripted import ScriptedUpstream
@@ -55,7 +55,7 @@ def routes_of(beta: str) -> list[Route]:
     taken = {(route.method, route.path) for route in own}
     common = [route for route in ROUTES if (route.method, route.path) not in taken]
     if own:
-        common = [route for route in common if route.family == "assistants"]
+        common = [route for route in common if route.api_family == "assistants"]
     return [route for route in [*common, *own] if route.access != "open"]
 
 

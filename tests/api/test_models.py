@@ -8,8 +8,7 @@ import httpx
 import openai
 import pytest
 
-from everloom.api import models  # noqa: F401 - its import registers the operations
-from everloom.api.http.routes import ROUTES
+from everloom.api import models
 from everloom.models.registry import Models
 from everloom.models.upstream.backend import UpstreamBackend
 from everloom.objects.keys import Project
@@ -26,7 +25,7 @@ def sdk(tmp_path: Path) -> Iterator[openai.OpenAI]:
     with ScriptedUpstream(models=("gpt-4o", "o1")) as upstream:
         names = Models([], [("gpt-4-turbo", "gpt-4o"), ("old-*", "o1")], default=UpstreamBackend(upstream.url))
         with (
-            Serving(tmp_path, names, ROUTES) as server,
+            Serving(tmp_path, names, models.routes) as server,
             openai.OpenAI(base_url=server.url, api_key=KEY, max_retries=0, _strict_response_validation=True) as client,
         ):
             yield client

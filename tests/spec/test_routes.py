@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import pytest
 
-import everloom.app  # noqa: F401  (its import fills ROUTES, as at a server's start)
-from everloom.api.http.routes import ROUTES, Route
+from everloom.api.http.routes import Route
 from everloom.api.v1 import DIALECT
+from everloom.app.http import ROUTES
 from tests.spec.overlay import EXTENSIONS
 from tests.spec.spec import SPEC, needs_spec
 
@@ -69,6 +69,17 @@ def test_only_the_operators_pages_and_signed_urls_are_open() -> None:
     assert not [route for route in DIALECT.routes if route.access == "open"]
 
 
+SEVERAL_MAKES = {"batch_id", "completion_id", "file_id", "image_id", "model", "upload_id", "vector_store_id"}
+"""What stands in paths and is looked up as it is: ids that were made elsewhere, too, or in several ways."""
+
+
+def test_ids_in_paths_begin_as_those_of_their_nouns() -> None:
+    for route in (*ROUTES, *DIALECT.routes):
+        assert set(re.findall(r"{(\w+)}", route.path)) - SEVERAL_MAKES == set(route.prefixes), route.path
+    steps = next(route for route in ROUTES if route.name == "get_run_step")
+    assert steps.prefixes == {"thread_id": "thread_", "run_id": "run_", "step_id": "step_"}
+
+
 def test_the_assistants_family_asks_for_its_header() -> None:
-    family = {(route.method, route.path) for route in ROUTES if route.family == "assistants"}
+    family = {(route.method, route.path) for route in ROUTES if route.api_family == "assistants"}
     assert family == {place for place in places(ROUTES) if place[1].startswith(("/assistants", "/threads"))}

@@ -17,9 +17,8 @@ import httpx
 import pytest
 from aiohttp import web
 
-import everloom.app  # noqa: F401  (its import fills ROUTES, as at a server's start)
-from everloom.api.http.routes import ROUTES
 from everloom.api.v1 import DIALECT
+from everloom.app.http import ROUTES
 from tests.moderating import moderated
 from tests.pictures import drawing
 from tests.scripted import ScriptedUpstream

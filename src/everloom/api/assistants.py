@@ -2,7 +2,7 @@
 
 from msgspec import UNSET
 
-from everloom.api.http.routes import route
+from everloom.api.http.routes import Routes
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.ids import new_id
@@ -12,8 +12,10 @@ from everloom.objects.files import AssistantFile
 from everloom.store.base import Add, Change, Remove, change_one
 from everloom.work.threads.resources import settle_resources
 
+routes = Routes(api_family="assistants", ids={"assistant_id": Assistant})
 
-@route("POST", "/assistants", family="assistants")
+
+@routes.post("/assistants")
 async def create_assistant(ctx: Context, body: NewAssistant) -> Assistant:
     """createAssistant. Errors: 404 for a model nobody serves or a file that is not there."""
     ctx.models.resolve(body.model, "chat")
@@ -35,19 +37,19 @@ async def create_assistant(ctx: Context, body: NewAssistant) -> Assistant:
     return assistant
 
 
-@route("GET", "/assistants", family="assistants")
+@routes.get("/assistants")
 async def list_assistants(ctx: Context, page: PageQuery) -> Page[Assistant]:
     """listAssistants."""
     return await ctx.store.find(Assistant, page)
 
 
-@route("GET", "/assistants/{assistant_id}", family="assistants")
+@routes.get("/assistants/{assistant_id}")
 async def get_assistant(ctx: Context, assistant_id: str) -> Assistant:
     """getAssistant."""
     return await ctx.store.get(Assistant, assistant_id)
 
 
-@route("POST", "/assistants/{assistant_id}", family="assistants")
+@routes.post("/assistants/{assistant_id}")
 async def modify_assistant(ctx: Context, assistant_id: str, body: AssistantChanges) -> Assistant:
     """modifyAssistant. Runs that have begun keep the settings they began with."""
     if body.model is not UNSET:
@@ -70,7 +72,7 @@ _DEFAULTS = {"temperature": 1.0, "top_p": 1.0, "response_format": "auto"}
 """What null stands for, where it is not null itself."""
 
 
-@route("DELETE", "/assistants/{assistant_id}", family="assistants")
+@routes.delete("/assistants/{assistant_id}")
 async def delete_assistant(ctx: Context, assistant_id: str) -> Deleted:
     """deleteAssistant. Its threads and runs stay: they are the thread's."""
     await ctx.store.write(

@@ -7,7 +7,7 @@ so does the answer on its way back. The operations on stored completions are of 
 from typing import Literal
 
 from everloom.api.http.proxying import Proxied, frames, read_whole
-from everloom.api.http.routes import Call, EventStream, route
+from everloom.api.http.routes import EventStream, Request, Routes
 from everloom.context import Context
 from everloom.kit.errors import ApiError
 from everloom.objects.base import Deleted, JsonObject, Page, PageQuery
@@ -15,6 +15,8 @@ from everloom.objects.stored_completions import CompletionChanges, StoredComplet
 from everloom.requests.chat import read
 from everloom.store.base import Change, change_one
 from everloom.work.inference import chat, stored_completions
+
+routes = Routes()
 
 
 class StoredQuery(PageQuery, frozen=True, kw_only=True):
@@ -30,8 +32,8 @@ class CompletionQuery(StoredQuery, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
 
 
-@route("POST", "/chat/completions")
-async def create_chat_completion(ctx: Context, call: Call, body: bytes) -> bytes | EventStream:
+@routes.post("/chat/completions")
+async def create_chat_completion(ctx: Context, call: Request, body: bytes) -> bytes | EventStream:
     """createChatCompletion. A client that goes away stops the model."""
     request = read(body)
     asked = _ask(ctx, request, body)
@@ -47,7 +49,7 @@ async def _ask(ctx: Context, request: JsonObject, raw: bytes) -> Proxied:
     return await chat.ask(ctx, request, raw)
 
 
-@route("GET", "/chat/completions")
+@routes.get("/chat/completions")
 async def list_chat_completions(ctx: Context, page: CompletionQuery) -> Page[StoredCompletion]:
     """listChatCompletions."""
     where = {} if page.model is None else {"model": _names(ctx, page.model)}
@@ -62,13 +64,13 @@ def _names(ctx: Context, model: str) -> list[str]:
         return [model]  # A model that is served no longer may have answered once.
 
 
-@route("GET", "/chat/completions/{completion_id}")
+@routes.get("/chat/completions/{completion_id}")
 async def get_chat_completion(ctx: Context, completion_id: str) -> StoredCompletion:
     """getChatCompletion."""
     return await ctx.store.get(StoredCompletion, completion_id)
 
 
-@route("POST", "/chat/completions/{completion_id}")
+@routes.post("/chat/completions/{completion_id}")
 async def update_chat_completion(ctx: Context, completion_id: str, body: CompletionChanges) -> StoredCompletion:
     """updateChatCompletion: its metadata."""
 
@@ -78,14 +80,14 @@ async def update_chat_completion(ctx: Context, completion_id: str, body: Complet
     return await change_one(ctx.store, Change(StoredCompletion, completion_id, edit))
 
 
-@route("DELETE", "/chat/completions/{completion_id}")
+@routes.delete("/chat/completions/{completion_id}")
 async def delete_chat_completion(ctx: Context, completion_id: str) -> Deleted:
     """deleteChatCompletion: the completion, and its messages with it."""
     await stored_completions.remove(ctx, completion_id)
     return Deleted(id=completion_id, object="chat.completion.deleted")
 
 
-@route("GET", "/chat/completions/{completion_id}/messages")
+@routes.get("/chat/completions/{completion_id}/messages")
 async def get_chat_completion_messages(ctx: Context, completion_id: str, page: StoredQuery) -> StoredMessages:
     """getChatCompletionMessages: what the completion answers."""
     return stored_completions.messages(await ctx.store.get(StoredPrompt, completion_id), page)

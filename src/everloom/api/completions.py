@@ -5,14 +5,16 @@ came in. Where a model's server has chat completions alone, ``work/inference/com
 """
 
 from everloom.api.http.proxying import frames, read_whole
-from everloom.api.http.routes import Call, EventStream, route
+from everloom.api.http.routes import EventStream, Request, Routes
 from everloom.context import Context
 from everloom.requests.completions import read
 from everloom.work.inference import completions
 
+routes = Routes()
 
-@route("POST", "/completions")
-async def create_completion(ctx: Context, call: Call, body: bytes) -> bytes | EventStream:
+
+@routes.post("/completions")
+async def create_completion(ctx: Context, call: Request, body: bytes) -> bytes | EventStream:
     """createCompletion. A client that goes away stops the model."""
     request = read(body)
     asked = completions.ask(ctx, request, body)

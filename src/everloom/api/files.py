@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from everloom.api.http.forms import at_most, check_format, plain_filename, refuse_too_long
 from everloom.api.http.multipart import Part, form_parts
-from everloom.api.http.routes import Call, Download, route
+from everloom.api.http.routes import Download, Request, Routes
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, BadRequest, NotFound
@@ -22,6 +22,8 @@ from everloom.store.base import Add, Change, Remove
 from everloom.work.files.blobs import NewBlob, discard, doom
 from everloom.work.vector_stores.stores import forget, withdrawal
 
+routes = Routes()
+
 UPLOAD_PURPOSES: tuple[UploadPurpose, ...] = get_args(UploadPurpose)
 
 
@@ -32,8 +34,8 @@ class FilesQuery(PageQuery, frozen=True, kw_only=True):
     purpose: str | None = None
 
 
-@route("POST", "/files")
-async def create_file(ctx: Context, call: Call) -> File:
+@routes.post("/files")
+async def create_file(ctx: Context, call: Request) -> File:
     """createFile: the bytes go to the blob store as they arrive, and are taken back if the form turns out wrong."""
     limit = ctx.ports.limits.file_bytes
     refuse_too_long(call, limit, "file")
@@ -43,7 +45,7 @@ async def create_file(ctx: Context, call: Call) -> File:
     return file
 
 
-@route("GET", "/files")
+@routes.get("/files")
 async def list_files(ctx: Context, page: FilesQuery) -> Page[File]:
     """listFiles."""
     if page.purpose is None:
@@ -51,14 +53,14 @@ async def list_files(ctx: Context, page: FilesQuery) -> Page[File]:
     return await ctx.store.find(File, page, purpose=page.purpose)
 
 
-@route("GET", "/files/{file_id}")
+@routes.get("/files/{file_id}")
 async def retrieve_file(ctx: Context, file_id: str) -> File:
     """retrieveFile."""
     return await ctx.store.get(File, file_id)
 
 
-@route("GET", "/files/{file_id}/content")
-async def download_file(ctx: Context, call: Call, file_id: str) -> Download:
+@routes.get("/files/{file_id}/content")
+async def download_file(ctx: Context, call: Request, file_id: str) -> Download:
     """downloadFile. The platform may have refused files of purpose ``assistants``; here they are their owner's.
 
     A download that broke off can go on where it was: one range of bytes is answered as RFC 9110 says.
@@ -82,7 +84,7 @@ async def download_file(ctx: Context, call: Call, file_id: str) -> Download:
     return Download(_chain(first, blocks), headers, 206 if span else 200)
 
 
-@route("DELETE", "/files/{file_id}")
+@routes.delete("/files/{file_id}")
 async def delete_file(ctx: Context, file_id: str) -> Deleted:
     """deleteFile: the file goes, and with it its attachments to assistants and its places in vector stores."""
     while True:
@@ -108,7 +110,7 @@ async def delete_file(ctx: Context, file_id: str) -> Deleted:
 # --- uploading -----------------------------------------------------------------------------------------------------
 
 
-async def _receive(call: Call, blob: NewBlob, limit: int) -> File:
+async def _receive(call: Request, blob: NewBlob, limit: int) -> File:
     """Read the form, its file into the blob. The fields may come in any order."""
     purpose: UploadPurpose | None = None
     filename: str | None = None
@@ -164,7 +166,7 @@ async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byte
         yield block
 
 
-def _span(call: Call, size: int) -> tuple[int, int] | None:
+def _span(call: Request, size: int) -> tuple[int, int] | None:
     """The range of bytes that is asked for, its end not included; None for the whole. Errors: 416.
 
     What is no single range is passed over, and so is one on a condition, since files have no tags to compare.

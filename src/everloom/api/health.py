@@ -1,19 +1,21 @@
 """``GET /healthz`` (the process is alive) and ``GET /readyz`` (it can serve)."""
 
-from everloom.api.http.routes import route
+from everloom.api.http.routes import Routes
 from everloom.context import Context
 from everloom.kit.errors import ApiError
 from everloom.objects.base import PageQuery
 from everloom.objects.keys import Project
 
+routes = Routes(access="open")
 
-@route("GET", "/healthz", access="open")
+
+@routes.get("/healthz")
 async def healthz() -> dict[str, str]:
     """Answers as long as the event loop turns."""
     return {"status": "alive"}
 
 
-@route("GET", "/readyz", access="open")
+@routes.get("/readyz")
 async def readyz(ctx: Context) -> dict[str, str]:
     """Answers 200 when the database answers; 503 otherwise."""
     try:

@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator
 
 from msgspec import Struct
 
-from everloom.api.http.routes import Download, route
+from everloom.api.http.routes import Download, Routes
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.work.inference import images
+
+routes = Routes(access="open")
 
 
 class Signed(Struct, frozen=True, kw_only=True):
@@ -17,7 +19,7 @@ class Signed(Struct, frozen=True, kw_only=True):
     signature: str = ""
 
 
-@route("GET", images.FOLDER + "{image_id}", access="open")
+@routes.get(images.FOLDER + "{image_id}")
 async def download_image(ctx: Context, image_id: str, signed: Signed) -> Download:
     """The image, to whoever has its URL, until its hour is over."""
     image = await images.opened(ctx, image_id, signed.expires, signed.signature)

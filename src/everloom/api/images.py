@@ -8,7 +8,7 @@ from typing import Any
 from everloom.api import uploaded_images
 from everloom.api.http.paths import PREFIX
 from everloom.api.http.proxying import frames
-from everloom.api.http.routes import Call, EventStream, route
+from everloom.api.http.routes import EventStream, Request, Routes
 from everloom.api.http.spool import read_form
 from everloom.context import Context
 from everloom.context.answers import ImageAnswer
@@ -25,9 +25,11 @@ from everloom.requests.images import (
 )
 from everloom.work.inference import images
 
+routes = Routes()
 
-@route("POST", "/images/generations")
-async def create_image(ctx: Context, call: Call, body: bytes) -> bytes | EventStream:
+
+@routes.post("/images/generations")
+async def create_image(ctx: Context, call: Request, body: bytes) -> bytes | EventStream:
     """createImage. A client that goes away stops the model."""
     request = read(body)
     way = _way(request["model"], request.get("response_format"))
@@ -35,8 +37,8 @@ async def create_image(ctx: Context, call: Call, body: bytes) -> bytes | EventSt
     return await _drawn(ctx, call, asked, way, stream=bool(request.get("stream")))
 
 
-@route("POST", "/images/edits")
-async def create_image_edit(ctx: Context, call: Call) -> bytes | EventStream:
+@routes.post("/images/edits")
+async def create_image_edit(ctx: Context, call: Request) -> bytes | EventStream:
     """createImageEdit."""
     limits = {"image": uploaded_images.LATER_BYTES, "mask": uploaded_images.MASK_BYTES}
     request, form = await read_form(call, NewImageEdit, limits, required="image")
@@ -45,8 +47,8 @@ async def create_image_edit(ctx: Context, call: Call) -> bytes | EventStream:
     return await _drawn(ctx, call, asked, _way(name, request.response_format), stream=bool(request.stream))
 
 
-@route("POST", "/images/variations")
-async def create_image_variation(ctx: Context, call: Call) -> bytes | EventStream:
+@routes.post("/images/variations")
+async def create_image_variation(ctx: Context, call: Request) -> bytes | EventStream:
     """createImageVariation."""
     limits = {"image": uploaded_images.LATER_BYTES}
     request, form = await read_form(call, NewImageVariation, limits, required="image")
@@ -83,7 +85,7 @@ async def _varied(ctx: Context, name: str, form: Form) -> ImageAnswer:
 
 async def _drawn(
     ctx: Context,
-    call: Call,
+    call: Request,
     asked: Coroutine[Any, Any, ImageAnswer],
     way: images.Way | None,
     *,
@@ -100,7 +102,7 @@ async def _drawn(
 _HOST = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 
-def base_url(ctx: Context, call: Call) -> str:
+def base_url(ctx: Context, call: Request) -> str:
     """The base URL that the caller's own addresses begin with: as set, else as its request says.
 
     A ``Host`` that can be none is passed over for the address that was reached.

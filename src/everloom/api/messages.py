@@ -4,13 +4,15 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta
 
-from everloom.api.http.routes import route
+from everloom.api.http.routes import Routes
 from everloom.context import Context
 from everloom.objects.base import Deleted, MetadataChange, Page, PageQuery
 from everloom.objects.messages import Message, NewMessage
 from everloom.objects.threads import Thread
 from everloom.store.base import Change, Remove, change_one
 from everloom.work.threads import messages
+
+routes = Routes(api_family="assistants", ids={"thread_id": Thread, "message_id": Message})
 
 
 class MessageQuery(PageQuery, frozen=True, kw_only=True):
@@ -19,14 +21,14 @@ class MessageQuery(PageQuery, frozen=True, kw_only=True):
     run_id: Annotated[str, Meta(max_length=128)] | None = None
 
 
-@route("POST", "/threads/{thread_id}/messages", family="assistants")
+@routes.post("/threads/{thread_id}/messages")
 async def create_message(ctx: Context, thread_id: str, body: NewMessage) -> Message:
     """createMessage. Errors: 400 while a run holds the thread."""
     await ctx.store.get(Thread, thread_id)
     return await messages.append(ctx, thread_id, body)
 
 
-@route("GET", "/threads/{thread_id}/messages", family="assistants")
+@routes.get("/threads/{thread_id}/messages")
 async def list_messages(ctx: Context, thread_id: str, page: MessageQuery) -> Page[Message]:
     """listMessages."""
     await ctx.store.get(Thread, thread_id)
@@ -35,14 +37,14 @@ async def list_messages(ctx: Context, thread_id: str, page: MessageQuery) -> Pag
     return await ctx.store.find(Message, page, thread_id=thread_id)
 
 
-@route("GET", "/threads/{thread_id}/messages/{message_id}", family="assistants")
+@routes.get("/threads/{thread_id}/messages/{message_id}")
 async def get_message(ctx: Context, thread_id: str, message_id: str) -> Message:
     """getMessage."""
     await ctx.store.get(Thread, thread_id)
     return await ctx.store.get(Message, message_id, thread_id=thread_id)
 
 
-@route("POST", "/threads/{thread_id}/messages/{message_id}", family="assistants")
+@routes.post("/threads/{thread_id}/messages/{message_id}")
 async def modify_message(ctx: Context, thread_id: str, message_id: str, body: MetadataChange) -> Message:
     """modifyMessage: the metadata alone."""
 
@@ -54,7 +56,7 @@ async def modify_message(ctx: Context, thread_id: str, message_id: str, body: Me
     return await change_one(ctx.store, Change(Message, message_id, edit, thread_id=thread_id))
 
 
-@route("DELETE", "/threads/{thread_id}/messages/{message_id}", family="assistants")
+@routes.delete("/threads/{thread_id}/messages/{message_id}")
 async def delete_message(ctx: Context, thread_id: str, message_id: str) -> Deleted:
     """deleteMessage."""
     await ctx.store.get(Thread, thread_id)

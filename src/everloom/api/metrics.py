@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from everloom.api.http.routes import Download, route
+from everloom.api.http.routes import Download, Routes
+
+routes = Routes(access="open")
 
 
-@route("GET", "/metrics", access="open")
+@routes.get("/metrics")
 async def metrics() -> Download:
     """All metrics of this process, in the Prometheus text format."""
 

@@ -2,25 +2,27 @@
 
 from typing import NoReturn
 
-from everloom.api.http.routes import route
+from everloom.api.http.routes import Routes
 from everloom.context import Context
 from everloom.kit.errors import Forbidden, NotFound
 from everloom.objects.models import Model, ModelList
 
+routes = Routes()
 
-@route("GET", "/models")
+
+@routes.get("/models")
 async def list_models(ctx: Context) -> ModelList:
     """listModels: every model of this server by name, in one list without pages."""
     return ModelList(data=await ctx.models.list())
 
 
-@route("GET", "/models/{model}")
+@routes.get("/models/{model}")
 async def retrieve_model(ctx: Context, model: str) -> Model:
     """retrieveModel: also by an alias, under the name asked for."""
     return await ctx.models.get(model)
 
 
-@route("DELETE", "/models/{model}")
+@routes.delete("/models/{model}")
 async def delete_model(ctx: Context, model: str) -> NoReturn:
     """deleteModel: of fine-tuned models alone, and none has been made here. What is listed belongs to the server."""
     if model in {listed.id for listed in await ctx.models.list()}:

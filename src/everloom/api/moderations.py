@@ -1,13 +1,15 @@
 """Moderations: ``POST /moderations`` (createModeration)."""
 
-from everloom.api.http.routes import Call, route
+from everloom.api.http.routes import Request, Routes
 from everloom.context import Context
 from everloom.objects.base import JsonObject
 from everloom.requests.moderations import read
 
+routes = Routes()
 
-@route("POST", "/moderations")
-async def create_moderation(ctx: Context, call: Call, body: bytes) -> bytes:
+
+@routes.post("/moderations")
+async def create_moderation(ctx: Context, call: Request, body: bytes) -> bytes:
     """createModeration. A client that goes away stops the model."""
     return await call.unless_gone(_moderated(ctx, read(body)))
 

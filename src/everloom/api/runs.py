@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct
 
-from everloom.api.http.routes import Call, EventStream, route
+from everloom.api.http.routes import EventStream, Request, Routes
 from everloom.context import Context
 from everloom.kit import sse
 from everloom.kit.errors import BadRequest
@@ -17,6 +17,8 @@ from everloom.store.base import Change, change_one
 from everloom.work.runs import verbs as runs
 from everloom.work.runs.events import follow, last_seq
 
+routes = Routes(api_family="assistants", ids={"thread_id": Thread, "run_id": Run, "step_id": RunStep})
+
 
 class StepInclude(Struct, frozen=True, kw_only=True):
     """``include[]`` names what is left out unless asked for: the texts that a file search found."""
@@ -24,35 +26,37 @@ class StepInclude(Struct, frozen=True, kw_only=True):
     include: list[Include] = []
 
 
-@route("POST", "/threads/{thread_id}/runs", family="assistants")
-async def create_run(ctx: Context, call: Call, thread_id: str, body: NewRun, query: StepInclude) -> Run | EventStream:
+@routes.post("/threads/{thread_id}/runs")
+async def create_run(
+    ctx: Context, request: Request, thread_id: str, body: NewRun, query: StepInclude
+) -> Run | EventStream:
     """createRun. With ``stream`` the run's events, from its creation to its end or next pause."""
-    empty_threads = call.dialect is not None and call.dialect.empty_threads_run
+    empty_threads = request.dialect is not None and request.dialect.empty_threads_run
     run = await runs.begin(ctx, thread_id, body, empty_threads=empty_threads)
-    return _stream(ctx, call, run.id, texts=bool(query.include)) if body.stream else run
+    return _stream(ctx, request, run.id, texts=bool(query.include)) if body.stream else run
 
 
-@route("POST", "/threads/runs", family="assistants")
-async def create_thread_and_run(ctx: Context, call: Call, body: NewThreadRun) -> Run | EventStream:
+@routes.post("/threads/runs")
+async def create_thread_and_run(ctx: Context, request: Request, body: NewThreadRun) -> Run | EventStream:
     """createThreadAndRun."""
     run = await runs.begin_with_thread(ctx, body)
-    return _stream(ctx, call, run.id) if body.stream else run
+    return _stream(ctx, request, run.id) if body.stream else run
 
 
-@route("GET", "/threads/{thread_id}/runs", family="assistants")
+@routes.get("/threads/{thread_id}/runs")
 async def list_runs(ctx: Context, thread_id: str, page: PageQuery) -> Page[Run]:
     """listRuns."""
     await ctx.store.get(Thread, thread_id)
     return await ctx.store.find(Run, page, thread_id=thread_id)
 
 
-@route("GET", "/threads/{thread_id}/runs/{run_id}", family="assistants")
+@routes.get("/threads/{thread_id}/runs/{run_id}")
 async def get_run(ctx: Context, thread_id: str, run_id: str) -> Run:
     """getRun."""
     return await ctx.store.get(Run, run_id, thread_id=thread_id)
 
 
-@route("POST", "/threads/{thread_id}/runs/{run_id}", family="assistants")
+@routes.post("/threads/{thread_id}/runs/{run_id}")
 async def modify_run(ctx: Context, thread_id: str, run_id: str, body: MetadataChange) -> Run:
     """modifyRun: the metadata, while nobody is at work on the run."""
 
@@ -65,20 +69,20 @@ async def modify_run(ctx: Context, thread_id: str, run_id: str, body: MetadataCh
     return await change_one(ctx.store, Change(Run, run_id, edit, thread_id=thread_id))
 
 
-@route("POST", "/threads/{thread_id}/runs/{run_id}/cancel", family="assistants")
+@routes.post("/threads/{thread_id}/runs/{run_id}/cancel")
 async def cancel_run(ctx: Context, thread_id: str, run_id: str) -> Run:
     """cancelRun."""
     return await runs.cancel(ctx, thread_id, run_id)
 
 
-@route("POST", "/threads/{thread_id}/runs/{run_id}/submit_tool_outputs", family="assistants")
+@routes.post("/threads/{thread_id}/runs/{run_id}/submit_tool_outputs")
 async def submit_tool_outputs(
-    ctx: Context, call: Call, thread_id: str, run_id: str, body: ToolOutputs
+    ctx: Context, request: Request, thread_id: str, run_id: str, body: ToolOutputs
 ) -> Run | EventStream:
     """submitToolOuputsToRun. With ``stream`` the events from here on."""
     after = await last_seq(ctx, run_id) if body.stream else 0
     run = await runs.submit(ctx, thread_id, run_id, body.tool_outputs)
-    return _stream(ctx, call, run.id, after) if body.stream else run
+    return _stream(ctx, request, run.id, after) if body.stream else run
 
 
 class StepQuery(PageQuery, frozen=True, kw_only=True):
@@ -87,7 +91,7 @@ class StepQuery(PageQuery, frozen=True, kw_only=True):
     include: list[Include] = []
 
 
-@route("GET", "/threads/{thread_id}/runs/{run_id}/steps", family="assistants")
+@routes.get("/threads/{thread_id}/runs/{run_id}/steps")
 async def list_run_steps(ctx: Context, thread_id: str, run_id: str, page: StepQuery) -> Page[RunStep]:
     """listRunSteps. A step that stands in the thread shows that its run does: they are removed together."""
     steps = await ctx.store.find(RunStep, page, run_id=run_id)
@@ -98,7 +102,7 @@ async def list_run_steps(ctx: Context, thread_id: str, run_id: str, page: StepQu
     return steps.with_bodies([without_texts(body) for body in steps.bodies])
 
 
-@route("GET", "/threads/{thread_id}/runs/{run_id}/steps/{step_id}", family="assistants")
+@routes.get("/threads/{thread_id}/runs/{run_id}/steps/{step_id}")
 async def get_run_step(ctx: Context, thread_id: str, run_id: str, step_id: str, query: StepInclude) -> RunStep:
     """getRunStep."""
     await ctx.store.get(Run, run_id, thread_id=thread_id)
@@ -112,23 +116,25 @@ class EventQuery(Struct, frozen=True, kw_only=True):
     after: Annotated[int, Meta(ge=0)] = 0
 
 
-@route("GET", "/threads/{thread_id}/runs/{run_id}/events", family="assistants")
-async def list_run_events(ctx: Context, call: Call, thread_id: str, run_id: str, query: EventQuery) -> EventStream:
+@routes.get("/threads/{thread_id}/runs/{run_id}/events")
+async def list_run_events(
+    ctx: Context, request: Request, thread_id: str, run_id: str, query: EventQuery
+) -> EventStream:
     """An extension: the run's events again, from the start or behind ``Last-Event-ID``, then live."""
     await ctx.store.get(Run, run_id, thread_id=thread_id)
     after = query.after
-    if (last := call.header(b"last-event-id")) is not None:
+    if (last := request.header(b"last-event-id")) is not None:
         if not (last.isascii() and last.isdigit()) or len(last) > 18:
             raise BadRequest("Invalid 'Last-Event-ID': expected the id of an event.", code="invalid_value")
         after = int(last)
-    return _stream(ctx, call, run_id, after)
+    return _stream(ctx, request, run_id, after)
 
 
-def _stream(ctx: Context, call: Call, run_id: str, after: int = 0, *, texts: bool = False) -> EventStream:
-    return EventStream(_frames(ctx, call, run_id, after, texts))
+def _stream(ctx: Context, request: Request, run_id: str, after: int = 0, *, texts: bool = False) -> EventStream:
+    return EventStream(_frames(ctx, request, run_id, after, texts))
 
 
-async def _frames(ctx: Context, call: Call, run_id: str, after: int, texts: bool) -> AsyncIterator[bytes]:
+async def _frames(ctx: Context, request: Request, run_id: str, after: int, texts: bool) -> AsyncIterator[bytes]:
     async for batch in follow(ctx, run_id, after):
         if not batch:
             yield sse.KEEP_ALIVE
@@ -138,8 +144,10 @@ async def _frames(ctx: Context, call: Call, run_id: str, after: int, texts: bool
             name, data = event.name, event.data
             if not texts and name in _WHOLE_STEPS:
                 data = without_texts(data)
-            if call.dialect is not None:
-                name, data = await call.dialect.event(ctx, name, data)
+            if request.dialect is not None:
+                if (older := await request.dialect.event(ctx, name, data)) is None:
+                    continue
+                name, data = older
             frames.append(sse.frame(data, event=name, id=event.seq))
         yield b"".join(frames)
     yield sse.frame(sse.DONE, event="done")

@@ -1,15 +1,17 @@
 """Speech: ``POST /audio/speech`` (createSpeech)."""
 
 from everloom.api.http.proxying import frames
-from everloom.api.http.routes import Call, Download, EventStream, route
+from everloom.api.http.routes import Download, EventStream, Request, Routes
 from everloom.context import Context
 from everloom.context.answers import MeteredAnswer
 from everloom.objects.base import JsonObject
 from everloom.requests.speech import read
 
+routes = Routes()
 
-@route("POST", "/audio/speech")
-async def create_speech(ctx: Context, call: Call, body: bytes) -> Download | EventStream:
+
+@routes.post("/audio/speech")
+async def create_speech(ctx: Context, call: Request, body: bytes) -> Download | EventStream:
     """createSpeech. The sound goes out as it is made; a client that goes away stops the model."""
     answer = await call.unless_gone(_spoken(ctx, read(body)))
     if answer.content_type == "text/event-stream":

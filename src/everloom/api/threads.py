@@ -2,13 +2,15 @@
 
 from msgspec import UNSET
 
-from everloom.api.http.routes import route
+from everloom.api.http.routes import Routes
 from everloom.context import Context
 from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.threads import NewThread, Thread, ThreadChanges
 from everloom.store.base import Add, Change, change_one
 from everloom.work.threads.resources import settle_resources
 from everloom.work.threads.threads import compose_thread, remove_thread
+
+routes = Routes(api_family="assistants", ids={"thread_id": Thread})
 
 
 class ThreadQuery(PageQuery, frozen=True, kw_only=True):
@@ -17,13 +19,13 @@ class ThreadQuery(PageQuery, frozen=True, kw_only=True):
     metadata: dict[str, str] = {}
 
 
-@route("GET", "/threads", family="assistants")
+@routes.get("/threads")
 async def list_threads(ctx: Context, page: ThreadQuery) -> Page[Thread]:
     """An extension: the project's threads, filtered by metadata."""
     return await ctx.store.find(Thread, page, metadata=page.metadata or None)
 
 
-@route("POST", "/threads", family="assistants")
+@routes.post("/threads")
 async def create_thread(ctx: Context, body: NewThread) -> Thread:
     """createThread."""
     thread, messages = await compose_thread(ctx, body)
@@ -31,13 +33,13 @@ async def create_thread(ctx: Context, body: NewThread) -> Thread:
     return thread
 
 
-@route("GET", "/threads/{thread_id}", family="assistants")
+@routes.get("/threads/{thread_id}")
 async def get_thread(ctx: Context, thread_id: str) -> Thread:
     """getThread."""
     return await ctx.store.get(Thread, thread_id)
 
 
-@route("POST", "/threads/{thread_id}", family="assistants")
+@routes.post("/threads/{thread_id}")
 async def modify_thread(ctx: Context, thread_id: str, body: ThreadChanges) -> Thread:
     """modifyThread."""
     resources = None if body.tool_resources is UNSET else await settle_resources(ctx, body.tool_resources)
@@ -51,7 +53,7 @@ async def modify_thread(ctx: Context, thread_id: str, body: ThreadChanges) -> Th
     return await change_one(ctx.store, Change(Thread, thread_id, edit))
 
 
-@route("DELETE", "/threads/{thread_id}", family="assistants")
+@routes.delete("/threads/{thread_id}")
 async def delete_thread(ctx: Context, thread_id: str) -> Deleted:
     """deleteThread: the thread, and with it its messages and runs."""
     await remove_thread(ctx, thread_id)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from everloom.api.http.proxying import frames
-from everloom.api.http.routes import Call, EventStream, Reply, route
+from everloom.api.http.routes import EventStream, Reply, Request, Routes
 from everloom.api.http.spool import read_form
 from everloom.context import Context
 from everloom.context.answers import TranscriptionAnswer
@@ -20,14 +20,16 @@ from everloom.models.base import Form
 from everloom.requests.transcriptions import NewTranscription, NewTranslation, check
 from everloom.requests.validation import unknown
 
+routes = Routes()
+
 FILE_BYTES = 25 * 1024 * 1024
 
 _REFERENCE_BYTES = 3 * 1024 * 1024
 """Ten seconds of a speaker's voice as a data URL, in the largest of the formats."""
 
 
-@route("POST", "/audio/transcriptions")
-async def create_transcription(ctx: Context, call: Call) -> Reply | EventStream:
+@routes.post("/audio/transcriptions")
+async def create_transcription(ctx: Context, call: Request) -> Reply | EventStream:
     """createTranscription. A client that goes away stops the model."""
     texts = {"known_speaker_references": _REFERENCE_BYTES}
     body, form = await read_form(call, NewTranscription, {"file": FILE_BYTES}, required="file", texts=texts)
@@ -36,15 +38,15 @@ async def create_transcription(ctx: Context, call: Call) -> Reply | EventStream:
     return await _answer(call, _transcribed(ctx, body.model, form))
 
 
-@route("POST", "/audio/translations")
-async def create_translation(ctx: Context, call: Call) -> Reply | EventStream:
+@routes.post("/audio/translations")
+async def create_translation(ctx: Context, call: Request) -> Reply | EventStream:
     """createTranslation: as createTranscription, into English."""
     body, form = await read_form(call, NewTranslation, {"file": FILE_BYTES}, required="file")
     await _check_file(form)
     return await _answer(call, _transcribed(ctx, body.model, form, translate=True))
 
 
-async def _answer(call: Call, asked: Coroutine[Any, Any, Reply | TranscriptionAnswer]) -> Reply | EventStream:
+async def _answer(call: Request, asked: Coroutine[Any, Any, Reply | TranscriptionAnswer]) -> Reply | EventStream:
     answer = await call.unless_gone(asked)
     if isinstance(answer, Reply):
         return answer

@@ -2,7 +2,7 @@
 
 from everloom.api.http.forms import at_most, check_format, plain_filename, refuse_too_long
 from everloom.api.http.multipart import form_parts
-from everloom.api.http.routes import Call, route
+from everloom.api.http.routes import Request, Routes
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.ids import new_id
@@ -11,11 +11,13 @@ from everloom.requests.validation import invalid, missing, unknown
 from everloom.work.files import uploads
 from everloom.work.files.blobs import NewBlob
 
+routes = Routes()
+
 PART_BYTES = 64 * 1024 * 1024
 """What a part may have."""
 
 
-@route("POST", "/uploads")
+@routes.post("/uploads")
 async def create_upload(ctx: Context, body: NewUpload) -> Upload:
     """createUpload."""
     filename = plain_filename(body.filename, "filename")
@@ -23,8 +25,8 @@ async def create_upload(ctx: Context, body: NewUpload) -> Upload:
     return await uploads.begin(ctx, body, filename)
 
 
-@route("POST", "/uploads/{upload_id}/parts")
-async def add_upload_part(ctx: Context, call: Call, upload_id: str) -> UploadPart:
+@routes.post("/uploads/{upload_id}/parts")
+async def add_upload_part(ctx: Context, call: Request, upload_id: str) -> UploadPart:
     """addUploadPart: the bytes go to the blob store as they arrive. What was not answered was not taken."""
     await uploads.check_room(ctx, upload_id)
     refuse_too_long(call, PART_BYTES, "data")
@@ -35,19 +37,19 @@ async def add_upload_part(ctx: Context, call: Call, upload_id: str) -> UploadPar
     return UploadPart(id=part.id, created_at=part.created_at, upload_id=upload_id)
 
 
-@route("POST", "/uploads/{upload_id}/complete")
+@routes.post("/uploads/{upload_id}/complete")
 async def complete_upload(ctx: Context, upload_id: str, body: UploadCompletion) -> Upload:
     """completeUpload."""
     return await uploads.complete(ctx, upload_id, body)
 
 
-@route("POST", "/uploads/{upload_id}/cancel")
+@routes.post("/uploads/{upload_id}/cancel")
 async def cancel_upload(ctx: Context, upload_id: str) -> Upload:
     """cancelUpload."""
     return await uploads.cancel(ctx, upload_id)
 
 
-async def _receive(call: Call, blob: NewBlob) -> int:
+async def _receive(call: Request, blob: NewBlob) -> int:
     """Read the form, whose only field is the part: with a filename or, as in the reference's example, without."""
     size: int | None = None
     async for part in form_parts(call.stream(), call.header(b"content-type")):

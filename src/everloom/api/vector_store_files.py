@@ -5,8 +5,8 @@ from typing import Literal, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from everloom.api.http.paging import window
-from everloom.api.http.routes import route
+from everloom.api.http.paging import paginate
+from everloom.api.http.routes import Routes
 from everloom.context import Context
 from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.files import File
@@ -27,6 +27,8 @@ from everloom.work.vector_stores import file_batches
 from everloom.work.vector_stores import stores as vector_stores
 from everloom.work.vector_stores.extraction import Invalid, Unsupported, extract
 
+routes = Routes()
+
 Q = TypeVar("Q", bound=PageQuery)
 
 
@@ -36,14 +38,14 @@ class VectorStoreFilesQuery(PageQuery, frozen=True, kw_only=True):
     filter: Literal["in_progress", "completed", "failed", "cancelled"] | None = None
 
 
-@route("POST", "/vector_stores/{vector_store_id}/files")
+@routes.post("/vector_stores/{vector_store_id}/files")
 async def create_vector_store_file(ctx: Context, vector_store_id: str, body: NewVectorStoreFile) -> VectorStoreFile:
     """createVectorStoreFile. A file that is in the store already is read again."""
     (file,) = await vector_stores.add_files(ctx, vector_store_id, [body])
     return file
 
 
-@route("GET", "/vector_stores/{vector_store_id}/files")
+@routes.get("/vector_stores/{vector_store_id}/files")
 async def list_vector_store_files(
     ctx: Context, vector_store_id: str, page: VectorStoreFilesQuery
 ) -> Page[VectorStoreFile]:
@@ -67,14 +69,14 @@ async def _by_keys(ctx: Context, store_id: str, page: Q) -> Q:
     return msgspec.structs.replace(page, **{name: key if key in known else None for name, key in cursors.items()})
 
 
-@route("GET", "/vector_stores/{vector_store_id}/files/{file_id}")
+@routes.get("/vector_stores/{vector_store_id}/files/{file_id}")
 async def get_vector_store_file(ctx: Context, vector_store_id: str, file_id: str) -> VectorStoreFile:
     """getVectorStoreFile."""
     await ctx.store.get(VectorStore, vector_store_id)
     return await ctx.store.get(VectorStoreFile, file_key(vector_store_id, file_id))
 
 
-@route("POST", "/vector_stores/{vector_store_id}/files/{file_id}")
+@routes.post("/vector_stores/{vector_store_id}/files/{file_id}")
 async def update_vector_store_file_attributes(
     ctx: Context, vector_store_id: str, file_id: str, body: AttributesChange
 ) -> VectorStoreFile:
@@ -87,7 +89,7 @@ async def update_vector_store_file_attributes(
     return await change_one(ctx.store, Change(VectorStoreFile, file_key(vector_store_id, file_id), edit))
 
 
-@route("GET", "/vector_stores/{vector_store_id}/files/{file_id}/content")
+@routes.get("/vector_stores/{vector_store_id}/files/{file_id}/content")
 async def retrieve_vector_store_file_content(ctx: Context, vector_store_id: str, file_id: str) -> FileContent:
     """retrieveVectorStoreFileContent: the text that is read from the file. Errors: 400 for one without."""
     await ctx.store.get(VectorStore, vector_store_id)
@@ -100,7 +102,7 @@ async def retrieve_vector_store_file_content(ctx: Context, vector_store_id: str,
     return FileContent(data=[TextBlock(text=text)])
 
 
-@route("DELETE", "/vector_stores/{vector_store_id}/files/{file_id}")
+@routes.delete("/vector_stores/{vector_store_id}/files/{file_id}")
 async def delete_vector_store_file(ctx: Context, vector_store_id: str, file_id: str) -> Deleted:
     """deleteVectorStoreFile: it is in the store no more; the file itself stays."""
     await ctx.store.get(VectorStore, vector_store_id)
@@ -111,7 +113,7 @@ async def delete_vector_store_file(ctx: Context, vector_store_id: str, file_id: 
 # --- batches ---------------------------------------------------------------------------------------------------------
 
 
-@route("POST", "/vector_stores/{vector_store_id}/file_batches")
+@routes.post("/vector_stores/{vector_store_id}/file_batches")
 async def create_vector_store_file_batch(ctx: Context, vector_store_id: str, body: NewFileBatch) -> FileBatch:
     """createVectorStoreFileBatch."""
     await ctx.store.get(VectorStore, vector_store_id)
@@ -131,21 +133,21 @@ def _files_of(body: NewFileBatch) -> list[NewVectorStoreFile]:
     ]
 
 
-@route("GET", "/vector_stores/{vector_store_id}/file_batches/{batch_id}")
+@routes.get("/vector_stores/{vector_store_id}/file_batches/{batch_id}")
 async def get_vector_store_file_batch(ctx: Context, vector_store_id: str, batch_id: str) -> FileBatch:
     """getVectorStoreFileBatch."""
     await ctx.store.get(VectorStore, vector_store_id)
     return await file_batches.get_batch(ctx, vector_store_id, batch_id)
 
 
-@route("POST", "/vector_stores/{vector_store_id}/file_batches/{batch_id}/cancel")
+@routes.post("/vector_stores/{vector_store_id}/file_batches/{batch_id}/cancel")
 async def cancel_vector_store_file_batch(ctx: Context, vector_store_id: str, batch_id: str) -> FileBatch:
     """cancelVectorStoreFileBatch. One whose files have all been read stays as it is."""
     await ctx.store.get(VectorStore, vector_store_id)
     return await file_batches.cancel_batch(ctx, vector_store_id, batch_id)
 
 
-@route("GET", "/vector_stores/{vector_store_id}/file_batches/{batch_id}/files")
+@routes.get("/vector_stores/{vector_store_id}/file_batches/{batch_id}/files")
 async def list_files_in_vector_store_batch(
     ctx: Context, vector_store_id: str, batch_id: str, page: VectorStoreFilesQuery
 ) -> Page[VectorStoreFile]:
@@ -153,4 +155,4 @@ async def list_files_in_vector_store_batch(
     await ctx.store.get(VectorStore, vector_store_id)
     batch = await ctx.store.get(FileBatch, batch_id, vector_store_id=vector_store_id)
     files = [file for file in await file_batches.files_of(ctx, batch) if page.filter in (None, file.status)]
-    return window(files, VectorStoreFile, page)
+    return paginate(files, VectorStoreFile, page)

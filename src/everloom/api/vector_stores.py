@@ -5,7 +5,7 @@ The beta header is neither asked for nor minded here, as it was not by the platf
 
 from msgspec import UNSET
 
-from everloom.api.http.routes import route
+from everloom.api.http.routes import Routes
 from everloom.context import Context
 from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.vector_stores import (
@@ -21,8 +21,10 @@ from everloom.store.base import Change, change_one
 from everloom.work.vector_stores import stores as vector_stores
 from everloom.work.vector_stores.search import SearchOptions, search
 
+routes = Routes()
 
-@route("POST", "/vector_stores")
+
+@routes.post("/vector_stores")
 async def create_vector_store(ctx: Context, body: NewVectorStore) -> VectorStore:
     """createVectorStore. Its files are read afterwards: ``file_counts`` says how far that is."""
     return await vector_stores.create_store(
@@ -35,19 +37,19 @@ async def create_vector_store(ctx: Context, body: NewVectorStore) -> VectorStore
     )
 
 
-@route("GET", "/vector_stores")
+@routes.get("/vector_stores")
 async def list_vector_stores(ctx: Context, page: PageQuery) -> Page[VectorStore]:
     """listVectorStores."""
     return await ctx.store.find(VectorStore, page)
 
 
-@route("GET", "/vector_stores/{vector_store_id}")
+@routes.get("/vector_stores/{vector_store_id}")
 async def get_vector_store(ctx: Context, vector_store_id: str) -> VectorStore:
     """getVectorStore."""
     return await ctx.store.get(VectorStore, vector_store_id)
 
 
-@route("POST", "/vector_stores/{vector_store_id}")
+@routes.post("/vector_stores/{vector_store_id}")
 async def modify_vector_store(ctx: Context, vector_store_id: str, body: VectorStoreChanges) -> VectorStore:
     """modifyVectorStore. A store that has expired stays so."""
 
@@ -63,14 +65,14 @@ async def modify_vector_store(ctx: Context, vector_store_id: str, body: VectorSt
     return await change_one(ctx.store, Change(VectorStore, vector_store_id, edit))
 
 
-@route("DELETE", "/vector_stores/{vector_store_id}")
+@routes.delete("/vector_stores/{vector_store_id}")
 async def delete_vector_store(ctx: Context, vector_store_id: str) -> Deleted:
     """deleteVectorStore: the store and what was read from its files; the files stay."""
     await vector_stores.remove_store(ctx, vector_store_id)
     return Deleted(id=vector_store_id, object="vector_store.deleted")
 
 
-@route("POST", "/vector_stores/{vector_store_id}/search")
+@routes.post("/vector_stores/{vector_store_id}/search")
 async def search_vector_store(ctx: Context, vector_store_id: str, body: SearchBody) -> SearchResults:
     """searchVectorStore. Of several queries each result counts with its best score. Queries are taken as they are."""
     await ctx.store.get(VectorStore, vector_store_id)

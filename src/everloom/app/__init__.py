@@ -1,40 +1,18 @@
 """The composition root: settings in, a server out. The only package that names adapters; ``models.py`` names those
-that answer for models.
+that answer for models, ``http.py`` the tags of the reference that are answered.
 """
 
 import asyncio
 import fcntl
 import logging
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import IO
 
-from everloom.api import (
-    assistants,
-    chat,
-    completions,
-    embeddings,
-    files,
-    health,
-    image_files,
-    images,
-    messages,
-    metrics,
-    moderations,
-    runs,
-    speech,
-    threads,
-    transcriptions,
-    uploads,
-    vector_store_files,
-    vector_stores,
-)
-from everloom.api import models as models_tag
-from everloom.api.http.auth import Auth
-from everloom.api.http.routes import ROUTES
-from everloom.api.http.server import Server
+from everloom.api.http.routes import Route
 from everloom.api.http.spool import sweep_forms
-from everloom.api.v1 import DIALECT
+from everloom.app.http import ROUTES, build_server
 from everloom.app.models import build_models
 from everloom.blobs.obstore import ObjectBlobs
 from everloom.bus.base import Bus
@@ -60,41 +38,20 @@ from everloom.work.vector_stores.stores import INGEST_JOB
 
 log = logging.getLogger(__name__)
 
-TAGS = (
-    assistants,
-    chat,
-    completions,
-    embeddings,
-    files,
-    health,
-    image_files,
-    images,
-    messages,
-    metrics,
-    models_tag,
-    moderations,
-    runs,
-    speech,
-    threads,
-    transcriptions,
-    uploads,
-    vector_store_files,
-    vector_stores,
-)
-"""The modules whose import fills ``ROUTES``."""
-
 JOBS = {RUN_JOB: execute, INGEST_JOB: ingest.ingest}
 """What a worker serves."""
 
 
 class App:
-    """A server of these settings, as an ASGI application and as a worker."""
+    """A server of these settings, as an ASGI application that answers ``routes``, and as a worker."""
 
-    def __init__(self, settings: Settings, ports: Ports, local: LocalBackend | None = None) -> None:
+    def __init__(
+        self, settings: Settings, ports: Ports, local: LocalBackend | None = None, routes: Iterable[Route] = ROUTES
+    ) -> None:
         self.settings = settings
         self.ports = ports
         self._local = local
-        self.asgi = Server(ports, Auth(ports.database), ROUTES, [DIALECT])
+        self.asgi = build_server(ports, routes)
         self._tasks: list[asyncio.Task[None]] = []
         self._claim: IO[str] | None = None
 
@@ -164,8 +121,8 @@ def claim(lock: Path) -> IO[str]:
     return file
 
 
-def build(settings: Settings) -> App:
-    """The server that the settings describe, not yet started."""
+def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
+    """The server that the settings describe, not yet started, with ``routes`` for the reference's."""
     file = settings.sqlite_file
     jobs: Jobs
     if file is not None:
@@ -195,7 +152,7 @@ def build(settings: Settings) -> App:
             public_url=settings.public_url,
         ),
     )
-    return App(settings, ports, local)
+    return App(settings, ports, local, routes)
 
 
 def sandboxes(settings: Settings) -> Sandboxes:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from everloom.cli import CommandError
@@ -18,13 +18,13 @@ STOP_SECONDS = 2.0
 _logger = logging.getLogger(__name__)
 
 
-def run_serve(settings: Settings) -> int:
-    """Serve until a signal; the exit status."""
+def run_serve(settings: Settings, build: Callable[[Settings], Any] | None = None) -> int:
+    """Serve until a signal; the exit status. ``build`` makes another application of the settings than ours."""
     log.setup(settings.log_level, settings.log_format)
     if not settings.worker and settings.sqlite_file:
         _logger.warning("without a worker, and on SQLite no other process is one: runs will stay queued")
     listener = listen(settings.host, settings.port)
-    return _run(_serve(settings, listener))
+    return _run(_serve(settings, listener, build))
 
 
 def run_worker(settings: Settings) -> int:
@@ -45,10 +45,10 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
         return runner.run(main)
 
 
-async def _serve(settings: Settings, listener: socket.socket) -> int:
+async def _serve(settings: Settings, listener: socket.socket, build: Callable[[Settings], Any] | None) -> int:
     stop = Stop()
     with listener:
-        async with _Started(settings, stop) as app:
+        async with _Started(settings, stop, build) as app:
             await _answer(app, settings, listener, stop)
     return 130 if stop.insisted else 0
 
@@ -96,16 +96,17 @@ async def _work(settings: Settings) -> int:
 class _Started:
     """The application, started on entry and stopped on leaving; a signal meanwhile gives the start up."""
 
-    def __init__(self, settings: Settings, stop: Stop) -> None:
+    def __init__(self, settings: Settings, stop: Stop, build: Callable[[Settings], Any] | None = None) -> None:
         self._settings = settings
         self._stop = stop
+        self._build = build
 
     async def __aenter__(self) -> Any:
         from everloom.app import build
 
         self._stop.watch()
         try:
-            self._app = build(self._settings)
+            self._app = (self._build or build)(self._settings)
         except Exception as error:
             raise _cannot_start(error) from error
         start = asyncio.ensure_future(self._app.start())

@@ -5,7 +5,11 @@ import binascii
 import hashlib
 import hmac
 import time
+from typing import Any
 
+from everloom.api.http.routes import Access, Request
+from everloom.api.http.steps import Next
+from everloom.context import Context
 from everloom.context.caller import Caller
 from everloom.kit.errors import ApiError, Forbidden, NotFound, Unauthorized
 from everloom.objects.keys import KeyHash
@@ -38,8 +42,19 @@ class Auth:
         self._store = database.store(SYSTEM)
         self._remembered: dict[bytes, tuple[float, KeyHash]] = {}
 
-    async def caller(self, headers: dict[bytes, bytes], access: str) -> Caller:
-        """Who asks, with a key that is good for ``access`` (``project`` or ``admin``). Errors: 401, 403."""
+    async def authenticate(self, request: Request, next: Next) -> Any:
+        """The step that lets in who may call an operation, and binds it to who asks. Errors: 401, 403."""
+        assert request.route is not None
+        access = request.route.access
+        if access == "open":
+            request.context = Context.of(request.ports, SYSTEM)
+        else:
+            request.caller = await self.caller(request.headers, access)
+            request.context = Context.for_caller(request.ports, request.caller)
+        return await next(request)
+
+    async def caller(self, headers: dict[bytes, bytes], access: Access) -> Caller:
+        """Who asks, with a key that is good for ``access``. Errors: 401, 403."""
         key = await self._key(_secret(headers))
         organization = headers.get(b"openai-organization")
         if organization and organization.decode("latin-1") not in (self.organization, self.slug):

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from everloom.api.http.multipart import Part
-from everloom.api.http.routes import Call
+from everloom.api.http.routes import Request
 from everloom.kit.errors import ApiError, BadRequest
 from everloom.requests.validation import invalid
 
@@ -14,7 +14,7 @@ FILENAME_LENGTH = 512
 """Characters of a file's name: in a header of a download they become twelve times as many bytes at worst."""
 
 
-def refuse_too_long(call: Call, limit: int, param: str) -> None:
+def refuse_too_long(call: Request, limit: int, param: str) -> None:
     """Say no before the bytes come, where the client said how many there will be. Errors: 413."""
     declared = call.header(b"content-length") or ""
     if declared.isdigit() and len(declared) < 20 and int(declared) > limit + FORM_BYTES:

@@ -10,7 +10,7 @@ from everloom.objects.base import Object, Page, PageQuery, encode
 T = TypeVar("T", bound=Object)
 
 
-def window(things: Sequence[T], cls: type[T], page: PageQuery) -> Page[T]:
+def paginate(things: Sequence[T], cls: type[T], page: PageQuery) -> Page[T]:
     """A page of ``things``, which are all there are, oldest first.
 
     A cursor whose thing has gone since (by a client that deletes as it lists) counts as none.

@@ -1,6 +1,6 @@
 """Which route a path leads to, and whether the ids in it can be ids at all."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from everloom.api.http.routes import Route
 from everloom.kit.errors import ApiError, BadRequest, NotFound
@@ -87,26 +87,20 @@ class _Node:
         return self.children.setdefault(segment, _Node())
 
 
-ID_PREFIXES = {
-    "assistant_id": "asst",
-    "thread_id": "thread",
-    "message_id": "msg",
-    "run_id": "run",
-    "step_id": "step",
-}
-"""What the ids in paths begin with; other ids (files, models) come in several makes."""
-
 _LONGEST_ID = 128
 
 
-def check_ids(params: dict[str, str]) -> None:
-    """Refuse ids that cannot be ids, in the platform's words, before anything is looked up."""
+def check_ids(params: Mapping[str, str], prefixes: Mapping[str, str]) -> None:
+    """Refuse ids that cannot be ids, in the platform's words, before anything is looked up.
+
+    ``prefixes``: what each begins with, of those that come in one make.
+    """
     for name, value in params.items():
-        prefix = ID_PREFIXES.get(name)
-        if prefix is not None and not value.startswith(prefix + "_"):
+        prefix = prefixes.get(name)
+        if prefix is not None and not value.startswith(prefix):
             shown = value[:_LONGEST_ID]
             raise BadRequest(
-                f"Invalid '{name}': '{shown}'. Expected an ID that begins with '{prefix}'.",
+                f"Invalid '{name}': '{shown}'. Expected an ID that begins with '{prefix.rstrip('_')}'.",
                 param=name,
                 code="invalid_value",
             )

@@ -1,60 +1,95 @@
-"""How an operation becomes a handler: ``route()``, what a handler may ask for, what it may answer.
+"""How an operation becomes a handler: ``Routes``, what a handler may ask for, what it may answer.
+
+A tag's module has one table of its own and fills it beside its handlers::
+
+    routes = Routes(api_family="assistants", ids={"thread_id": Thread})
+
+    @routes.get("/threads/{thread_id}")
+    async def get_thread(ctx: Context, thread_id: str) -> Thread: ...
 
 A handler's parameters are bound by name and type:
 
 - ``ctx: Context`` is the caller's project;
-- ``call: Call`` is the request itself, for handlers that read headers or stream a body;
-- a parameter named in the path (``{thread_id}``) is that segment, checked against the id's prefix;
+- a parameter of type ``Request`` is the request itself, for handlers that read headers or stream a body;
+- a parameter named in the path (``{thread_id}``) is that segment, checked against the prefix of its noun's ids;
 - ``body: SomeStruct`` is the JSON body, ``body: bytes`` the same unread, for what ``requests/`` reads;
 - any other Struct is filled from the query string.
 
-It answers with a Struct or Page (rendered as JSON), ``bytes`` (JSON already), a ``Reply`` (bytes of another
-kind), an ``EventStream`` or a ``Download``. Errors are raised (``kit/errors.py``) and rendered in ``server.py`` alone.
+It answers with a Struct or Page (rendered as JSON), ``bytes`` (JSON already), a ``Reply`` (bytes of another kind), an
+``EventStream`` or a ``Download``. Errors are raised (``kit/errors.py``) and rendered in ``responder.py`` alone.
 """
 
 import asyncio
 import contextlib
 import inspect
+import time
 import typing
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, MutableMapping
+from typing import Any, Literal, TypeVar
 
 from msgspec import Struct
 
-from everloom.context import Context
+from everloom.context import Context, Ports
 from everloom.context.caller import Caller
+from everloom.kit.errors import ApiError
+from everloom.objects.base import Object
+from everloom.store.kinds import KINDS
 
 T = TypeVar("T")
 
-Receive = Callable[[], Awaitable[Any]]
-Handler = Callable[..., Awaitable[Any]]
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+H = TypeVar("H", bound=Callable[..., Awaitable[Any]])
+
+Access = Literal["project", "admin", "open"]
+"""Who may call an operation: who has a project's key, who has an admin key, anybody."""
+
+ApiFamily = Literal["common", "assistants"]
+"""The assistants family asks for the beta header and takes part in dialects."""
 
 CURRENT_DIALECT = "assistants=v2"
+
+BODY_BLOCK_SECONDS = 60.0
+"""How long a client may keep silent in the middle of a JSON body."""
 
 
 class ClientGone(Exception):
     """The client closed its connection before its request was whole, or before the answer was."""
 
 
-class Call:
-    """One HTTP request, beyond what is bound to a handler's parameters."""
+class Request:
+    """One HTTP request, on its way through the steps (``steps.py``) to its handler and back."""
 
     __slots__ = (
-        *("_endings", "_receive", "caller", "dialect", "headers", "method", "path", "query", "raw_body"),
-        "server",
+        *("_endings", "_receive", "arguments", "caller", "context", "dialect", "headers", "id", "method", "path"),
+        *("ports", "query", "raw_body", "route", "send", "server", "started", "status"),
     )
 
-    def __init__(self, scope: Mapping[str, Any], receive: Receive) -> None:
+    context: Context
+    """The caller's project, once it is known who calls."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, ports: Ports) -> None:
+        self.started = time.perf_counter()
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.server: tuple[str, int | None] | None = scope.get("server")
         """The address that the client reached: what stands where its headers do not say."""
+        self.ports = ports
+        self.route: Route | None = None
+        self.arguments: dict[str, Any] = {}
+        """What the handler will be called with: the path's ids at first, then what is bound."""
         self.caller: Caller | None = None
         self.dialect: Dialect | None = None
         self.raw_body: bytes = b""
         """The JSON body as it came, once it has been bound."""
+        self.id = ""
+        """What the client sees in ``x-request-id``."""
+        self.status = 0
+        """Of the answer, once that has begun; 499 where the client left before."""
+        self.send = send
         self._receive = receive
         self._endings: list[Callable[[], Awaitable[None]]] = []
 
@@ -73,6 +108,27 @@ class Call:
             more = message.get("more_body", False)
             if block := message.get("body", b""):
                 yield block
+
+    async def read(self, limit: int) -> bytes:
+        """The body, whole. Errors: 413 past ``limit`` bytes, ``ClientGone``."""
+        declared = self.headers.get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > limit:
+            raise _too_large(limit)
+        blocks: list[bytes] = []
+        size = 0
+        more = True
+        while more:
+            async with asyncio.timeout(BODY_BLOCK_SECONDS):
+                message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            block = message.get("body", b"")
+            size += len(block)
+            if size > limit:
+                raise _too_large(limit)
+            blocks.append(block)
+            more = message.get("more_body", False)
+        return b"".join(blocks)
 
     async def disconnected(self) -> None:
         """Return when the client has gone; meaningful once the body has been read."""
@@ -117,6 +173,10 @@ class Call:
             await self._endings.pop()()
 
 
+def _too_large(limit: int) -> ApiError:
+    return ApiError(413, f"Request body too large. The limit is {limit} bytes.", code="request_too_large")
+
+
 class Reply(Struct, frozen=True):
     """An answer that is all there, and no JSON: a text, subtitles."""
 
@@ -157,85 +217,103 @@ class Download:
 class Route:
     """One operation: where it is reached, who may call it, and how its handler's parameters are filled."""
 
-    __slots__ = ("access", "body", "family", "handler", "method", "name", "path", "query", "takes_call", "takes_ctx")
+    __slots__ = (
+        *("access", "api_family", "body", "handler", "method", "name", "path", "prefixes", "query"),
+        *("takes_ctx", "takes_request"),
+    )
 
-    def __init__(self, method: str, path: str, handler: Handler, *, family: str, access: str) -> None:
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        handler: Callable[..., Awaitable[Any]],
+        *,
+        api_family: ApiFamily = "common",
+        access: Access = "project",
+        ids: Mapping[str, type[Object]] | None = None,
+    ) -> None:
         self.method = method
         self.path = path
         self.handler = handler
         self.name = handler.__name__
-        self.family = family
+        self.api_family = api_family
         self.access = access
+        self.prefixes = {name: KINDS[noun].prefix for name, noun in (ids or {}).items() if f"{{{name}}}" in path}
+        """What ids in the path begin with, where that is checked."""
         self.body: type[Any] | None = None
         self.query: tuple[str, type[Any]] | None = None
-        self.takes_ctx = self.takes_call = False
+        self.takes_ctx = False
+        self.takes_request: str | None = None
+        """The name of the parameter that is the request itself."""
         hints = typing.get_type_hints(handler)
         for name in inspect.signature(handler).parameters:
             kind = hints[name]
             if kind is Context:
                 self.takes_ctx = True
-            elif kind is Call:
-                self.takes_call = True
+            elif kind is Request:
+                self.takes_request = name
             elif name == "body":
                 self.body = kind
             elif f"{{{name}}}" not in path:
                 self.query = (name, kind)
 
 
-class Dialect:
+class Routes:
+    """The operations of one tag, in the order they are written.
+
+    ``api_family`` and ``access`` hold for all of them; a path of ``open`` ones has no ``/v1`` before it. ``ids`` says
+    which nouns the ids in the paths are of. Ids of other nouns come in several makes and are looked up as they are.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_family: ApiFamily = "common",
+        access: Access = "project",
+        ids: Mapping[str, type[Object]] | None = None,
+    ) -> None:
+        self._api_family = api_family
+        self._access = access
+        self._ids = ids
+        self._routes: list[Route] = []
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self._routes)
+
+    def get(self, path: str) -> Callable[[H], H]:
+        """Make a function the handler of ``GET path``."""
+        return self._add("GET", path)
+
+    def post(self, path: str) -> Callable[[H], H]:
+        """Make a function the handler of ``POST path``."""
+        return self._add("POST", path)
+
+    def delete(self, path: str) -> Callable[[H], H]:
+        """Make a function the handler of ``DELETE path``."""
+        return self._add("DELETE", path)
+
+    def _add(self, method: str, path: str) -> Callable[[H], H]:
+        def add(handler: H) -> H:
+            route = Route(method, path, handler, api_family=self._api_family, access=self._access, ids=self._ids)
+            self._routes.append(route)
+            return handler
+
+        return add
+
+
+class Dialect(Struct, frozen=True, kw_only=True, eq=False):
     """An older form of some operations, told apart by a word of the ``OpenAI-Beta`` header.
 
-    Inside there is only the newest form. A dialect brings routes of its own (which win over the
-    common ones), the bodies its requests have (``bodies``: operation -> type and a translation
-    upwards), and translates answers and events downwards.
+    Inside there is only the newest form. A dialect brings routes of its own, which win over the common ones; it
+    translates the bodies of common operations upwards, and their answers and events downwards.
     """
 
-    def __init__(self, name: str, *, empty_threads_run: bool = False) -> None:
-        self.name = name
-        self.empty_threads_run = empty_threads_run
-        self.routes: list[Route] = []
-        self.bodies: dict[str, tuple[type[Any], Callable[[Any], Any]]] = {}
-        self.down: Callable[[Context, Any], Awaitable[Any]] = _unchanged
-        self.event: Callable[[Context, str, bytes], Awaitable[tuple[str, bytes]]] = _same_event
-
-    def route(self, method: str, path: str) -> Callable[[Handler], Handler]:
-        """As ``route()``, for this dialect alone."""
-        return _register(self.routes, method, path, family="assistants", access="project")
-
-    def translates(self, operation: str, body: type[Struct]) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
-        """Say that ``operation`` (a handler's name) takes ``body`` here; the function turns it into the common one."""
-
-        def register(up: Callable[[Any], Any]) -> Callable[[Any], Any]:
-            self.bodies[operation] = (body, up)
-            return up
-
-        return register
-
-
-async def _unchanged(ctx: Context, value: Any) -> Any:
-    return value
-
-
-async def _same_event(ctx: Context, name: str, data: bytes) -> tuple[str, bytes]:
-    return name, data
-
-
-ROUTES: list[Route] = []
-"""Every common operation, filled as the tags' modules are imported."""
-
-
-def route(method: str, path: str, *, family: str = "common", access: str = "project") -> Callable[[Handler], Handler]:
-    """Make a function the handler of an operation.
-
-    ``family="assistants"`` asks for the beta header and takes part in dialects. ``access`` is
-    ``project`` (a project key), ``admin`` (an admin key) or ``open`` (no key; no ``/v1`` before the path).
-    """
-    return _register(ROUTES, method, path, family=family, access=access)
-
-
-def _register(routes: list[Route], method: str, path: str, *, family: str, access: str) -> Callable[[Handler], Handler]:
-    def register(handler: Handler) -> Handler:
-        routes.append(Route(method, path, handler, family=family, access=access))
-        return handler
-
-    return register
+    name: str
+    routes: tuple[Route, ...]
+    bodies: Mapping[str, tuple[type[Struct], Callable[[Any], Any]]]
+    """By operation (a handler's name): the body it takes here, and what turns that into the common one."""
+    down: Callable[[Context, Any], Awaitable[Any]]
+    """The answer of a handler, as it is shown here."""
+    event: Callable[[Context, str, bytes], Awaitable[tuple[str, bytes] | None]]
+    """An event of a stream, its name and its data, as it is told here; None for one that is not."""
+    empty_threads_run: bool = False

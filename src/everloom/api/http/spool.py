@@ -20,7 +20,7 @@ import msgspec
 from everloom.api.http.binding import decode_query
 from everloom.api.http.forms import at_most, plain_filename, refuse_too_long, too_large
 from everloom.api.http.multipart import FIELD_BYTES, Part, form_parts
-from everloom.api.http.routes import Call
+from everloom.api.http.routes import Request
 from everloom.kit.errors import BadRequest
 from everloom.models.base import Form, FormFile
 from everloom.requests.validation import invalid, missing, unknown
@@ -48,7 +48,7 @@ _STALE_SECONDS = 3600
 
 
 async def read_form(
-    call: Call, kind: type[T], files: Mapping[str, int], *, required: str, texts: Mapping[str, int] | None = None
+    call: Request, kind: type[T], files: Mapping[str, int], *, required: str, texts: Mapping[str, int] | None = None
 ) -> tuple[T, Form]:
     """The fields of a form as ``kind``, and the form as it came.
 

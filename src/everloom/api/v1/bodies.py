@@ -1,15 +1,19 @@
-"""What v1 requests look like, and the common request that each of them means."""
+"""What v1 requests look like, and the common request that each of them means.
+
+Each form has what v1's reference has, parts included: what v2 gained since is an unknown parameter here.
+"""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from everloom.api.v1.dialect import DIALECT
 from everloom.objects.assistants import Description, Instructions, Name, Temperature, TopP
-from everloom.objects.base import MAX_METADATA_PAIRS, MetadataChange
+from everloom.objects.base import MAX_METADATA_PAIRS, JsonObject, MetadataChange
 from everloom.objects.messages import Attachment, FileSearchMention, NewMessage
-from everloom.objects.runs import NewRun, NewThreadRun, TokenBudget
+from everloom.objects.runs import NewRun, NewThreadRun, TokenBudget, ToolOutput, ToolOutputs
 from everloom.objects.threads import NewThread, ThreadChanges
 from everloom.objects.tools import (
     CodeInterpreterTool,
@@ -42,58 +46,81 @@ LooseMetadata = Annotated[
 """Metadata whose values may be any scalar: v1 kept what Python's ``str()`` makes of them (recorded)."""
 
 
-class RetrievalTool(Struct, kw_only=True, tag="retrieval", forbid_unknown_fields=True):
+class GivenCodeInterpreterV1(Struct, kw_only=True, tag="code_interpreter", forbid_unknown_fields=True):
+    pass
+
+
+class GivenRetrievalV1(Struct, kw_only=True, tag="retrieval", forbid_unknown_fields=True):
     """What v2 calls ``file_search``; it had no options."""
 
 
-OlderTool = CodeInterpreterTool | RetrievalTool | FunctionTool
+class GivenFunctionV1(Struct, kw_only=True, forbid_unknown_fields=True):
+    name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}\Z")]
+    description: str | None = None
+    parameters: JsonObject | UnsetType = UNSET
 
 
-class OlderFormat(Struct, kw_only=True, forbid_unknown_fields=True):
+class GivenFunctionToolV1(Struct, kw_only=True, tag="function", forbid_unknown_fields=True):
+    function: GivenFunctionV1
+
+
+GivenToolV1 = GivenCodeInterpreterV1 | GivenRetrievalV1 | GivenFunctionToolV1
+
+
+class GivenFormatV1(Struct, kw_only=True, forbid_unknown_fields=True):
     type: Literal["text", "json_object"] = "text"
 
 
-class OlderToolChoice(Struct, kw_only=True, forbid_unknown_fields=True):
+class GivenFunctionNameV1(Struct, kw_only=True, forbid_unknown_fields=True):
+    name: str
+
+
+class GivenToolChoiceV1(Struct, kw_only=True, forbid_unknown_fields=True):
     type: Literal["function", "code_interpreter", "retrieval"]
-    function: FunctionName | UnsetType = UNSET
+    function: GivenFunctionNameV1 | UnsetType = UNSET
 
 
-OlderTools = Annotated[list[OlderTool], Meta(max_length=128)]
-OlderResponseFormat = Literal["none", "auto"] | OlderFormat
+class GivenTruncationV1(Struct, kw_only=True, forbid_unknown_fields=True):
+    type: Literal["auto", "last_messages"] = "auto"
+    last_messages: Annotated[int, Meta(ge=1)] | None = None
+
+
+GivenToolsV1 = Annotated[list[GivenToolV1], Meta(max_length=128)]
+GivenResponseFormatV1 = Literal["none", "auto"] | GivenFormatV1
 AssistantFileIds = Annotated[list[str], Meta(max_length=ASSISTANT_FILES)]
 
 
-class OlderAssistant(Struct, kw_only=True, forbid_unknown_fields=True):
+class NewAssistantV1(Struct, kw_only=True, forbid_unknown_fields=True):
     """An assistant to be (v1 CreateAssistantRequest)."""
 
     model: str
     name: Name | None = None
     description: Description | None = None
     instructions: Instructions | None = None
-    tools: OlderTools = []
+    tools: GivenToolsV1 = []
     file_ids: AssistantFileIds = []
     metadata: LooseMetadata | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
-    response_format: OlderResponseFormat | None = None
+    response_format: GivenResponseFormatV1 | None = None
 
 
-class OlderAssistantChanges(Struct, kw_only=True, forbid_unknown_fields=True):
+class AssistantChangesV1(Struct, kw_only=True, forbid_unknown_fields=True):
     """What to change about an assistant (v1 ModifyAssistantRequest); what is left out stays."""
 
     model: str | UnsetType = UNSET
     name: Name | None | UnsetType = UNSET
     description: Description | None | UnsetType = UNSET
     instructions: Instructions | None | UnsetType = UNSET
-    tools: OlderTools | UnsetType = UNSET
+    tools: GivenToolsV1 | UnsetType = UNSET
     file_ids: AssistantFileIds | UnsetType = UNSET
     metadata: LooseMetadata | None | UnsetType = UNSET
     temperature: Temperature | None | UnsetType = UNSET
     top_p: TopP | None | UnsetType = UNSET
-    response_format: OlderResponseFormat | None | UnsetType = UNSET
+    response_format: GivenResponseFormatV1 | None | UnsetType = UNSET
 
 
-class OlderMessage(Struct, kw_only=True, forbid_unknown_fields=True):
+class NewMessageV1(Struct, kw_only=True, forbid_unknown_fields=True):
     """A message to be (v1 CreateMessageRequest): text alone, and the files it brings."""
 
     role: Literal["user", "assistant"]
@@ -102,48 +129,60 @@ class OlderMessage(Struct, kw_only=True, forbid_unknown_fields=True):
     metadata: LooseMetadata | None = None
 
 
-class OlderMetadataChange(Struct, kw_only=True, forbid_unknown_fields=True):
+class MetadataChangeV1(Struct, kw_only=True, forbid_unknown_fields=True):
     """The body of every modification that reaches the metadata alone."""
 
     metadata: LooseMetadata | None | UnsetType = UNSET
 
 
-class OlderThread(Struct, kw_only=True, forbid_unknown_fields=True):
+class NewThreadV1(Struct, kw_only=True, forbid_unknown_fields=True):
     """A thread to be (v1 CreateThreadRequest)."""
 
-    messages: list[OlderMessage] = []
+    messages: list[NewMessageV1] = []
     metadata: LooseMetadata | None = None
 
 
-class OlderRunOptions(Struct, kw_only=True, forbid_unknown_fields=True):
+class RunOptionsV1(Struct, kw_only=True, forbid_unknown_fields=True):
     """What both ways of starting a run share. No ``file_ids``: those are the assistant's."""
 
     assistant_id: str
     model: str | None = None
     instructions: Instructions | None = None
-    tools: Annotated[list[OlderTool], Meta(max_length=20)] | None = None
+    tools: Annotated[list[GivenToolV1], Meta(max_length=20)] | None = None
     metadata: LooseMetadata | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
     stream: bool | None = None
     max_prompt_tokens: TokenBudget | None = None
     max_completion_tokens: TokenBudget | None = None
-    truncation_strategy: TruncationStrategy | None = None
-    tool_choice: Literal["none", "auto"] | OlderToolChoice | None = None
-    response_format: OlderResponseFormat | None = None
+    truncation_strategy: GivenTruncationV1 | None = None
+    tool_choice: Literal["none", "auto"] | GivenToolChoiceV1 | None = None
+    response_format: GivenResponseFormatV1 | None = None
 
 
-class OlderRun(OlderRunOptions, kw_only=True, forbid_unknown_fields=True):
+class NewRunV1(RunOptionsV1, kw_only=True, forbid_unknown_fields=True):
     """A run to be on a thread that stands (v1 CreateRunRequest)."""
 
     additional_instructions: Instructions | None = None
-    additional_messages: list[OlderMessage] | None = None
+    additional_messages: list[NewMessageV1] | None = None
 
 
-class OlderThreadRun(OlderRunOptions, kw_only=True, forbid_unknown_fields=True):
+class NewThreadRunV1(RunOptionsV1, kw_only=True, forbid_unknown_fields=True):
     """A run to be on a thread made for it (v1 CreateThreadAndRunRequest)."""
 
-    thread: OlderThread | None = None
+    thread: NewThreadV1 | None = None
+
+
+class ToolOutputV1(Struct, kw_only=True, forbid_unknown_fields=True):
+    tool_call_id: str
+    output: str = ""
+
+
+class ToolOutputsV1(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The outputs of every call a run waits for (v1 SubmitToolOutputsRunRequest)."""
+
+    tool_outputs: list[ToolOutputV1]
+    stream: bool | None = None
 
 
 # --- upwards ---------------------------------------------------------------------------------------------------------
@@ -169,26 +208,38 @@ def texts(metadata: dict[str, Any]) -> dict[str, str]:
     return kept
 
 
-def common_tools(tools: Iterable[OlderTool]) -> list[Tool]:
+def common_tools(tools: Iterable[GivenToolV1]) -> list[Tool]:
     """The tools by their common names."""
-    return [FileSearchTool() if isinstance(tool, RetrievalTool) else tool for tool in tools]
+    return [common_tool(tool) for tool in tools]
 
 
-def common_format(wanted: OlderResponseFormat) -> ResponseFormat:
+def common_tool(tool: GivenToolV1) -> Tool:
+    """A tool by its common name."""
+    if isinstance(tool, GivenRetrievalV1):
+        return FileSearchTool()
+    return CodeInterpreterTool() if isinstance(tool, GivenCodeInterpreterV1) else _as(FunctionTool, tool)
+
+
+def common_format(wanted: GivenResponseFormatV1) -> ResponseFormat:
     """``none`` asked for nothing special, which today is ``auto``."""
     if isinstance(wanted, str):
         return "auto"
     return ResponseFormatText() if wanted.type == "text" else ResponseFormatJsonObject()
 
 
-def common_choice(choice: Literal["none", "auto"] | OlderToolChoice) -> ToolChoice:
+def common_choice(choice: Literal["none", "auto"] | GivenToolChoiceV1) -> ToolChoice:
     """The tool choice by the tool's common name."""
     if isinstance(choice, str):
         return choice
     return NamedToolChoice(
         type="file_search" if choice.type == "retrieval" else choice.type,
-        function=choice.function,
+        function=UNSET if choice.function is UNSET else FunctionName(name=choice.function.name),
     )
+
+
+def _as(cls: type[T], part: Struct) -> T:
+    """A part of a request whose members have the same names and values in both forms."""
+    return msgspec.convert(msgspec.to_builtins(part), cls)
 
 
 def _same(make: Callable[..., T]) -> Callable[[Struct], T]:
@@ -196,8 +247,7 @@ def _same(make: Callable[..., T]) -> Callable[[Struct], T]:
     return lambda body: make(**translated(body))
 
 
-@DIALECT.translates("create_message", OlderMessage)
-def common_message(body: OlderMessage) -> NewMessage:
+def common_message(body: NewMessageV1) -> NewMessage:
     """A v1 file was there for whichever tool the assistant had, so its attachment names both."""
     return NewMessage(
         role=body.role,
@@ -210,25 +260,34 @@ def common_message(body: OlderMessage) -> NewMessage:
     )
 
 
-def common_messages(bodies: Iterable[OlderMessage]) -> list[NewMessage]:
+def common_messages(bodies: Iterable[NewMessageV1]) -> list[NewMessage]:
     """As ``common_message``, one by one."""
     return [common_message(body) for body in bodies]
 
 
-common_thread = DIALECT.translates("create_thread", OlderThread)(_same(NewThread))
-DIALECT.translates("modify_thread", OlderMetadataChange)(_same(ThreadChanges))
-DIALECT.translates("modify_message", OlderMetadataChange)(_same(MetadataChange))
-DIALECT.translates("modify_run", OlderMetadataChange)(_same(MetadataChange))
-DIALECT.translates("create_run", OlderRun)(_same(NewRun))
-DIALECT.translates("create_thread_and_run", OlderThreadRun)(_same(NewThreadRun))
+common_thread = _same(NewThread)
 
 _UP: dict[str, Callable[[Any], Any]] = {
     "metadata": texts,
     "tools": common_tools,
     "response_format": common_format,
     "tool_choice": common_choice,
+    "truncation_strategy": partial(_as, TruncationStrategy),
+    "tool_outputs": lambda outputs: [_as(ToolOutput, output) for output in outputs],
     "messages": common_messages,
     "additional_messages": common_messages,
     "thread": common_thread,
 }
 """The fields whose values differ between the two forms."""
+
+BODIES: dict[str, tuple[type[Struct], Callable[[Any], Any]]] = {
+    "create_message": (NewMessageV1, common_message),
+    "create_thread": (NewThreadV1, common_thread),
+    "modify_thread": (MetadataChangeV1, _same(ThreadChanges)),
+    "modify_message": (MetadataChangeV1, _same(MetadataChange)),
+    "modify_run": (MetadataChangeV1, _same(MetadataChange)),
+    "create_run": (NewRunV1, _same(NewRun)),
+    "create_thread_and_run": (NewThreadRunV1, _same(NewThreadRun)),
+    "submit_tool_outputs": (ToolOutputsV1, _same(ToolOutputs)),
+}
+"""The common operations that take a body: v1's form of it, and what that means."""

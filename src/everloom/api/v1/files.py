@@ -8,47 +8,35 @@ interpreter, while the assistant has that tool, and in a vector store of the ass
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
 from msgspec import UNSET, Struct
 
-from everloom.api.http.paging import window
+from everloom.api.http.paging import paginate
+from everloom.api.http.routes import Routes
 from everloom.api.v1 import views
-from everloom.api.v1.bodies import ASSISTANT_FILES, OlderAssistant, OlderAssistantChanges, translated
-from everloom.api.v1.dialect import DIALECT
+from everloom.api.v1.bodies import ASSISTANT_FILES, AssistantChangesV1, NewAssistantV1, translated
+from everloom.api.v1.objects import AssistantFileV1, MessageFileV1
 from everloom.api.v1.retrieval import mirror_store
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, BadRequest, NotFound
 from everloom.kit.ids import new_id
 from everloom.objects.assistants import Assistant
-from everloom.objects.base import Deleted, Object, Page, PageQuery, encode
+from everloom.objects.base import Deleted, Page, PageQuery, encode
 from everloom.objects.files import AssistantFile, File
 from everloom.objects.messages import Message
 from everloom.objects.threads import Thread
 from everloom.objects.tools import CodeInterpreterResources, CodeInterpreterTool, Tool
 from everloom.store.base import Add, Change, Conflict, Remove
 
+routes = Routes(api_family="assistants", ids={"assistant_id": Assistant, "thread_id": Thread, "message_id": Message})
+
 _TRIES = 10
 """How often a change of attachments looks again before it gives way to the others: 409, which clients retry."""
 
 
-class FileOfAssistant(Object, kw_only=True):
-    """An attachment as v1 shows it (AssistantFileObject): its id is the file's."""
-
-    object: Literal["assistant.file"] = "assistant.file"
-    assistant_id: str
-
-
-class FileOfMessage(Object, kw_only=True):
-    """A message's file as v1 shows it (MessageFileObject): its id is the file's."""
-
-    object: Literal["thread.message.file"] = "thread.message.file"
-    message_id: str
-
-
-class NewAssistantFile(Struct, kw_only=True, forbid_unknown_fields=True):
+class NewAssistantFileV1(Struct, kw_only=True, forbid_unknown_fields=True):
     """A file to attach (CreateAssistantFileRequest)."""
 
     file_id: str
@@ -57,8 +45,8 @@ class NewAssistantFile(Struct, kw_only=True, forbid_unknown_fields=True):
 # --- assistants that bring files -------------------------------------------------------------------------------------
 
 
-@DIALECT.route("POST", "/assistants")
-async def create_assistant(ctx: Context, body: OlderAssistant) -> Assistant:
+@routes.post("/assistants")
+async def create_assistant(ctx: Context, body: NewAssistantV1) -> Assistant:
     """createAssistant. Errors: 404 for a model nobody serves or a file that is not there."""
     ctx.models.resolve(body.model, "chat")
     settings = {name: value for name, value in translated(body).items() if value is not None}
@@ -71,8 +59,8 @@ async def create_assistant(ctx: Context, body: OlderAssistant) -> Assistant:
     return assistant
 
 
-@DIALECT.route("POST", "/assistants/{assistant_id}")
-async def modify_assistant(ctx: Context, assistant_id: str, body: OlderAssistantChanges) -> Assistant:
+@routes.post("/assistants/{assistant_id}")
+async def modify_assistant(ctx: Context, assistant_id: str, body: AssistantChangesV1) -> Assistant:
     """modifyAssistant. ``file_ids`` replaces the attachments: what is not in it is detached."""
     if body.model is not UNSET:
         ctx.models.resolve(body.model, "chat")
@@ -91,43 +79,43 @@ def _kept(name: str, old: Any, new: Any) -> Any:
     """The new value of an assistant's field; ``null`` is what an assistant has by itself.
 
     What v1 sees as no change is none, so a client that writes back what it read takes nothing away
-    that only v2 shows: a function's ``strict``, search options, a JSON schema.
+    that only v2 shows: a function's ``strict``, search options, a JSON schema, a tool of later days.
     """
     if new is None:
         return getattr(Assistant(id="", created_at=0, model=""), name)
     if name == "tools":
         seen = {_seen(tool): tool for tool in old}
-        return [seen.get(_seen(tool), tool) for tool in new]
+        unseen = [tool for tool in old if views.tool(tool) is None]
+        return [*(seen.get(_seen(tool), tool) for tool in new), *unseen]
     if name == "response_format":
-        now_seen, then_seen = (views.response_format(msgspec.to_builtins(value)) for value in (old, new))
-        return old if now_seen == then_seen else new
+        return old if views.response_format(old) == views.response_format(new) else new
     return new
 
 
 def _seen(tool: Tool) -> bytes:
-    return encode(views.tool(msgspec.to_builtins(tool)))
+    return encode(views.tool(tool))
 
 
 # --- assistant files -------------------------------------------------------------------------------------------------
 
 
-@DIALECT.route("GET", "/assistants/{assistant_id}/files")
-async def list_assistant_files(ctx: Context, assistant_id: str, page: PageQuery) -> Page[FileOfAssistant]:
+@routes.get("/assistants/{assistant_id}/files")
+async def list_assistant_files(ctx: Context, assistant_id: str, page: PageQuery) -> Page[AssistantFileV1]:
     """listAssistantFiles."""
     await ctx.store.get(Assistant, assistant_id)
     rows = await ctx.store.all(AssistantFile, assistant_id=assistant_id)
-    return window([_shown(row) for row in rows], FileOfAssistant, page)
+    return paginate([_shown(row) for row in rows], AssistantFileV1, page)
 
 
-@DIALECT.route("POST", "/assistants/{assistant_id}/files")
-async def create_assistant_file(ctx: Context, assistant_id: str, body: NewAssistantFile) -> FileOfAssistant:
+@routes.post("/assistants/{assistant_id}/files")
+async def create_assistant_file(ctx: Context, assistant_id: str, body: NewAssistantFileV1) -> AssistantFileV1:
     """createAssistantFile. A file that is attached already stays as it is. Errors: 400 for a twenty-first."""
     _, rows = await _attach(ctx, assistant_id, lambda held: [*held, body.file_id])
     return next(_shown(row) for row in rows if row.file_id == body.file_id)
 
 
-@DIALECT.route("GET", "/assistants/{assistant_id}/files/{file_id}")
-async def get_assistant_file(ctx: Context, assistant_id: str, file_id: str) -> FileOfAssistant:
+@routes.get("/assistants/{assistant_id}/files/{file_id}")
+async def get_assistant_file(ctx: Context, assistant_id: str, file_id: str) -> AssistantFileV1:
     """getAssistantFile."""
     await ctx.store.get(Assistant, assistant_id)
     rows = await ctx.store.all(AssistantFile, assistant_id=assistant_id, file_id=file_id)
@@ -136,7 +124,7 @@ async def get_assistant_file(ctx: Context, assistant_id: str, file_id: str) -> F
     return _shown(rows[0])
 
 
-@DIALECT.route("DELETE", "/assistants/{assistant_id}/files/{file_id}")
+@routes.delete("/assistants/{assistant_id}/files/{file_id}")
 async def delete_assistant_file(ctx: Context, assistant_id: str, file_id: str) -> Deleted:
     """deleteAssistantFile: the attachment, in v2's view too; the file itself stays."""
     await get_assistant_file(ctx, assistant_id, file_id)
@@ -228,21 +216,21 @@ def _runs_code(assistant: Assistant) -> bool:
     return any(isinstance(tool, CodeInterpreterTool) for tool in assistant.tools)
 
 
-def _shown(row: AssistantFile) -> FileOfAssistant:
-    return FileOfAssistant(id=row.file_id, created_at=row.created_at, assistant_id=row.assistant_id)
+def _shown(row: AssistantFile) -> AssistantFileV1:
+    return AssistantFileV1(id=row.file_id, created_at=row.created_at, assistant_id=row.assistant_id)
 
 
 # --- message files ---------------------------------------------------------------------------------------------------
 
 
-@DIALECT.route("GET", "/threads/{thread_id}/messages/{message_id}/files")
-async def list_message_files(ctx: Context, thread_id: str, message_id: str, page: PageQuery) -> Page[FileOfMessage]:
+@routes.get("/threads/{thread_id}/messages/{message_id}/files")
+async def list_message_files(ctx: Context, thread_id: str, message_id: str, page: PageQuery) -> Page[MessageFileV1]:
     """listMessageFiles."""
-    return window(await _files_of(ctx, thread_id, message_id), FileOfMessage, page)
+    return paginate(await _files_of(ctx, thread_id, message_id), MessageFileV1, page)
 
 
-@DIALECT.route("GET", "/threads/{thread_id}/messages/{message_id}/files/{file_id}")
-async def get_message_file(ctx: Context, thread_id: str, message_id: str, file_id: str) -> FileOfMessage:
+@routes.get("/threads/{thread_id}/messages/{message_id}/files/{file_id}")
+async def get_message_file(ctx: Context, thread_id: str, message_id: str, file_id: str) -> MessageFileV1:
     """getMessageFile."""
     for file in await _files_of(ctx, thread_id, message_id):
         if file.id == file_id:
@@ -250,8 +238,8 @@ async def get_message_file(ctx: Context, thread_id: str, message_id: str, file_i
     raise NotFound(f"No message file found with id '{file_id}'.")
 
 
-async def _files_of(ctx: Context, thread_id: str, message_id: str) -> list[FileOfMessage]:
+async def _files_of(ctx: Context, thread_id: str, message_id: str) -> list[MessageFileV1]:
     await ctx.store.get(Thread, thread_id)
     message = await ctx.store.get(Message, message_id, thread_id=thread_id)
     file_ids = dict.fromkeys(attachment.file_id for attachment in message.attachments)
-    return [FileOfMessage(id=id, created_at=message.created_at, message_id=message.id) for id in file_ids]
+    return [MessageFileV1(id=id, created_at=message.created_at, message_id=message.id) for id in file_ids]

@@ -1,18 +1,31 @@
-"""How v1 clients see what is stored: the common JSON of each noun, turned into the older form of it.
+"""How v1 clients see what is stored: the common JSON of each noun, in the older form of it.
 
-Views work on JSON documents, told apart by ``object``, because answers, pages and events all carry
-the same documents. Whatever v1 requires is always there; what it never knew is left out.
+Views work on JSON documents, told apart by ``object``, because answers, pages and events all carry the same
+documents. A function says which members of a document have other values in v1; ``objects.py`` says which members
+there are. What v1 never knew is left out by itself: members, tools, parts of messages, calls and events.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
-from everloom.api.v1.dialect import DIALECT
+from everloom.api.v1.objects import (
+    AssistantV1,
+    MessageDeltaV1,
+    MessageV1,
+    ResponseFormatV1,
+    RunStepDeltaV1,
+    RunStepV1,
+    RunV1,
+    ThreadV1,
+    ToolV1,
+)
 from everloom.context import Context
 from everloom.objects.base import JsonObject, Object, Page, encode
 from everloom.objects.files import AssistantFile
+from everloom.objects.tools import ResponseFormat, Tool
 
 _decode = msgspec.json.Decoder(JsonObject).decode
 
@@ -24,37 +37,47 @@ async def down(ctx: Context, answer: Any) -> Any:
     """The answer of a handler as a v1 client knows it."""
     if isinstance(answer, Page):
         documents = [_decode(body) for body in answer.bodies]
-        return answer.with_bodies([encode(document) for document in await shown(ctx, documents)])
+        return answer.with_bodies([encode(document) for document in await _shown(ctx, documents)])
     if isinstance(answer, Object):
         answer = encode(answer)
     if isinstance(answer, bytes):
-        (document,) = await shown(ctx, [_decode(answer)])
+        (document,) = await _shown(ctx, [_decode(answer)])
         return encode(document)
     return answer
 
 
-async def event(ctx: Context, name: str, data: bytes) -> tuple[str, bytes]:
-    """One event of a stream as a v1 client knows it: its name and its data."""
-    marks = _DELTAS.get(name)
-    if not name.startswith("thread.") or (marks is not None and not any(mark in data for mark in marks)):
+async def event(ctx: Context, name: str, data: bytes) -> tuple[str, bytes] | None:
+    """One event of a stream as a v1 client knows it: its name and its data. None for one that v1 has not."""
+    if name in _PLAIN_EVENTS:
         return name, data
-    (document,) = await shown(ctx, [_decode(data)])
-    return _EVENTS.get(name, name), encode(document)
+    name = _RENAMED_EVENTS.get(name, name)
+    if name not in _EVENTS:
+        return None
+    (document,) = await _shown(ctx, [_decode(data)])
+    return name, encode(document)
 
 
-DIALECT.down = down
-DIALECT.event = event
+_PLAIN_EVENTS = frozenset({"error", "done"})
 
-_EVENTS = {"thread.run.incomplete": "thread.run.completed"}
+_RENAMED_EVENTS = {"thread.run.incomplete": "thread.run.completed"}
 
-_DELTAS = {
-    "thread.message.delta": (b'"refusal"', b'"file_citation"', b'"image_file"', b'"image_url"'),
-    "thread.run.step.delta": (b'"file_search"',),
-}
-"""Deltas are many and rarely differ: only those with one of these bytes in them are read."""
+_EVENTS = frozenset(
+    f"{noun}.{happened}"
+    for noun, all_that_happen in {
+        "thread": ["created"],
+        "thread.run": [
+            *("created", "queued", "in_progress", "requires_action", "completed", "failed"),
+            *("cancelling", "cancelled", "expired"),
+        ],
+        "thread.run.step": ["created", "in_progress", "delta", "completed", "failed", "cancelled", "expired"],
+        "thread.message": ["created", "in_progress", "delta", "completed", "incomplete"],
+    }.items()
+    for happened in all_that_happen
+)
+"""What v1 streams of objects (AssistantStreamEvent)."""
 
 
-async def shown(ctx: Context, documents: Sequence[JsonObject]) -> list[JsonObject]:
+async def _shown(ctx: Context, documents: Sequence[JsonObject]) -> list[JsonObject | Struct]:
     """The documents in their v1 form; one query for the files of all assistants in them."""
     owners = {_OWNER[document["object"]](document) for document in documents if document.get("object") in _OWNER}
     file_ids: FileIds = {owner: [] for owner in owners}
@@ -71,80 +94,93 @@ _OWNER: dict[str, Callable[[JsonObject], str]] = {
 """The nouns that show an assistant's files, and whose files those are."""
 
 
-def _view(document: JsonObject, file_ids: FileIds) -> JsonObject:
-    view = _VIEWS.get(document.get("object", ""))
-    return document if view is None else view(document, file_ids)
+def _view(document: JsonObject, file_ids: FileIds) -> JsonObject | Struct:
+    if (view := _VIEWS.get(document.get("object", ""))) is None:
+        return document
+    form, changes = view
+    return msgspec.convert(document | changes(document, file_ids), form)
 
 
 def _assistant(assistant: JsonObject, file_ids: FileIds) -> JsonObject:
-    assistant = _renamed(assistant, "tool_resources", "file_ids", file_ids[assistant["id"]])
-    assistant["tools"] = [tool(each) for each in assistant["tools"]]
-    assistant["response_format"] = response_format(assistant["response_format"])
-    return assistant
+    return {
+        "file_ids": file_ids[assistant["id"]],
+        "tools": _tools(assistant["tools"]),
+        "response_format": _response_format(assistant["response_format"]),
+    }
 
 
 def _thread(thread: JsonObject, file_ids: FileIds) -> JsonObject:
-    return _without(thread, "tool_resources")
+    return {}
 
 
 def _message(message: JsonObject, file_ids: FileIds) -> JsonObject:
     files = dict.fromkeys(attachment["file_id"] for attachment in message.get("attachments") or ())
-    message = _renamed(message, "attachments", "file_ids", list(files))
-    message["content"] = [_part(part) for part in message["content"]]
-    return message
+    return {"file_ids": list(files), "content": _parts(message["content"])}
 
 
 def _run(run: JsonObject, file_ids: FileIds) -> JsonObject:
-    run = _renamed(run, "tool_resources", "file_ids", file_ids[run["assistant_id"]])
-    run = _without(run, "parallel_tool_calls")
-    run["tools"] = [tool(each) for each in run["tools"]]
-    run["response_format"] = response_format(run["response_format"])
-    run["tool_choice"] = _tool_choice(run["tool_choice"])
+    changes = {
+        "file_ids": file_ids[run["assistant_id"]],
+        "tools": _tools(run["tools"]),
+        "response_format": _response_format(run["response_format"]),
+        "tool_choice": _tool_choice(run["tool_choice"]),
+    }
     if run["status"] == "incomplete":
         # v1 pollers wait for ever for a status they do not know; recorded: completed, incomplete_details set.
-        run["status"] = "completed"
-        run["completed_at"] = run["completed_at"] or run["started_at"] or run["created_at"]
-    return run
+        changes["status"] = "completed"
+        changes["completed_at"] = run["completed_at"] or run["started_at"] or run["created_at"]
+    return changes
 
 
 def _step(step: JsonObject, file_ids: FileIds) -> JsonObject:
-    return {**step, "step_details": _step_details(step["step_details"])}
+    return {"step_details": _step_details(step["step_details"])}
 
 
 def _message_delta(delta: JsonObject, file_ids: FileIds) -> JsonObject:
     grown = delta["delta"]
-    return {**delta, "delta": {**grown, "content": [_part(part) for part in grown.get("content") or ()]}}
+    return {"delta": {**grown, "content": _parts(grown.get("content") or ())}}
 
 
 def _step_delta(delta: JsonObject, file_ids: FileIds) -> JsonObject:
     grown = delta["delta"]
-    return {**delta, "delta": {**grown, "step_details": _step_details(grown["step_details"])}}
+    return {"delta": {**grown, "step_details": _step_details(grown["step_details"])}}
 
 
-_VIEWS: dict[str, Callable[[JsonObject, FileIds], JsonObject]] = {
-    "assistant": _assistant,
-    "thread": _thread,
-    "thread.message": _message,
-    "thread.run": _run,
-    "thread.run.step": _step,
-    "thread.message.delta": _message_delta,
-    "thread.run.step.delta": _step_delta,
+_VIEWS: dict[str, tuple[type[Struct], Callable[[JsonObject, FileIds], JsonObject]]] = {
+    "assistant": (AssistantV1, _assistant),
+    "thread": (ThreadV1, _thread),
+    "thread.message": (MessageV1, _message),
+    "thread.run": (RunV1, _run),
+    "thread.run.step": (RunStepV1, _step),
+    "thread.message.delta": (MessageDeltaV1, _message_delta),
+    "thread.run.step.delta": (RunStepDeltaV1, _step_delta),
 }
+"""Each noun's form, and the members whose values are others in it."""
 
 
 # --- parts of them ---------------------------------------------------------------------------------------------------
 
 
-def tool(tool: JsonObject) -> JsonObject:
-    """A tool by its v1 name, with what v1 knew of it."""
-    if tool["type"] == "file_search":
-        return {"type": "retrieval"}
-    if tool["type"] == "function":
-        return {**tool, "function": _without(tool["function"], "strict")}
-    return tool
+def tool(tool: Tool) -> ToolV1 | None:
+    """A tool by its v1 name, with what v1 knew of it. None for one it did not know."""
+    return next((msgspec.convert(each, ToolV1) for each in _tools([msgspec.to_builtins(tool)])), None)
 
 
-def response_format(format: Any) -> Any:
+def response_format(format: ResponseFormat) -> ResponseFormatV1:
+    """A format as v1 shows it."""
+    seen: ResponseFormatV1 = msgspec.convert(_response_format(msgspec.to_builtins(format)), ResponseFormatV1)
+    return seen
+
+
+_NAMES = {"code_interpreter": "code_interpreter", "function": "function", "file_search": "retrieval"}
+"""What v1 calls the tools it knew."""
+
+
+def _tools(tools: Iterable[JsonObject]) -> list[JsonObject]:
+    return [{**each, "type": _NAMES[each["type"]]} for each in tools if each["type"] in _NAMES]
+
+
+def _response_format(format: Any) -> Any:
     """v1 knew no schemas: an answer that follows one is a JSON object all the same."""
     if isinstance(format, dict) and format["type"] == "json_schema":
         return {"type": "json_object"}
@@ -153,57 +189,34 @@ def response_format(format: Any) -> Any:
 
 def _tool_choice(choice: Any) -> Any:
     """v1 could not require a tool without naming it; whether the model had to choose one is not shown."""
-    if choice == "required":
-        return "auto"
-    if isinstance(choice, dict) and choice["type"] == "file_search":
-        return {**choice, "type": "retrieval"}
-    return choice
+    if isinstance(choice, dict):
+        return {**choice, "type": _NAMES[choice["type"]]} if choice["type"] in _NAMES else "auto"
+    return "auto" if choice == "required" else choice
+
+
+def _parts(parts: Iterable[JsonObject]) -> list[JsonObject]:
+    return [_part(part) for part in parts if part.get("type", "text") in _PARTS]
 
 
 def _part(part: JsonObject) -> JsonObject:
     """A piece of a message, or of its delta: v1 knows text and image files, the others are shown as text."""
-    kind = part["type"]
-    if kind == "text":
-        return {**part, "text": _text(part.get("text") or {})}
-    if kind == "image_file":
-        return {**part, "image_file": _without(part["image_file"], "detail")}
-    value = part["refusal"] if kind == "refusal" else part["image_url"]["url"]
-    place = {"index": part["index"]} if "index" in part else {}
-    return {**place, "type": "text", "text": {"value": value, "annotations": []}}
+    said = _AS_TEXT.get(part.get("type", "text"))
+    return part if said is None else {**part, "type": "text", "text": {"value": said(part), "annotations": []}}
 
 
-def _text(text: JsonObject) -> JsonObject:
-    if not text.get("annotations"):
-        return text
-    return {**text, "annotations": [_annotation(annotation) for annotation in text["annotations"]]}
-
-
-def _annotation(annotation: JsonObject) -> JsonObject:
-    """v1's citations always had a quote."""
-    if annotation["type"] != "file_citation":
-        return annotation
-    return {**annotation, "file_citation": {"quote": "", **annotation.get("file_citation", {})}}
+_AS_TEXT: dict[str, Callable[[JsonObject], str]] = {
+    "refusal": lambda part: part["refusal"],
+    "image_url": lambda part: part["image_url"]["url"],
+}
+_PARTS = frozenset({"text", "image_file", *_AS_TEXT})
 
 
 def _step_details(details: JsonObject) -> JsonObject:
     if "tool_calls" not in details:
         return details
-    return {**details, "tool_calls": [_call(call) for call in details["tool_calls"]]}
+    return {**details, "tool_calls": [_call(call) for call in details["tool_calls"] if call["type"] in _NAMES]}
 
 
 def _call(call: JsonObject) -> JsonObject:
     """A search showed nothing of what it did or found."""
-    if call["type"] != "file_search":
-        return call
-    return {**_without(call, "file_search"), "type": "retrieval", "retrieval": {}}
-
-
-def _without(document: JsonObject, name: str) -> JsonObject:
-    return {key: value for key, value in document.items() if key != name}
-
-
-def _renamed(document: JsonObject, name: str, new_name: str, value: Any) -> JsonObject:
-    """The document with another member where ``name`` stood, or at its end."""
-    renamed = {new_name if key == name else key: value if key == name else old for key, old in document.items()}
-    renamed.setdefault(new_name, value)
-    return renamed
+    return {**call, "type": "retrieval", "retrieval": {}} if call["type"] == "file_search" else call

@@ -1,0 +1,147 @@
+"""From what a handler returned, or raised, to what the client receives. Errors are rendered here, once."""
+
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import msgspec
+
+from everloom.api.http.routes import ClientGone, Download, EventStream, Reply, Request
+from everloom.api.http.steps import Next
+from everloom.kit import sse
+from everloom.kit.errors import ApiError
+from everloom.objects.base import Page
+
+Headers = list[tuple[bytes, bytes]]
+
+log = logging.getLogger(__name__)
+
+SERVER_ERROR = (
+    "The server had an error processing your request. Sorry about that! You can retry your request, or tell the "
+    "operator of this server if the error persists. (Please include the request ID {id} in your report.)"
+)
+
+_encode = msgspec.json.Encoder().encode
+_JSON = (b"content-type", b"application/json")
+_CORS = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", b"*"),
+]
+_PREFLIGHT = [
+    *_CORS,
+    (b"access-control-allow-methods", b"GET, POST, DELETE, OPTIONS"),
+    (b"access-control-allow-headers", b"*, authorization"),
+    (b"access-control-max-age", b"86400"),
+]
+
+
+class Responder:
+    """Sends the answers of one server. ``organization`` is its name in headers."""
+
+    def __init__(self, organization: str) -> None:
+        self._common = [
+            *_CORS,
+            (b"openai-version", b"2020-10-01"),
+            (b"openai-organization", organization.encode()),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+
+    async def respond(self, request: Request, next: Next) -> None:
+        """The step that sends what the rest of the way brings, an answer or an error, and then clears up."""
+        request.id = f"req_{secrets.token_hex(16)}"
+        try:
+            if request.method == "OPTIONS":
+                await self._whole(request, 204, b"", _PREFLIGHT)
+            else:
+                await self._answer(request, await next(request))
+        except ClientGone:
+            request.status = 499
+        except ApiError as error:
+            await self._error(request, error)
+        except Exception:
+            log.exception("%s %s failed (%s)", request.method, request.path, request.id)
+            text = SERVER_ERROR.format(id=request.id)
+            await self._error(request, ApiError(500, text, type="server_error"))
+        finally:
+            await request.end()
+
+    async def _answer(self, request: Request, result: Any) -> None:
+        """Send whatever a handler returned."""
+        if isinstance(result, EventStream):
+            await self._events(request, result)
+        elif isinstance(result, Download):
+            await self._download(request, result)
+        elif isinstance(result, Page):
+            await self._whole(request, 200, result.encode(), [_JSON])
+        elif isinstance(result, bytes):
+            await self._whole(request, 200, result, [_JSON])
+        elif isinstance(result, Reply):
+            content_type = (b"content-type", result.content_type.encode("latin-1"))
+            await self._whole(request, 200, result.body, [content_type])
+        else:
+            await self._whole(request, 200, _encode(result), [_JSON])
+
+    async def _error(self, request: Request, error: ApiError) -> None:
+        """Send an error. An answer that has begun is left without an end, which breaks its connection off."""
+        if request.status:
+            log.warning("an answer broke off (%s): %s", request.id, error.message)
+            return
+        extra = [(name.encode(), value.encode("latin-1", "replace")) for name, value in error.headers.items()]
+        await self._whole(request, error.status, _encode(error.envelope()), [_JSON, *extra])
+
+    async def _whole(self, request: Request, status: int, body: bytes, headers: Headers) -> None:
+        """Send an answer that is all there."""
+        length = [] if status == 204 else [(b"content-length", b"%d" % len(body))]
+        await self._start(request, status, [*headers, *length])
+        await request.send({"type": "http.response.body", "body": body})
+
+    async def _start(self, request: Request, status: int, headers: Headers) -> None:
+        request.status = status
+        elapsed = b"%d" % ((time.perf_counter() - request.started) * 1000)
+        await request.send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [
+                    *headers,
+                    (b"openai-processing-ms", elapsed),
+                    *self._common,
+                    (b"x-request-id", request.id.encode()),
+                ],
+            }
+        )
+
+    async def _events(self, request: Request, stream: EventStream) -> None:
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+        try:
+            await self._start(request, 200, headers + _pairs(stream.headers))
+            await _until_gone(request, stream.frames)
+        except ApiError as error:
+            body = sse.frame(_encode(error.envelope()), event="error")
+            await request.send({"type": "http.response.body", "body": body})
+        finally:
+            if stream.close is not None:
+                await stream.close()
+
+    async def _download(self, request: Request, download: Download) -> None:
+        await self._start(request, download.status, _pairs(download.headers))
+        await _until_gone(request, download.blocks)
+
+
+async def _until_gone(request: Request, blocks: AsyncIterator[bytes]) -> None:
+    """Send blocks until they end or the client leaves, whichever is first."""
+    with contextlib.suppress(ClientGone):
+        await request.unless_gone(_all(request, blocks))
+
+
+async def _all(request: Request, blocks: AsyncIterator[bytes]) -> None:
+    async for block in blocks:
+        await request.send({"type": "http.response.body", "body": block, "more_body": True})
+    await request.send({"type": "http.response.body", "body": b""})
+
+
+def _pairs(headers: Mapping[str, str]) -> Headers:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]

@@ -1,0 +1,71 @@
+"""What a request passes between the socket and its handler: steps, each with the rest of the way behind it.
+
+A step is ``async (request, next)``: it looks at the request, awaits ``next(request)`` for the answer, or does not, and
+may look at that too. The ones here fill a handler's parameters, call it and translate its answer; ``router.py`` finds
+it, ``auth.py`` opens the door, ``responder.py`` sends and renders errors, ``metrics.py`` counts. ``app/http.py`` lists
+them in their order: a new one is a file and a line there.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from urllib.parse import parse_qsl
+
+from everloom.api.http.binding import decode_query
+from everloom.api.http.paths import check_ids
+from everloom.api.http.routes import Request, Route
+from everloom.requests.binding import decode_body
+
+Next = Callable[[Request], Awaitable[Any]]
+Step = Callable[[Request, Next], Awaitable[Any]]
+
+
+def compose(steps: Sequence[Step], end: Next) -> Next:
+    """One function of many: each step with the rest behind it, and ``end`` behind the last."""
+    for step in reversed(steps):
+        end = _before(step, end)
+    return end
+
+
+def _before(step: Step, next: Next) -> Next:
+    return lambda request: step(request, next)
+
+
+async def translate(request: Request, next: Next) -> Any:
+    """Show the answer in the older form of the API that was asked for, if one was."""
+    answer = await next(request)
+    if request.dialect is not None and request.route is not None and request.route.api_family == "assistants":
+        return await request.dialect.down(request.context, answer)
+    return answer
+
+
+async def bind(request: Request, next: Next) -> Any:
+    """Fill the handler's parameters from path, query and body. Errors: 400 in the platform's words, 413."""
+    route, arguments = request.route, request.arguments
+    assert route is not None
+    check_ids(arguments, route.prefixes)
+    if route.takes_ctx:
+        arguments["ctx"] = request.context
+    if route.takes_request is not None:
+        arguments[route.takes_request] = request
+    if route.query is not None:
+        name, kind = route.query
+        pairs = parse_qsl(request.query.decode("latin-1"), keep_blank_values=True) if request.query else ()
+        arguments[name] = decode_query(pairs, kind)
+    if route.body is not None:
+        request.raw_body = await request.read(request.ports.limits.body_bytes)
+        arguments["body"] = _body(request, route, route.body)
+    return await next(request)
+
+
+def _body(request: Request, route: Route, kind: type[Any]) -> Any:
+    """The body as the handler wants it, through the dialect's own form of it where it has one."""
+    if request.dialect is not None and route.name in request.dialect.bodies:
+        older, up = request.dialect.bodies[route.name]
+        return up(decode_body(request.raw_body, older))
+    return request.raw_body if kind is bytes else decode_body(request.raw_body, kind)
+
+
+def handle(request: Request) -> Awaitable[Any]:
+    """The end of the way: the handler."""
+    assert request.route is not None
+    return request.route.handler(**request.arguments)

@@ -1,0 +1,75 @@
+"""The HTTP floor put together: which tags of the reference are answered, and the steps that a request takes."""
+
+from collections.abc import Iterable
+
+from everloom.api import (
+    assistants,
+    chat,
+    completions,
+    embeddings,
+    files,
+    health,
+    image_files,
+    images,
+    messages,
+    metrics,
+    models,
+    moderations,
+    runs,
+    speech,
+    threads,
+    transcriptions,
+    uploads,
+    vector_store_files,
+    vector_stores,
+)
+from everloom.api.http.auth import Auth
+from everloom.api.http.metrics import record
+from everloom.api.http.responder import Responder
+from everloom.api.http.router import Router
+from everloom.api.http.routes import Route
+from everloom.api.http.server import Server
+from everloom.api.http.steps import bind, translate
+from everloom.api.v1 import DIALECT
+from everloom.context import Ports
+
+TAGS = (
+    assistants,
+    chat,
+    completions,
+    embeddings,
+    files,
+    health,
+    image_files,
+    images,
+    messages,
+    metrics,
+    models,
+    moderations,
+    runs,
+    speech,
+    threads,
+    transcriptions,
+    uploads,
+    vector_store_files,
+    vector_stores,
+)
+"""The modules whose ``routes`` are answered."""
+
+ROUTES: tuple[Route, ...] = tuple(route for tag in TAGS for route in tag.routes)
+
+
+def build_server(ports: Ports, routes: Iterable[Route] = ROUTES) -> Server:
+    """The application that answers ``routes`` and, where they are asked for, the dialect's own."""
+    auth = Auth(ports.database)
+    return Server(
+        ports,
+        (
+            record,
+            Responder(auth.slug).respond,
+            Router(routes, [DIALECT]).find,
+            auth.authenticate,
+            translate,
+            bind,
+        ),
+    )
