@@ -10,12 +10,13 @@ from everloom.context import Context
 from everloom.kit import sse
 from everloom.kit.errors import BadRequest
 from everloom.objects.base import MetadataChange, Page, PageQuery
+from everloom.objects.events import STEP_EVENTS
 from everloom.objects.runs import NewRun, NewThreadRun, Run, ToolOutputs
 from everloom.objects.steps import Include, RunStep, has_search, hide_texts, without_texts
 from everloom.objects.threads import Thread
 from everloom.store.base import Change, change_one
 from everloom.work.runs import verbs as runs
-from everloom.work.runs.events import follow, last_seq
+from everloom.work.runs.events import follow
 
 
 class StepInclude(Struct, frozen=True, kw_only=True):
@@ -76,7 +77,7 @@ async def submit_tool_outputs(
     ctx: Context, call: Call, thread_id: str, run_id: str, body: ToolOutputs
 ) -> Run | EventStream:
     """submitToolOuputsToRun. With ``stream`` the events from here on."""
-    after = await last_seq(ctx, run_id) if body.stream else 0
+    after = await ctx.store.last_seq(run_id) if body.stream else 0
     run = await runs.submit(ctx, thread_id, run_id, body.tool_outputs)
     return _stream(ctx, call, run.id, after) if body.stream else run
 
@@ -135,7 +136,8 @@ async def _frames(ctx: Context, call: Call, run_id: str, after: int, texts: bool
             continue
         frames = []
         for event in batch:
-            name, data = event.name, event.data
+            name: str = event.name
+            data = event.data
             if not texts and name in _WHOLE_STEPS:
                 data = without_texts(data)
             if call.dialect is not None:
@@ -145,5 +147,5 @@ async def _frames(ctx: Context, call: Call, run_id: str, after: int, texts: bool
     yield sse.frame(sse.DONE, event="done")
 
 
-_WHOLE_STEPS = frozenset(f"thread.run.step.{status}" for status in ("completed", "failed", "cancelled", "expired"))
+_WHOLE_STEPS = frozenset(name for status, name in STEP_EVENTS.items() if status != "in_progress")
 """The events that carry a step with what its searches found."""

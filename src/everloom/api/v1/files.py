@@ -166,10 +166,10 @@ async def _attach(
         detach = [Remove(AssistantFile, assistant_id=assistant_id, file_id=gone)] if gone else []
         files = _standing(row.file_id for row in new)
         try:
-            results = await ctx.store.write(*files, change, *detach, *map(Add, new))
+            written = await ctx.store.write(*files, change, *detach, *map(Add, new))
         except Conflict:
             continue
-        assistant = results[len(files)]
+        assistant = written[change]
         await mirror_store(ctx, assistant, before, after)
         return assistant, [*kept, *new]
     raise ApiError(409, f"Assistant {assistant_id} is being changed by other requests. Please try again.")

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, cast
+from typing import Any
 from weakref import WeakValueDictionary
 
 from everloom.context import Context, Ports
@@ -64,9 +64,10 @@ async def cancel(ctx: Context, upload_id: str) -> Upload:
         check_pending(upload, "cancel")
         upload.status = "cancelled"
 
-    cancelled, _ = await ctx.store.write(Change(Upload, upload_id, edit), Change(UploadTally, upload_id, _end))
+    cancel = Change(Upload, upload_id, edit)
+    written = await ctx.store.write(cancel, Change(UploadTally, upload_id, _end))
     await _free_now(ctx, upload_id)
-    return cast(Upload, cancelled)
+    return written[cancel]
 
 
 def check_pending(upload: Upload, verb: str) -> None:
@@ -162,10 +163,9 @@ async def _compose(ctx: Context, upload_id: str, wanted: UploadCompletion) -> Up
         def note(tally: UploadTally) -> None:
             tally.ended, tally.completed_by = True, wanted
 
-        completed, _, _ = await blob.keep(
-            Change(Upload, upload_id, edit), Change(UploadTally, upload_id, note), Add(file)
-        )
-    return cast(Upload, completed)
+        completing = Change(Upload, upload_id, edit)
+        written = await blob.keep(completing, Change(UploadTally, upload_id, note), Add(file))
+    return written[completing]
 
 
 async def _chosen(ctx: Context, upload: Upload, part_ids: Sequence[str]) -> list[PartBlob]:

@@ -12,6 +12,7 @@ from everloom.context import Context, Ports
 from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, NotFound
 from everloom.kit.ids import new_id
+from everloom.objects.events import RUN_EVENTS
 from everloom.objects.messages import IncompleteReason
 from everloom.objects.runs import (
     TERMINAL,
@@ -35,8 +36,8 @@ from everloom.work.runs.prompted_tools import READERS
 from everloom.work.runs.recovery import leftovers
 from everloom.work.runs.requested_calls import required_of
 from everloom.work.runs.tool_calls import Pending, ToolFailure, close_step, pending_calls, perform, ready
-from everloom.work.runs.verbs import Illegal, move
-from everloom.work.runs.writer import Journal, Superseded
+from everloom.work.runs.verbs import IllegalTransition, move
+from everloom.work.runs.writer import RunWriter, Superseded
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ async def execute(ports: Ports, project: str, key: str) -> None:
     except (Superseded, NotFound):
         log.info("run %s went on elsewhere, or is gone", run_id)
     finally:
-        await execution.journal.close()
+        await execution.writer.close()
 
 
 class Execution:
@@ -63,7 +64,7 @@ class Execution:
     def __init__(self, ctx: Context, run_id: str) -> None:
         self._ctx = ctx
         self._run_id = run_id
-        self.journal = Journal(ctx, run_id, secrets.token_hex(8))
+        self.writer = RunWriter(ctx, run_id, secrets.token_hex(8))
         self._answer: Answer | None = None
         self._holds = False
 
@@ -75,10 +76,10 @@ class Execution:
             if run.status in TERMINAL or (run.status == "requires_action" and not overdue):
                 return
             if not self._holds:
-                await self.journal.take()
+                await self.writer.acquire()
                 self._holds = True
             # Somebody may move the run between the look and the act: then look again.
-            with suppress(Illegal):
+            with suppress(IllegalTransition):
                 await self._act(run, overdue=overdue)
 
     async def _act(self, run: Run, *, overdue: bool) -> None:
@@ -133,7 +134,7 @@ class Execution:
             await self._end("failed", "run_failed", RunError(code="server_error", message=str(error)))
         except NoRoom as error:
             await self._no_room(error)
-        except (Illegal, Superseded):
+        except (IllegalTransition, Superseded):
             raise
         except ApiError as error:
             await self._end("failed", "run_failed", _run_error(error))
@@ -146,7 +147,7 @@ class Execution:
         backend, model = self._ctx.models.resolve(run.model, "chat")
         chooses_tools = (await backend.traits(model)).chooses_tools
         if search := await search_first(self._ctx, run, chooses_tools=chooses_tools):
-            await self.journal.write(*search)
+            await self.writer.commit(*search)
             return
         prompt = await build(self._ctx, run)
         answer = await self._listen(run, prompt)
@@ -154,12 +155,12 @@ class Execution:
 
     async def _perform(self, run: Run, pending: Pending) -> None:
         """Answer this server's calls of a step, then pause for the caller's, or close the step and go on."""
-        await perform(self._ctx, run, pending, self.journal)
+        await perform(self._ctx, run, pending, self.writer)
         if required := required_of(pending.calls):
             action = RequiredAction(submit_tool_outputs=RequiredCalls(tool_calls=required))
-            await self.journal.write(self._moving("requires_action", required_action=action))
+            await self.writer.commit(self._moving("requires_action", required_action=action))
         else:
-            await self.journal.write(close_step(pending))
+            await self.writer.commit(close_step(pending))
 
     async def _listen(self, run: Run, prompt: Prompt) -> Answer:
         left = await leftovers(self._ctx, run)
@@ -170,12 +171,12 @@ class Execution:
         async with aclosing(stream_chunks(self._ctx.models, prompt.body)) as chunks:
             async for chunk in chunks:
                 if operations := answer.take(reader.take(chunk) if reader else chunk):
-                    self.journal.put(*before, *operations)
+                    self.writer.enqueue(*before, *operations)
                     before = []
                 if reader and reader.done:
                     answer.usage = await self._cost(prompt, reader.pieces)
                     break
-        self.journal.put(*before, *answer.ensure_step())
+        self.writer.enqueue(*before, *answer.ensure_step())
         return answer
 
     async def _cost(self, prompt: Prompt, written: int) -> Usage:
@@ -203,19 +204,19 @@ class Execution:
         if reason == "length":
             cut = answer.break_off("failed", "max_tokens", _CUT_CALL) if answer.calls else answer.complete("max_tokens")
             details = IncompleteRun(reason="max_completion_tokens")
-            await self.journal.write(*cut, Add(spent), self._ending("incomplete", total, incomplete_details=details))
+            await self.writer.commit(*cut, Add(spent), self._ending("incomplete", total, incomplete_details=details))
         elif reason == "content_filter":
             error = RunError(code="server_error", message=_FILTERED)
             end = self._ending("failed", total, last_error=error)
-            await self.journal.write(*answer.complete("content_filter"), Add(spent), end)
+            await self.writer.commit(*answer.complete("content_filter"), Add(spent), end)
         elif answer.calls:
             follow: list[Operation] = answer.calls.works(now())
             if not follow:
                 action = RequiredAction(submit_tool_outputs=RequiredCalls(tool_calls=required_of(answer.calls.whole())))
                 follow = [self._moving("requires_action", required_action=action)]
-            await self.journal.write(answer.calls.fill(), Add(spent), *follow)
+            await self.writer.commit(answer.calls.fill(), Add(spent), *follow)
         else:
-            await self.journal.write(*answer.complete(), Add(spent), self._ending("completed", total))
+            await self.writer.commit(*answer.complete(), Add(spent), self._ending("completed", total))
 
     async def _no_room(self, error: NoRoom) -> None:
         if error.budget:
@@ -242,12 +243,11 @@ class Execution:
             run = await self._ctx.store.get(Run, self._run_id)
             left = await leftovers(self._ctx, run)
             broken = left.break_off(step_status, reason, _step_error(error))
-        await self.journal.write(*broken, self._ending(status, total, last_error=error, incomplete_details=incomplete))
+        await self.writer.commit(*broken, self._ending(status, total, last_error=error, incomplete_details=incomplete))
 
     async def _move(self, status: RunStatus, **fields: Any) -> Run:
-        (run,) = await self.journal.write(self._moving(status, **fields))
-        assert isinstance(run, Run)
-        return run
+        moving = self._moving(status, **fields)
+        return (await self.writer.commit(moving))[moving]
 
     def _ending(self, status: RunStatus, usage: Usage, **fields: Any) -> Change[Run]:
         """The change that ends the run: its time, its usage, no deadline and no question any more."""
@@ -257,7 +257,7 @@ class Execution:
         return self._moving(status, usage=usage, expires_at=None, required_action=None, **ended, **fields)
 
     def _moving(self, status: RunStatus, **fields: Any) -> Change[Run]:
-        return Change(Run, self._run_id, lambda run: move(run, status, **fields), tell=(f"thread.run.{status}",))
+        return Change(Run, self._run_id, lambda run: move(run, status, **fields), tell=(RUN_EVENTS[status],))
 
 
 _FILTERED = "The model's answer was stopped by its content filter."

@@ -4,6 +4,7 @@ from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.ids import new_id
 from everloom.objects.base import PageQuery, encode
+from everloom.objects.events import STEP_OPENED
 from everloom.objects.messages import Message, TextContent
 from everloom.objects.runs import Run, ToolWork
 from everloom.objects.steps import FileSearchDelta, FileSearchOutcome, FileSearchStepCall, RunStep, ToolCalls
@@ -45,8 +46,7 @@ async def search_first(ctx: Context, run: Run, *, chooses_tools: bool) -> list[O
         type="file_search",
         arguments=arguments,
     )
-    told = ("thread.run.step.created", "thread.run.step.in_progress")
-    return [Add(step, tell=told), step_delta(step.id, FileSearchDelta(index=0, id=call.id)), Add(work)]
+    return [Add(step, tell=STEP_OPENED), step_delta(step.id, FileSearchDelta(index=0, id=call.id)), Add(work)]
 
 
 async def _question(ctx: Context, run: Run) -> str:

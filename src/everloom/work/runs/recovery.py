@@ -15,7 +15,7 @@ from everloom.objects.messages import (
 )
 from everloom.objects.runs import Generation, Run, ToolWork
 from everloom.objects.steps import MessageCreation, RunStep, StepError, StepStatus
-from everloom.store.base import Change, Event, Operation, Remove, Void
+from everloom.store.base import Change, Event, Operation, Remove, Retract
 from everloom.work.runs.answer import break_step
 
 _delta = msgspec.json.Decoder(MessageDelta)
@@ -39,7 +39,7 @@ class Leftovers:
         operations: list[Operation] = [Remove(RunStep, step.id) for step in self.steps]
         operations += [Remove(Message, id) for step in self.steps if (id := _message_id(step)) is not None]
         if self._events:
-            operations.append(Void(self._events[0].seq))
+            operations.append(Retract(self._events[0].seq))
         return operations
 
     def break_off(self, status: StepStatus, reason: IncompleteReason, error: StepError | None) -> list[Operation]:

@@ -14,7 +14,7 @@ from everloom.tools.registry import tag
 from everloom.work.runs.code import check_sandboxes, run_code
 from everloom.work.runs.retrieval import search_files, stores_ready
 from everloom.work.runs.tool_execution import Performance, ToolFailure
-from everloom.work.runs.writer import Journal
+from everloom.work.runs.writer import RunWriter
 
 __all__ = ["Pending", "ToolFailure", "close_step", "pending_calls", "perform", "ready"]
 
@@ -55,17 +55,17 @@ async def ready(ctx: Context, run: Run) -> None:
         await stores_ready(ctx, run)
 
 
-async def perform(ctx: Context, run: Run, pending: Pending, journal: Journal) -> None:
+async def perform(ctx: Context, run: Run, pending: Pending, writer: RunWriter) -> None:
     """Answer each call that has not ended, one after the other."""
     ordinals = {work.id: number for number, work in enumerate(await ctx.store.all(ToolWork, run_id=run.id), start=1)}
     for work in pending.works:
         if work.ended_at is not None:
             continue
         index = next(position for position, call in enumerate(pending.calls) if call.id == work.call_id)
-        performance = Performance(ctx, run, pending.step, index, work, ordinals[work.id], journal)
-        await journal.write(Change(ToolWork, work.id, _start))
+        performance = Performance(ctx, run, pending.step, index, work, ordinals[work.id], writer)
+        await writer.commit(Change(ToolWork, work.id, _start))
         await _PERFORMERS[work.type](performance)
-        await journal.write(*_ended(performance))
+        await writer.commit(*_ended(performance))
 
 
 def _start(work: ToolWork) -> None:

@@ -4,7 +4,7 @@ from everloom.context import Context
 from everloom.objects.runs import Run, Source, ToolWork
 from everloom.objects.steps import CallDelta, RunStep, StepCall, ToolCalls
 from everloom.work.runs.requested_calls import step_delta
-from everloom.work.runs.writer import Journal
+from everloom.work.runs.writer import RunWriter
 
 
 class ToolFailure(Exception):
@@ -19,7 +19,7 @@ class Performance:
     """
 
     def __init__(
-        self, ctx: Context, run: Run, step: RunStep, index: int, work: ToolWork, ordinal: int, journal: Journal
+        self, ctx: Context, run: Run, step: RunStep, index: int, work: ToolWork, ordinal: int, writer: RunWriter
     ) -> None:
         assert isinstance(step.step_details, ToolCalls)
         self.ctx = ctx
@@ -32,8 +32,8 @@ class Performance:
         self.again = work.started_at is not None
         self.output = ""
         self.sources: list[Source] = []
-        self._journal = journal
+        self._writer = writer
 
     def tell(self, delta: CallDelta) -> None:
         """Tell more of the call to whoever follows the run."""
-        self._journal.put(step_delta(self.step.id, delta))
+        self._writer.enqueue(step_delta(self.step.id, delta))

@@ -1,7 +1,7 @@
 """The verbs of a run that its caller speaks: begin, cancel, submit. The loop itself is in ``runs/execution.py``."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from msgspec import UNSET
 
@@ -204,25 +204,26 @@ async def submit(ctx: Context, thread_id: str, run_id: str, outputs: Sequence[To
         move(run, "queued")
         run.required_action = None
 
-    *_, changed = await ctx.store.write(
+    change = Change(Run, run_id, requeue, tell=("thread.run.queued",))
+    written = await ctx.store.write(
         Change(Run, run_id, check),
         Change(RunStep, step_id, fill, tell=("thread.run.step.completed",)),
-        Change(Run, run_id, requeue, tell=("thread.run.queued",)),
+        change,
         log=run_id,
     )
     ctx.ports.bus.wake(run_id)
     await ctx.ports.jobs.start(RUN_JOB, ctx.project, f"{run_id}.{step_id}")
-    return cast(Run, changed)
+    return written[change]
 
 
 def move(run: Run, status: RunStatus, **fields: Any) -> None:
     """Bring a run to ``status`` if it may go there; ``fields`` are set beside it."""
     if status not in NEXT[run.status]:
-        raise Illegal(f"a run cannot go from {run.status} to {status}")
+        raise IllegalTransition(f"a run cannot go from {run.status} to {status}")
     run.status = status
     for name, value in fields.items():
         setattr(run, name, value)
 
 
-class Illegal(Exception):
+class IllegalTransition(Exception):
     """A step of a run that its state does not allow: somebody else was faster."""
