@@ -19,6 +19,11 @@ def tag(tool: Any) -> str:
     return str(tool.__struct_config__.tag)
 
 
+def answered_here(tools: Iterable[Any]) -> bool:
+    """Whether this server answers calls to any of these itself."""
+    return any(tag(tool) != "function" for tool in tools)
+
+
 def offers(tools: Iterable[Any]) -> list[JsonObject]:
     """The tools of a run as its model is to see them."""
     return [_TOOLS[tag(tool)].offer(tool) for tool in tools]

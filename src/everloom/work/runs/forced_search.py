@@ -11,18 +11,20 @@ from everloom.objects.steps import FileSearchDelta, FileSearchOutcome, FileSearc
 from everloom.objects.tools import FileSearchTool
 from everloom.store.base import Add, Operation
 from everloom.work.runs.requested_calls import step_delta
+from everloom.work.runs.state import RunState
 
 _LONGEST_QUERY = 2000
 
 
-async def search_first(ctx: Context, run: Run, *, chooses_tools: bool) -> list[Operation]:
+async def forced_search(ctx: Context, state: RunState, *, chooses_tools: bool) -> list[Operation]:
     """The step and the call of a search on the user's last message; nothing where the model asks for itself."""
+    run = state.run
     mode = ctx.ports.limits.search_first
     if mode == "never" or (mode == "auto" and chooses_tools):
         return []
     if not any(isinstance(tool, FileSearchTool) for tool in run.tools) or run.tool_choice == "none":
         return []
-    if await ctx.store.all(ToolWork, run_id=run.id) or not (query := await _question(ctx, run)):
+    if state.works or not (query := await _question(ctx, run)):
         return []
     made = now()
     call = FileSearchStepCall(id=new_id("call_"), file_search=FileSearchOutcome())

@@ -15,6 +15,7 @@ from everloom.objects.steps import FunctionStepCall, MessageCreation, RunStep, T
 from everloom.objects.tools import CodeInterpreterTool, FunctionTool, NamedToolChoice, ResponseFormat, ToolChoice
 from everloom.tools.registry import offers
 from everloom.work.runs.prompted_tools import ask_for_code, guide, show_outputs
+from everloom.work.runs.state import RunState
 
 ANSWER_SHARE = 4
 """Without a budget for the answer, a quarter of the context window is kept free for it."""
@@ -28,7 +29,7 @@ CHARACTERS_A_TOKEN = 12
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
 
 
-class NoRoom(Exception):
+class PromptTooLong(Exception):
     """Not even the newest message fits. ``budget``: into the run's own budget, else into the model."""
 
     def __init__(self, message: str, *, budget: bool) -> None:
@@ -42,30 +43,29 @@ class Prompt(Struct, frozen=True):
 
     body: JsonObject
     dropped: int
-    generations: list[Generation]
     sources: list[Source]
     form: Literal["cited", "fenced"] | None
 
 
-async def build(ctx: Context, run: Run) -> Prompt:
-    """The next request of a run. Errors: ``NoRoom``."""
-    generations = await ctx.store.all(Generation, run_id=run.id)
+async def build(ctx: Context, state: RunState) -> Prompt:
+    """The next request of a run. Errors: ``PromptTooLong``."""
+    run = state.run
     backend, model = ctx.models.resolve(run.model, "chat")
     traits = await backend.traits(model)
-    body = _options(run, first=not generations, chooses_tools=traits.chooses_tools)
-    works = {work.call_id: work for work in await ctx.store.all(ToolWork, run_id=run.id)}
+    body = _options(run, first=not state.generations, chooses_tools=traits.chooses_tools)
+    works = {work.call_id: work for work in state.works}
     shown = {} if traits.chooses_tools else works
-    history, own = await _conversation(ctx, run, {id: work for id, work in works.items() if id not in shown})
+    history, own = await _conversation(ctx, state, {id: work for id, work in works.items() if id not in shown})
     strategy = run.truncation_strategy
     kept = history
     if strategy.type == "last_messages" and strategy.last_messages is not None:
         kept = history[-strategy.last_messages :]
     form = None if traits.chooses_tools or own else _guidance(run, body, kept, list(shown.values()))
-    room = _room(run, generations, traits.context_window, body)
+    room = _room(run, state.generations, traits.context_window, body)
     fitting = await _fit(ctx, run, body, kept, own, room)
     body["messages"] = [*_instructions(run), *fitting, *own]
     sources = [source for work in works.values() for source in work.sources]
-    return Prompt(body, len(history) - len(fitting), generations, sources, form)
+    return Prompt(body, len(history) - len(fitting), sources, form)
 
 
 def _guidance(
@@ -95,7 +95,7 @@ def _room(run: Run, generations: list[Generation], window: int, body: JsonObject
         spent = sum(generation.usage.completion_tokens for generation in generations)
         left = run.max_completion_tokens - spent
         if left <= 0:
-            raise NoRoom("The run has no completion tokens left.", budget=True)
+            raise PromptTooLong("The run has no completion tokens left.", budget=True)
         body["max_completion_tokens"] = left
         answer = min(left, window // 2)
     room = window - answer
@@ -125,7 +125,7 @@ async def _fit(
         middle = (low + high + 1) // 2
         low, high = (middle, high) if await fits(middle) else (low, middle - 1)
     if low == 0 and (history or not await fits(0)):
-        raise NoRoom(
+        raise PromptTooLong(
             f"The thread's newest message does not fit into {room.tokens} tokens of prompt for '{run.model}'.",
             budget=room.by_budget,
         )
@@ -173,19 +173,19 @@ def _instructions(run: Run) -> list[JsonObject]:
 
 
 async def _conversation(
-    ctx: Context, run: Run, works: dict[str, ToolWork]
+    ctx: Context, state: RunState, works: dict[str, ToolWork]
 ) -> tuple[list[JsonObject], list[JsonObject]]:
     """What stood in the thread before the run, and what the run itself has said and done."""
     said: dict[str, JsonObject] = {}
     history: list[JsonObject] = []
-    for message in await ctx.store.all(Message, thread_id=run.thread_id):
+    for message in await ctx.store.all(Message, thread_id=state.run.thread_id):
         turn: JsonObject = {"role": message.role, "content": await _content(ctx, message)}
-        if message.run_id == run.id:
+        if message.run_id == state.run.id:
             said[message.id] = turn
         elif turn["content"]:
             history.append(turn)
     own: list[JsonObject] = []
-    for step in await ctx.store.all(RunStep, run_id=run.id):
+    for step in state.steps:
         if step.status == "completed":
             own += _turns(step, said, works)
     return history, own

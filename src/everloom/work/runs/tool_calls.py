@@ -6,17 +6,18 @@ from msgspec import Struct
 
 from everloom.context import Context
 from everloom.kit.clock import now
-from everloom.objects.runs import Generation, Run, ToolWork
+from everloom.objects.runs import Run, ToolWork
 from everloom.objects.steps import FunctionStepCall, RunStep, StepCall, ToolCalls
 from everloom.objects.tools import Usage
 from everloom.store.base import Change, Operation
 from everloom.tools.registry import tag
 from everloom.work.runs.code import check_sandboxes, run_code
 from everloom.work.runs.retrieval import search_files, stores_ready
+from everloom.work.runs.state import RunState
 from everloom.work.runs.tool_execution import Performance, ToolFailure
 from everloom.work.runs.writer import RunWriter
 
-__all__ = ["Pending", "ToolFailure", "close_step", "pending_calls", "perform", "ready"]
+__all__ = ["Pending", "ToolFailure", "close_step", "pending_calls", "ready", "run_tool_calls"]
 
 Performer = Callable[[Performance], Awaitable[None]]
 
@@ -33,15 +34,13 @@ class Pending(Struct, frozen=True):
     usage: Usage
 
 
-async def pending_calls(ctx: Context, run: Run) -> Pending | None:
+def pending_calls(state: RunState) -> Pending | None:
     """The calls of a run that wait for this server, if there are any."""
-    if all(tag(tool) == "function" for tool in run.tools):
-        return None
-    for step in await ctx.store.all(RunStep, run_id=run.id):
+    for step in state.steps:
         if step.status == "in_progress" and isinstance(step.step_details, ToolCalls):
-            works = [work for work in await ctx.store.all(ToolWork, run_id=run.id) if work.step_id == step.id]
-            spent = [spent for spent in await ctx.store.all(Generation, run_id=run.id) if spent.step_id == step.id]
+            works = [work for work in state.works if work.step_id == step.id]
             if works:
+                spent = [spent for spent in state.generations if spent.step_id == step.id]
                 return Pending(step, step.step_details.tool_calls, works, spent[0].usage if spent else Usage())
     return None
 
@@ -55,14 +54,14 @@ async def ready(ctx: Context, run: Run) -> None:
         await stores_ready(ctx, run)
 
 
-async def perform(ctx: Context, run: Run, pending: Pending, writer: RunWriter) -> None:
+async def run_tool_calls(ctx: Context, state: RunState, pending: Pending, writer: RunWriter) -> None:
     """Answer each call that has not ended, one after the other."""
-    ordinals = {work.id: number for number, work in enumerate(await ctx.store.all(ToolWork, run_id=run.id), start=1)}
+    ordinals = {work.id: number for number, work in enumerate(state.works, start=1)}
     for work in pending.works:
         if work.ended_at is not None:
             continue
         index = next(position for position, call in enumerate(pending.calls) if call.id == work.call_id)
-        performance = Performance(ctx, run, pending.step, index, work, ordinals[work.id], writer)
+        performance = Performance(ctx, state.run, pending.step, index, work, ordinals[work.id], writer)
         await writer.commit(Change(ToolWork, work.id, _start))
         await _PERFORMERS[work.type](performance)
         await writer.commit(*_ended(performance))
