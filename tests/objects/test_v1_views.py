@@ -26,7 +26,7 @@ from everloom.objects.messages import (
     TextContent,
 )
 from everloom.objects.runs import IncompleteRun, Run
-from everloom.objects.steps import FileSearchOutcome, FileSearchStepCall, RunStep, SearchResult, ToolCalls
+from everloom.objects.steps import FileSearchOutcome, FileSearchResult, FileSearchStepCall, RunStep, ToolCalls
 from everloom.objects.tools import FileSearchTool, NamedToolChoice
 from everloom.store.base import Add
 from everloom.store.sqlite import SqliteDatabase
@@ -142,7 +142,7 @@ def test_a_run_names_retrieval_where_v2_has_file_search(view: Callable[[Any], Js
 
 
 def test_a_search_shows_nothing_of_what_it_found(view: Callable[[Any], Json]) -> None:
-    found = FileSearchOutcome(results=[SearchResult(file_id="file-1", file_name="a", score=0.5)])
+    found = FileSearchOutcome(results=[FileSearchResult(file_id="file-1", file_name="a", score=0.5)])
     step = RunStep(
         id="step_1",
         created_at=1,

@@ -29,16 +29,16 @@ from everloom.objects.runs import (
 from everloom.objects.steps import StepError, StepStatus
 from everloom.objects.tools import Usage
 from everloom.store.base import Add, Change, Operation
+from everloom.tools.base import ToolFailure
 from everloom.work.inference.chat import stream_chunks
 from everloom.work.runs.answer import Answer
 from everloom.work.runs.citations import Citations
 from everloom.work.runs.forced_search import forced_search
 from everloom.work.runs.prompt import Prompt, PromptTooLong, build
-from everloom.work.runs.prompted_tools import READERS
 from everloom.work.runs.recovery import recovery_of
 from everloom.work.runs.requested_calls import required_of
 from everloom.work.runs.state import RunState, load
-from everloom.work.runs.tool_calls import Pending, ToolFailure, close_step, pending_calls, ready, run_tool_calls
+from everloom.work.runs.tool_calls import Pending, close_step, pending_calls, ready, run_tool_calls
 from everloom.work.runs.verbs import IllegalTransition, move
 from everloom.work.runs.writer import RunWriter, Superseded
 
@@ -173,7 +173,7 @@ class Execution:
         answer = Answer(state.run, recovery.steps, Citations(prompt.sources))
         self._answer = answer
         before = recovery.retract()
-        reader = READERS[prompt.form]() if prompt.form else None
+        reader = prompt.reader
         async with aclosing(stream_chunks(self._ctx.models, prompt.body)) as chunks:
             async for chunk in chunks:
                 if operations := answer.take(reader.take(chunk) if reader else chunk):

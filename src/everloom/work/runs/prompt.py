@@ -1,7 +1,7 @@
 """From a thread and a run to the messages a model reads, cut to what fits."""
 
 import base64
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -12,9 +12,10 @@ from everloom.objects.files import File
 from everloom.objects.messages import ImageFileContent, ImageUrlContent, Message, RefusalContent, TextContent
 from everloom.objects.runs import Generation, Run, Source, ToolWork
 from everloom.objects.steps import FunctionStepCall, MessageCreation, RunStep, ToolCalls
-from everloom.objects.tools import CodeInterpreterTool, FunctionTool, NamedToolChoice, ResponseFormat, ToolChoice
-from everloom.tools.registry import offers
-from everloom.work.runs.prompted_tools import ask_for_code, guide, show_outputs
+from everloom.objects.tools import ResponseFormat
+from everloom.tools.base import AnswerReader
+from everloom.tools.registry import choice, offers
+from everloom.work.runs.prompted_tools import guide
 from everloom.work.runs.state import RunState
 
 ANSWER_SHARE = 4
@@ -39,12 +40,12 @@ class PromptTooLong(Exception):
 
 class Prompt(Struct, frozen=True):
     """A request for a model. ``dropped`` messages of the thread's beginning did not fit; ``sources`` may be cited;
-    ``form`` is how the answer is to be read, by what ``runs/prompted_tools.py`` asked for."""
+    ``reader`` reads an answer that ``runs/prompted_tools.py`` asked for in a form of its own."""
 
     body: JsonObject
     dropped: int
     sources: list[Source]
-    form: Literal["cited", "fenced"] | None
+    reader: AnswerReader | None
 
 
 async def build(ctx: Context, state: RunState) -> Prompt:
@@ -60,27 +61,12 @@ async def build(ctx: Context, state: RunState) -> Prompt:
     kept = history
     if strategy.type == "last_messages" and strategy.last_messages is not None:
         kept = history[-strategy.last_messages :]
-    form = None if traits.chooses_tools or own else _guidance(run, body, kept, list(shown.values()))
+    reader = None if traits.chooses_tools or own else guide(run, body, kept, list(shown.values()))
     room = _room(run, state.generations, traits.context_window, body)
     fitting = await _fit(ctx, run, body, kept, own, room)
     body["messages"] = [*_instructions(run), *fitting, *own]
     sources = [source for work in works.values() for source in work.sources]
-    return Prompt(body, len(history) - len(fitting), sources, form)
-
-
-def _guidance(
-    run: Run, body: JsonObject, messages: list[JsonObject], works: list[ToolWork]
-) -> Literal["cited", "fenced"] | None:
-    """Give a model that does not choose tools what they have brought, and say how its answer is to be read."""
-    if searches := [work for work in works if work.type == "file_search"]:
-        return "cited" if guide(body, messages, searches) else None
-    if works:
-        show_outputs(messages, works)
-    elif any(isinstance(tool, CodeInterpreterTool) for tool in run.tools) and run.tool_choice != "none":
-        if run.tool_choice != "auto":
-            ask_for_code(messages)
-        return "fenced"
-    return None
+    return Prompt(body, len(history) - len(fitting), sources, reader)
 
 
 class _Room(Struct, frozen=True):
@@ -145,23 +131,15 @@ def _plausible(history: list[JsonObject], tokens: int) -> list[JsonObject]:
 def _options(run: Run, *, first: bool, chooses_tools: bool) -> JsonObject:
     """The request without its messages. Who does not choose tools is given what a search found, not the search."""
     body: JsonObject = {"model": run.model, "temperature": run.temperature, "top_p": run.top_p}
-    offered = run.tools if chooses_tools else [tool for tool in run.tools if isinstance(tool, FunctionTool)]
-    if tools := offers(offered):
+    if tools := offers(run.tools, chooses_tools=chooses_tools):
         body["tools"] = tools
         body["parallel_tool_calls"] = run.parallel_tool_calls
         # A forced choice holds for the first answer alone: the model has called by then, and may speak.
         if first or run.tool_choice == "none":
-            body["tool_choice"] = _choice(run.tool_choice)
+            body["tool_choice"] = choice(run.tool_choice)
     if (shape := _response_format(run.response_format)) is not None:
         body["response_format"] = shape
     return {name: value for name, value in body.items() if value is not None}
-
-
-def _choice(choice: ToolChoice) -> Any:
-    """The choice as a model knows it, to whom our own tools are functions too."""
-    if isinstance(choice, NamedToolChoice) and choice.type != "function":
-        return {"type": "function", "function": {"name": choice.type}}
-    return msgspec.to_builtins(choice)
 
 
 def _response_format(shape: ResponseFormat) -> Any:

@@ -6,7 +6,7 @@ from everloom.context import Context
 from everloom.objects.runs import Generation, Run, ToolWork
 from everloom.objects.steps import RunStep
 from everloom.objects.tools import Usage
-from everloom.tools.registry import answered_here
+from everloom.tools.registry import built_in
 
 
 class RunState(Struct, frozen=True):
@@ -31,5 +31,5 @@ async def load(ctx: Context, run: Run) -> RunState:
     """The state of ``run``; what cannot be there is not asked for. A model's call and a tool's stand in a step."""
     steps = await ctx.store.all(RunStep, run_id=run.id)
     generations = await ctx.store.all(Generation, run_id=run.id) if steps else []
-    works = await ctx.store.all(ToolWork, run_id=run.id) if steps and answered_here(run.tools) else []
+    works = await ctx.store.all(ToolWork, run_id=run.id) if steps and built_in(run.tools) else []
     return RunState(run, steps, generations, works)

@@ -1,6 +1,4 @@
-"""The calls that this server answers itself: what each tool does, kept before it starts and after it ends."""
-
-from collections.abc import Awaitable, Callable
+"""The calls that this server answers itself, each kept before it starts and after it ends."""
 
 from msgspec import Struct
 
@@ -10,19 +8,11 @@ from everloom.objects.runs import Run, ToolWork
 from everloom.objects.steps import FunctionStepCall, RunStep, StepCall, ToolCalls
 from everloom.objects.tools import Usage
 from everloom.store.base import Change, Operation
-from everloom.tools.registry import tag
-from everloom.work.runs.code import check_sandboxes, run_code
-from everloom.work.runs.retrieval import search_files, stores_ready
+from everloom.tools.base import Outcome
+from everloom.tools.registry import built_in, tool_of
 from everloom.work.runs.state import RunState
-from everloom.work.runs.tool_execution import Performance, ToolFailure
+from everloom.work.runs.tool_execution import RunToolExecution, RunToolHost
 from everloom.work.runs.writer import RunWriter
-
-__all__ = ["Pending", "ToolFailure", "close_step", "pending_calls", "ready", "run_tool_calls"]
-
-Performer = Callable[[Performance], Awaitable[None]]
-
-_PERFORMERS: dict[str, Performer] = {"code_interpreter": run_code, "file_search": search_files}
-"""By the tool's type."""
 
 
 class Pending(Struct, frozen=True):
@@ -47,11 +37,9 @@ def pending_calls(state: RunState) -> Pending | None:
 
 async def ready(ctx: Context, run: Run) -> None:
     """Wait for what the run's tools need. Errors: ``ToolFailure`` when it will not come."""
-    types = {tag(tool) for tool in run.tools}
-    if "code_interpreter" in types:
-        check_sandboxes(ctx)
-    if "file_search" in types:
-        await stores_ready(ctx, run)
+    host = RunToolHost(ctx, run)
+    for tool in built_in(run.tools):
+        await tool.ready(host)
 
 
 async def run_tool_calls(ctx: Context, state: RunState, pending: Pending, writer: RunWriter) -> None:
@@ -61,29 +49,29 @@ async def run_tool_calls(ctx: Context, state: RunState, pending: Pending, writer
         if work.ended_at is not None:
             continue
         index = next(position for position, call in enumerate(pending.calls) if call.id == work.call_id)
-        performance = Performance(ctx, state.run, pending.step, index, work, ordinals[work.id], writer)
+        execution = RunToolExecution(ctx, state.run, pending.step, index, work, ordinals[work.id], writer)
         await writer.commit(Change(ToolWork, work.id, _start))
-        await _PERFORMERS[work.type](performance)
-        await writer.commit(*_ended(performance))
+        outcome = await tool_of(work.type).run(execution)
+        await writer.commit(*_ended(execution, outcome))
 
 
 def _start(work: ToolWork) -> None:
     work.started_at = work.started_at or now()
 
 
-def _ended(performance: Performance) -> list[Operation]:
+def _ended(execution: RunToolExecution, outcome: Outcome) -> list[Operation]:
     def fill(step: RunStep) -> None:
         assert isinstance(step.step_details, ToolCalls)
-        step.step_details.tool_calls[performance.index] = performance.call
+        step.step_details.tool_calls[execution.index] = outcome.call
 
     def end(work: ToolWork) -> None:
         work.ended_at = now()
-        work.output = performance.output
-        work.sources = performance.sources
+        work.output = outcome.output
+        work.sources = outcome.sources
 
     return [
-        Change(RunStep, performance.step.id, fill),
-        Change(ToolWork, performance.work.id, end),
+        Change(RunStep, execution.step.id, fill),
+        Change(ToolWork, execution.work.id, end),
     ]
 
 

@@ -27,6 +27,7 @@ from everloom.objects.steps import FunctionStepCall, RunStep, ToolCalls
 from everloom.objects.threads import NewThread, Thread
 from everloom.objects.tools import FunctionTool, NamedToolChoice, Tool, ToolChoice, TruncationStrategy
 from everloom.store.base import Absent, Add, Change, Operation, change_one
+from everloom.tools.registry import tag
 from everloom.work.threads.messages import claim, compose
 from everloom.work.threads.resources import attach
 from everloom.work.threads.threads import compose_thread
@@ -141,16 +142,12 @@ def _choice(choice: ToolChoice | None, tools: Sequence[Tool]) -> ToolChoice:
                 param="tool_choice.function",
                 code="missing_required_parameter",
             )
-        names = {tool.function.name if isinstance(tool, FunctionTool) else _tag(tool) for tool in tools}
+        names = {tool.function.name if isinstance(tool, FunctionTool) else tag(tool) for tool in tools}
         if (wanted or choice.type) not in names:
             raise BadRequest(
                 f"Tool choice '{wanted or choice.type}' not found in 'tools' parameter.", param="tool_choice"
             )
     return choice
-
-
-def _tag(tool: Tool) -> str:
-    return str(tool.__struct_config__.tag)
 
 
 async def cancel(ctx: Context, thread_id: str, run_id: str) -> Run:
