@@ -1,5 +1,6 @@
 """What a verb works with: one project's store, and the ports of the whole server."""
 
+import asyncio
 from typing import Literal
 
 from msgspec import Struct, field
@@ -7,11 +8,15 @@ from msgspec import Struct, field
 from everloom.blobs.base import Blobs
 from everloom.bus.base import Bus
 from everloom.jobs.base import Jobs
+from everloom.kit.locks import KeyedLocks
 from everloom.models.fair_queue import Turns
 from everloom.models.registry import Models
 from everloom.sandbox.base import Sandboxes
 from everloom.store.base import Database, Store
 from everloom.vectors.base import Vectors
+
+FILES_AT_ONCE = 4
+"""Files that one process reads into vector stores at a time, however many jobs it has."""
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -42,6 +47,10 @@ class Ports(Struct, frozen=True, kw_only=True):
     limits: Limits
     turns: Turns = field(default_factory=Turns)
     """Where the requests of projects wait for models of this machine."""
+    reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FILES_AT_ONCE))
+    """Held while a file is read into a vector store."""
+    completing: KeyedLocks = field(default_factory=KeyedLocks)
+    """Held, by project and id, while an upload is put together."""
 
 
 class Context(Struct, frozen=True, kw_only=True):

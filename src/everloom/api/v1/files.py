@@ -4,7 +4,7 @@ An assistant's files are rows (``AssistantFile``). The id of a row is one of the
 places, so the limit holds, and two requests that attach at once cannot both take what is free: one
 of them meets a ``Conflict`` and looks again. v2 sees the files in ``tool_resources`` of the code
 interpreter, while the assistant has that tool, and in a vector store of the assistant's, while it searches
-(``runs/retrieval.py``); what v2 changes there is not shown in v1.
+(``retrieval.py``); what v2 changes there is not shown in v1.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -19,6 +19,7 @@ from everloom.store.base import Add, Change, Conflict, Operation, Remove, Writte
 
 log = logging.getLogger(__name__)
 
+LOOK_SECONDS = 30.0
 STALE_SECONDS = 3600
 """After so long without a word from its writer a draft is given up."""
 
