@@ -19,7 +19,7 @@ FILES_AT_ONCE = 4
 """Files that one process reads into vector stores at a time, however many jobs it has."""
 
 
-class Limits(Struct, frozen=True, kw_only=True):
+class ServerLimits(Struct, frozen=True, kw_only=True):
     """What an operator may set about runs and requests. Times in seconds, sizes in bytes."""
 
     run_expires: int = 600
@@ -44,7 +44,7 @@ class Ports(Struct, frozen=True, kw_only=True):
     models: Models
     vectors: Vectors
     sandboxes: Sandboxes
-    limits: Limits
+    limits: ServerLimits
     turns: Turns = field(default_factory=Turns)
     """Where the requests of projects wait for models of this machine."""
     reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FILES_AT_ONCE))

@@ -29,8 +29,7 @@ from everloom.objects.steps import (
     LogsDelta,
 )
 from everloom.objects.tools import CodeInterpreterTool
-from everloom.sandbox.base import Image, SandboxDied, SandboxFull, Session
-from everloom.sandbox.base import Logs as Printed
+from everloom.sandbox.base import Picture, Printed, SandboxDied, SandboxFull, Session
 from everloom.tools.arguments import TextField
 from everloom.tools.base import BuiltInTool, Outcome, ToolExecution, ToolFailure, ToolHost, last_question
 
@@ -130,9 +129,9 @@ class _Show:
         self._outputs = call.code_interpreter.outputs = []
         self.text = ""
 
-    async def take(self, output: Image | Printed) -> None:
+    async def take(self, output: Picture | Printed) -> None:
         """One more output of the kernel."""
-        if isinstance(output, Image):
+        if isinstance(output, Picture):
             self._image(await self._execution.keep_file(f"{new_id('image-')}.png", _once(output.png)))
         else:
             self.logs(output.text)

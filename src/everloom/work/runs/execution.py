@@ -31,7 +31,7 @@ from everloom.objects.tools import Usage
 from everloom.store.base import Add, Change, Operation
 from everloom.tools.base import ToolFailure
 from everloom.work.inference.chat import stream_chunks
-from everloom.work.runs.answer import Answer
+from everloom.work.runs.answer import RunAnswer
 from everloom.work.runs.citations import Citations
 from everloom.work.runs.forced_search import forced_search
 from everloom.work.runs.prompt import Prompt, PromptTooLong, build
@@ -68,7 +68,7 @@ class Execution:
         self._ctx = ctx
         self._run_id = run_id
         self.writer = RunWriter(ctx, run_id, secrets.token_hex(8))
-        self._answer: Answer | None = None
+        self._answer: RunAnswer | None = None
         self._holds = False
         self._done = False
 
@@ -168,9 +168,9 @@ class Execution:
         else:
             await self.writer.commit(close_step(pending))
 
-    async def _listen(self, state: RunState, prompt: Prompt) -> Answer:
+    async def _listen(self, state: RunState, prompt: Prompt) -> RunAnswer:
         recovery = await recovery_of(self._ctx, state)
-        answer = Answer(state.run, recovery.steps, Citations(prompt.sources))
+        answer = RunAnswer(state.run, recovery.steps, Citations(prompt.sources))
         self._answer = answer
         before = recovery.retract()
         reader = prompt.reader
@@ -191,7 +191,7 @@ class Execution:
         read = await backend.count({**prompt.body, "model": model})
         return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
 
-    async def _conclude(self, state: RunState, prompt: Prompt, answer: Answer) -> None:
+    async def _conclude(self, state: RunState, prompt: Prompt, answer: RunAnswer) -> None:
         """Keep the whole generation and the state it leads to in one write."""
         run = state.run
         usage = answer.usage or Usage()
