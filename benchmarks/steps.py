@@ -35,7 +35,7 @@ from everloom.objects.steps import MessageCreation, MessageReference, RunStep
 from everloom.objects.tools import Usage
 from everloom.store import sql
 from everloom.store.kinds import KINDS
-from everloom.store.plans import own_rank
+from everloom.store.procedures import own_rank
 from everloom.store.sqlite import SqliteDatabase
 from everloom.work.keys import DEFAULT_PROJECT
 

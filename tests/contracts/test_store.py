@@ -16,12 +16,13 @@ from everloom.store.base import (
     Change,
     Conflict,
     Database,
+    DropLog,
     Event,
-    Forget,
     Remove,
+    Retract,
     Store,
     Tell,
-    Void,
+    Written,
     change_one,
 )
 from tests.store.databases import on_every_database
@@ -36,7 +37,8 @@ async def _ids(store: Store, cls: type[Object]) -> list[str]:
 async def test_what_was_added_is_found_again(database: Database) -> None:
     store = database.store("proj_a")
     thread = a_thread(metadata={'what\'s "this"; --': "\0 ü \U0001f600"})
-    assert await store.write(Add(thread)) == [thread]
+    added = Add(thread)
+    assert (await store.write(added))[added] == thread
     assert await store.get(Thread, thread.id) == thread
     assert await store.all(Thread) == [thread]
     assert store.project == "proj_a"
@@ -69,7 +71,8 @@ async def test_another_projects_objects_do_not_exist(database: Database) -> None
         await theirs.write(Change(Thread, thread.id, lambda thread: None))
     with pytest.raises(NotFound):
         await theirs.write(Remove(Thread, thread.id))
-    assert await theirs.write(Remove(Message, thread_id="thread_1"), Forget("run_1")) == [0, None]
+    nothing = Remove(Message, thread_id="thread_1")
+    assert (await theirs.write(nothing, DropLog("run_1")))[nothing] == 0
     assert await theirs.all(Message) == []
     assert (await theirs.find(Message, PageQuery(), thread_id="thread_1")).bodies == []
     assert await theirs.events("run_1") == []
@@ -105,7 +108,7 @@ async def test_a_change_is_kept_with_its_columns(database: Database) -> None:
     assert await store.all(Run, active=True) == []
     with pytest.raises(NotFound):
         await store.write(Change(Run, run.id, finish, active=True))
-    assert await store.write(Change(Run, run.id)) == [changed]
+    assert await change_one(store, Change(Run, run.id)) == changed
 
 
 @on_every_database
@@ -154,7 +157,8 @@ async def test_absent_raises_what_is_made_of_the_first_that_fits(database: Datab
         )
     assert await store.all(Thread) == []
     fits = Absent(Run, lambda run: BadRequest(run.id), thread_id="thread_2", active=True)
-    assert await store.write(fits, Remove(Run, active=True)) == [None, 2]
+    removed = Remove(Run, active=True)
+    assert (await store.write(fits, removed))[removed] == 2
 
 
 @on_every_database
@@ -162,30 +166,45 @@ async def test_remove_takes_one_or_all_that_fit(database: Database) -> None:
     store = database.store("proj_a")
     messages = [a_message(thread) for thread in ("thread_1", "thread_2", "thread_1", "thread_3", "thread_4")]
     await store.write(*map(Add, messages))
-    assert await store.write(Remove(Message, messages[0].id, thread_id="thread_1")) == [1]
+    assert await _removed(store, Remove(Message, messages[0].id, thread_id="thread_1")) == 1
     with pytest.raises(NotFound, match=messages[0].id):
         await store.write(Remove(Message, messages[0].id))
     with pytest.raises(NotFound, match=messages[1].id):
         await store.write(Remove(Message, messages[1].id, thread_id="thread_1"))
-    assert await store.write(Remove(Message, thread_id=["thread_1", "thread_2", "thread_9"])) == [2]
+    assert await _removed(store, Remove(Message, thread_id=["thread_1", "thread_2", "thread_9"])) == 2
     assert await _ids(store, Message) == [message.id for message in messages[3:]]
-    assert await store.write(Remove(Message)) == [2]
-    assert await store.write() == []
+    assert await _removed(store, Remove(Message)) == 2
+    await store.write()
+
+
+async def _removed(store: Store, remove: Remove[Message]) -> int:
+    return (await store.write(remove))[remove]
 
 
 @on_every_database
 async def test_operations_apply_in_order_and_see_each_other(database: Database) -> None:
     store = database.store("proj_a")
     run = a_run("thread_1")
-    results = await store.write(
-        Add(run),
-        Change(Run, run.id, lambda run: setattr(run, "status", "completed")),
-        Absent(Run, lambda run: Conflict(run.id), active=True),
-        Remove(Run, run.id),
-        Add(a_run("thread_1", id=run.id)),
-    )
-    assert [type(result) for result in results] == [Run, Run, type(None), int, Run]
+    add, again = Add(run), Add(a_run("thread_1", id=run.id))
+    change = Change(Run, run.id, lambda run: setattr(run, "status", "completed"))
+    remove = Remove(Run, run.id)
+    written = await store.write(add, change, Absent(Run, lambda run: Conflict(run.id), active=True), remove, again)
+    assert written[add] is run
+    assert written[change].status == "completed"
+    assert written[remove] == 1
+    assert written[again].status == "queued"
     assert (await store.get(Run, run.id)).status == "queued"
+
+
+@on_every_database
+async def test_what_came_of_a_write_is_asked_for_by_its_operations(database: Database) -> None:
+    store = database.store("proj_a")
+    threads = [a_thread(), a_thread()]
+    first, second = (Add(thread) for thread in threads)
+    written = await store.write(first, second)
+    assert [written[second], written[first]] == threads[::-1]
+    with pytest.raises(KeyError):
+        written[Add(threads[0])]  # equal to the one that was written, but another
 
 
 @on_every_database
@@ -212,22 +231,36 @@ async def test_events_carry_the_stored_bytes_in_order(database: Database) -> Non
 
 
 @on_every_database
-async def test_void_events_keep_their_numbers(database: Database) -> None:
+async def test_retracted_events_keep_their_numbers(database: Database) -> None:
     store = database.store("proj_a")
     await store.write(*(Tell("delta", b"%d" % number) for number in range(1, 6)), log="run_1")
     await store.write(Tell("other", b"1"), log="run_2")
-    await store.write(Void(3), Tell("again", b"3"), log="run_1")
+    await store.write(Retract(3), Tell("again", b"3"), log="run_1")
     assert await store.events("run_1", limit=3) == [
         Event(1, "delta", b"1"),
         Event(2, "delta", b"2"),
         Event(6, "again", b"3"),
     ]
-    await store.write(Void(1), log="run_1")
+    await store.write(Retract(1), log="run_1")
     await store.write(Tell("new", b""), log="run_1")
     assert await store.events("run_1") == [Event(7, "new", b"")]
     assert len(await store.events("run_2")) == 1
-    await store.write(Forget("run_1"))
+    await store.write(DropLog("run_1"))
     assert await store.events("run_1") == []
+
+
+@on_every_database
+async def test_the_last_number_of_a_log_is_the_highest_that_was_given(database: Database) -> None:
+    store = database.store("proj_a")
+    assert await store.last_seq("run_1") == 0
+    await store.write(*(Tell("thread.message.delta", b"%d" % number) for number in range(1, 6)), log="run_1")
+    await store.write(Tell("thread.message.delta", b"1"), log="run_2")
+    assert [await store.last_seq("run_1"), await store.last_seq("run_2")] == [5, 1]
+    assert await database.store("proj_b").last_seq("run_1") == 0
+    await store.write(Retract(4), log="run_1")
+    assert await store.last_seq("run_1") == 5
+    await store.write(DropLog("run_1"))
+    assert await store.last_seq("run_1") == 0
 
 
 @on_every_database
@@ -238,7 +271,7 @@ async def test_slips_of_the_programmer_are_refused(database: Database) -> None:
     with pytest.raises(ValueError, match="log"):
         await store.write(Add(a_thread(), tell=("thread.created",)))
     with pytest.raises(ValueError, match="log"):
-        await store.write(Void(1))
+        await store.write(Retract(1))
     with pytest.raises(ValueError, match="no column 'role'"):
         await store.all(Message, role="user")
     assert await store.all(Thread) == []
@@ -271,7 +304,7 @@ async def test_of_fifty_writers_each_succeeds_or_fails_alone(database: Database)
     files = [a_file() for _ in range(25)]
     outcomes = await asyncio.gather(*(store.write(Add(file)) for file in files * 2), return_exceptions=True)
     assert sum(isinstance(outcome, Conflict) for outcome in outcomes) == 25
-    assert sum(isinstance(outcome, list) for outcome in outcomes) == 25
+    assert sum(isinstance(outcome, Written) for outcome in outcomes) == 25
     assert sorted(await _ids(store, File)) == sorted(file.id for file in files)
 
 

@@ -5,7 +5,7 @@ import pytest
 from everloom.kit.errors import NotFound
 from everloom.objects.base import PageQuery
 from everloom.objects.vector_stores import VectorStoreFile, file_key
-from everloom.store.base import Add, Change, Conflict, Database, Remove
+from everloom.store.base import Add, Change, Conflict, Database, Remove, change_one
 from tests.store.databases import on_every_database
 
 
@@ -40,7 +40,7 @@ async def test_changes_and_removals_go_by_the_key(database: Database) -> None:
     def move(file: VectorStoreFile) -> None:
         file.vector_store_id = "vs_9"
 
-    (changed,) = await store.write(Change(VectorStoreFile, one.key, end))
+    changed = await change_one(store, Change(VectorStoreFile, one.key, end))
     assert changed.status == "completed"
     assert await store.all(VectorStoreFile, status="in_progress") == [two]
     with pytest.raises(ValueError, match="made"):

@@ -20,7 +20,7 @@ from everloom.app import App, build
 from everloom.cli.server import Stop, base_url, listen, serve
 from everloom.config import load
 from everloom.objects.base import Object, Page, PageQuery
-from everloom.store.base import Add, Change, Database, Event, Operation, Store, Tell
+from everloom.store.base import Add, Change, Database, Event, Operation, Store, Tell, Written
 from everloom.work.keys import first_start
 
 
@@ -48,14 +48,17 @@ class DyingStore:
     async def events(self, log: str, after: int = 0, limit: int = 1000) -> list[Event]:
         return await self._inner.events(log, after, limit)
 
-    async def write(self, *operations: Operation, log: str | None = None) -> list[Any]:
-        results = await self._inner.write(*operations, log=log)
+    async def last_seq(self, log: str) -> int:
+        return await self._inner.last_seq(log)
+
+    async def write(self, *operations: Operation, log: str | None = None) -> Written:
+        written = await self._inner.write(*operations, log=log)
         names = [name for operation in operations for name in _told(operation)]
         if log is not None and (self._anywhere or log in self._told or "thread.run.created" in names):
             self._told[log] = self._told.get(log, 0) + len(names)
             if self._told[log] >= self._after:
                 os.kill(os.getpid(), signal.SIGKILL)
-        return results
+        return written
 
 
 def _told(operation: Operation) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from everloom.blobs.base import Blobs
 from everloom.cli.server import Stop, base_url, listen, serve
 from everloom.config import load
 from everloom.objects.base import Object, Page, PageQuery
-from everloom.store.base import Database, Event, Operation, Store
+from everloom.store.base import Database, Event, Operation, Store, Written
 from everloom.work.keys import first_start
 
 
@@ -61,10 +61,13 @@ class DyingStore:
     async def events(self, log: str, after: int = 0, limit: int = 1000) -> list[Event]:
         return await self._inner.events(log, after, limit)
 
-    async def write(self, *operations: Operation, log: str | None = None) -> list[Any]:
-        results = await self._inner.write(*operations, log=log)
+    async def last_seq(self, log: str) -> int:
+        return await self._inner.last_seq(log)
+
+    async def write(self, *operations: Operation, log: str | None = None) -> Written:
+        written = await self._inner.write(*operations, log=log)
         self._fate.done()
-        return results
+        return written
 
 
 class DyingDatabase:

@@ -58,6 +58,7 @@ from everloom.objects.steps import (
     CodePiece,
     FileSearchDelta,
     FileSearchOutcome,
+    FileSearchResult,
     FileSearchStepCall,
     FunctionCallDelta,
     FunctionOutcome,
@@ -72,7 +73,6 @@ from everloom.objects.steps import (
     MessageReference,
     RunStep,
     RunStepDelta,
-    SearchResult,
     StepDetailsDelta,
     StepError,
     ToolCalls,
@@ -115,7 +115,7 @@ CODE_CALL = CodeInterpreterStepCall(
 )
 SEARCH_CALL = FileSearchStepCall(
     id="call_3",
-    file_search=FileSearchOutcome(results=[SearchResult(file_id="file-1", file_name="a", score=0.5)]),
+    file_search=FileSearchOutcome(results=[FileSearchResult(file_id="file-1", file_name="a", score=0.5)]),
 )
 TEXT_DELTA = TextContentDelta(
     index=0,
@@ -265,7 +265,7 @@ def test_a_run_names_retrieval_where_v2_has_file_search(view: Callable[[Any], Js
 
 
 def test_a_search_shows_nothing_of_what_it_found(view: Callable[[Any], Json]) -> None:
-    found = FileSearchOutcome(results=[SearchResult(file_id="file-1", file_name="a", score=0.5)])
+    found = FileSearchOutcome(results=[FileSearchResult(file_id="file-1", file_name="a", score=0.5)])
     step = RunStep(
         id="step_1",
         created_at=1,

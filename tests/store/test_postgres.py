@@ -49,14 +49,12 @@ def test_a_write_waits_for_the_row_that_another_one_holds() -> None:
         await store.write(Add(thread))
         connection = await psycopg.AsyncConnection.connect(url)
         await connection.execute("SELECT 1 FROM threads WHERE id = %s FOR UPDATE", [thread.id])
-        waiting = asyncio.create_task(
-            store.write(Change(Thread, thread.id, lambda thread: thread.metadata.update(a="b")))
-        )
+        change = Change(Thread, thread.id, lambda thread: thread.metadata.update(a="b"))
+        waiting = asyncio.create_task(store.write(change))
         await asyncio.sleep(0.2)
         assert not waiting.done()
         await connection.rollback()
-        (changed,) = await waiting
-        assert changed.metadata == {"a": "b"}
+        assert (await waiting)[change].metadata == {"a": "b"}
         await connection.close()
         await database.close()
 

@@ -14,22 +14,22 @@ from everloom.objects.base import PageQuery
 from everloom.objects.messages import Message
 from everloom.objects.runs import Run
 from everloom.objects.threads import Thread
-from everloom.store import plans
+from everloom.store import procedures
 from everloom.store.base import Absent, Database
 from everloom.store.kinds import KINDS
-from everloom.store.plans import Ask, own_rank
+from everloom.store.procedures import Statement, own_rank
 from tests.store.databases import opened
 
 THREAD = {"thread_id": "thread_1"}
 ACTIVE = THREAD | {"active": True}
 
 
-def _find(cls: type[Any], where: dict[str, Any], **query: str) -> Generator[Ask, Any, Any]:
-    return plans.find("sqlite", "proj_a", cls, PageQuery(**query), None, where)
+def _find(cls: type[Any], where: dict[str, Any], **query: str) -> Generator[Statement, Any, Any]:
+    return procedures.find("sqlite", "proj_a", cls, PageQuery(**query), None, where)
 
 
 @pytest.mark.parametrize(
-    ("plan", "index"),
+    ("procedure", "index"),
     [
         (_find(Message, THREAD), "ix_messages_thread_id (project=? AND thread_id=?)"),
         (_find(Message, THREAD, order="asc"), "ix_messages_thread_id (project=? AND thread_id=?)"),
@@ -43,24 +43,25 @@ def _find(cls: type[Any], where: dict[str, Any], **query: str) -> Generator[Ask,
         ),
         (_find(Thread, {}, after="thread_1"), "ix_threads_rank (project=? AND (rank,id)<(?,?))"),
         (
-            plans.write("sqlite", "proj_a", [Absent(Run, lambda run: ValueError(), **ACTIVE)], None),
+            procedures.write("sqlite", "proj_a", [Absent(Run, lambda run: ValueError(), **ACTIVE)], None),
             "ix_runs_thread_id_active (project=? AND thread_id=?)",
         ),
-        (plans.across("sqlite", Run, 1000, {"active": True}), "ix_runs_active"),
-        (plans.get("sqlite", "proj_a", Run, "run_1", THREAD), "sqlite_autoindex_runs_1 (project=? AND id=?)"),
-        (plans.events("sqlite", "proj_a", "run_1", 7, 1000), "PRIMARY KEY (project=? AND log=? AND seq>?)"),
+        (procedures.across("sqlite", Run, 1000, {"active": True}), "ix_runs_active"),
+        (procedures.get("sqlite", "proj_a", Run, "run_1", THREAD), "sqlite_autoindex_runs_1 (project=? AND id=?)"),
+        (procedures.events("sqlite", "proj_a", "run_1", 7, 1000), "PRIMARY KEY (project=? AND log=? AND seq>?)"),
+        (procedures.last_seq("sqlite", "proj_a", "run_1"), "PRIMARY KEY (project=? AND log=?)"),
     ],
 )
 def test_a_hot_query_walks_its_index_and_sorts_nothing(
-    plan: Generator[Ask, Any, Any], index: str, tmp_path: Path
+    procedure: Generator[Statement, Any, Any], index: str, tmp_path: Path
 ) -> None:
     async def check(database: Database) -> None:
         assert await database.across(Run) == []
 
     asyncio.run(opened(str(tmp_path / "everloom.db"), check))
-    ask = next(plan)
+    statement = next(procedure)
     with contextlib.closing(sqlite3.connect(tmp_path / "everloom.db")) as connection:
-        steps = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {ask.text}", ask.parameters)]
+        steps = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement.text}", statement.parameters)]
     assert steps[0].endswith(index)
     assert not any("TEMP B-TREE" in step for step in steps)
 

@@ -42,7 +42,8 @@ def test_kept_with_its_object_it_is_no_draft_any_more(tmp_path: Path) -> None:
         async with NewBlob(ctx, "file-a") as blob:
             assert await blob.put(blocks(b"hello")) == 5
             assert await drafts(ctx) == ["file-a"]
-            (kept,) = await blob.keep(Add(a_file("file-a")))
+            add = Add(a_file("file-a"))
+            kept = (await blob.keep(add))[add]
         assert kept == await ctx.store.get(File, "file-a")
         assert await drafts(ctx) == []
         assert names(folder) == {"file-a"}

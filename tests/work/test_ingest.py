@@ -29,12 +29,13 @@ from everloom.objects.vector_stores import (
 )
 from everloom.store.base import Add, Change
 from everloom.store.sqlite import SqliteDatabase
+from everloom.tools.file_search import default_limit
 from everloom.vectors.sqlite import SqliteVectors
 from everloom.work.runs.verbs import RUN_JOB
 from everloom.work.vector_stores import ingest
 from everloom.work.vector_stores import stores as vector_stores
 from everloom.work.vector_stores.chunking import chunk
-from everloom.work.vector_stores.search import SearchOptions, default_limit, score, search
+from everloom.work.vector_stores.search import SearchOptions, score, search
 from tests.replies import Fails
 from tests.scripted import ScriptedUpstream
 from tests.store.things import a_file

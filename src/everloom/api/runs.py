@@ -10,12 +10,13 @@ from everloom.context import Context
 from everloom.kit import sse
 from everloom.kit.errors import BadRequest
 from everloom.objects.base import MetadataChange, Page, PageQuery
+from everloom.objects.events import STEP_EVENTS
 from everloom.objects.runs import NewRun, NewThreadRun, Run, ToolOutputs
 from everloom.objects.steps import Include, RunStep, has_search, hide_texts, without_texts
 from everloom.objects.threads import Thread
 from everloom.store.base import Change, change_one
 from everloom.work.runs import verbs as runs
-from everloom.work.runs.events import follow, last_seq
+from everloom.work.runs.events import follow
 
 routes = Routes(api_family="assistants", ids={"thread_id": Thread, "run_id": Run, "step_id": RunStep})
 
@@ -80,7 +81,7 @@ async def submit_tool_outputs(
     ctx: Context, request: Request, thread_id: str, run_id: str, body: ToolOutputs
 ) -> Run | EventStream:
     """submitToolOuputsToRun. With ``stream`` the events from here on."""
-    after = await last_seq(ctx, run_id) if body.stream else 0
+    after = await ctx.store.last_seq(run_id) if body.stream else 0
     run = await runs.submit(ctx, thread_id, run_id, body.tool_outputs)
     return _stream(ctx, request, run.id, after) if body.stream else run
 
@@ -141,7 +142,8 @@ async def _frames(ctx: Context, request: Request, run_id: str, after: int, texts
             continue
         frames = []
         for event in batch:
-            name, data = event.name, event.data
+            name: str = event.name
+            data = event.data
             if not texts and name in _WHOLE_STEPS:
                 data = without_texts(data)
             if request.dialect is not None:
@@ -153,5 +155,5 @@ async def _frames(ctx: Context, request: Request, run_id: str, after: int, texts
     yield sse.frame(sse.DONE, event="done")
 
 
-_WHOLE_STEPS = frozenset(f"thread.run.step.{status}" for status in ("completed", "failed", "cancelled", "expired"))
+_WHOLE_STEPS = frozenset(name for status, name in STEP_EVENTS.items() if status != "in_progress")
 """The events that carry a step with what its searches found."""

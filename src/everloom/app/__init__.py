@@ -28,11 +28,13 @@ from everloom.store.base import Database
 from everloom.store.sqlite import SqliteDatabase
 from everloom.vectors.base import Vectors
 from everloom.vectors.sqlite import SqliteVectors
-from everloom.work.files.uploads import watch as watch_uploads
-from everloom.work.inference.images import watch as watch_images
+from everloom.work.files import blobs as kept_blobs
+from everloom.work.files import uploads as kept_uploads
+from everloom.work.inference import images as kept_images
 from everloom.work.runs import expiry
 from everloom.work.runs.execution import execute
 from everloom.work.runs.verbs import RUN_JOB
+from everloom.work.upkeep import Upkeep, every
 from everloom.work.vector_stores import ingest
 from everloom.work.vector_stores.stores import INGEST_JOB
 
@@ -40,6 +42,15 @@ log = logging.getLogger(__name__)
 
 JOBS = {RUN_JOB: execute, INGEST_JOB: ingest.ingest}
 """What a worker serves."""
+
+UPKEEP = (
+    Upkeep("runs", expiry.LOOK_SECONDS, expiry.sweep),
+    Upkeep("vector stores", ingest.LOOK_SECONDS, ingest.sweep, share=ingest.LOOK_SHARE),
+    Upkeep("uploads", kept_uploads.LOOK_SECONDS, kept_uploads.sweep),
+    Upkeep("blobs", kept_blobs.LOOK_SECONDS, kept_blobs.sweep),
+    Upkeep("images", kept_images.LOOK_SECONDS, kept_images.sweep),
+)
+"""What it looks after, besides."""
 
 
 class App:
@@ -79,8 +90,7 @@ class App:
             await self.ports.sandboxes.open()
         await self.ports.jobs.launch({name: partial(job, self.ports) for name, job in JOBS.items()}, work=work)
         if work:
-            watches = (expiry.watch, ingest.watch, watch_uploads, watch_images)
-            await asyncio.gather(*(watch(self.ports) for watch in watches))
+            await asyncio.gather(*(every(upkeep, self.ports) for upkeep in UPKEEP))
 
     async def stop(self, grace: float) -> None:
         """Let work in hand go on for ``grace`` seconds, leave the rest to the next worker, close every port."""

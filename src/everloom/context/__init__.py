@@ -1,5 +1,6 @@
 """What a verb works with: one caller's store and models, and the ports of the whole server."""
 
+import asyncio
 from typing import Any, Literal, overload
 
 from msgspec import Struct, field
@@ -20,11 +21,15 @@ from everloom.context.bound_models import (
 )
 from everloom.context.caller import Caller
 from everloom.jobs.base import Jobs
+from everloom.kit.locks import KeyedLocks
 from everloom.models.base import Capability
 from everloom.models.registry import Models
 from everloom.sandbox.base import Sandboxes
 from everloom.store.base import Database, Store
 from everloom.vectors.base import Vectors
+
+FILES_AT_ONCE = 4
+"""Files that one process reads into vector stores at a time, however many jobs it has."""
 
 
 class ServerLimits(Struct, frozen=True, kw_only=True):
@@ -55,6 +60,10 @@ class Ports(Struct, frozen=True, kw_only=True):
     limits: ServerLimits
     gate: ModelGate = field(default_factory=ModelGate)
     """What the requests of all callers to models pass."""
+    reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FILES_AT_ONCE))
+    """Held while a file is read into a vector store."""
+    completing: KeyedLocks = field(default_factory=KeyedLocks)
+    """Held, by project and id, while an upload is put together."""
 
 
 class Context(Struct, frozen=True, kw_only=True):

@@ -57,7 +57,7 @@ class SearchText(Struct, kw_only=True):
     text: str
 
 
-class SearchResult(Struct, kw_only=True, omit_defaults=True):
+class FileSearchResult(Struct, kw_only=True, omit_defaults=True):
     """One file found; ``content`` is shown only to callers that ask for it with ``include[]``."""
 
     file_id: str
@@ -68,7 +68,7 @@ class SearchResult(Struct, kw_only=True, omit_defaults=True):
 
 class FileSearchOutcome(Struct, kw_only=True, omit_defaults=True):
     ranking_options: RankingOptions | UnsetType = UNSET
-    results: list[SearchResult] | UnsetType = UNSET
+    results: list[FileSearchResult] | UnsetType = UNSET
 
 
 class FileSearchStepCall(Struct, kw_only=True, tag="file_search"):

@@ -63,13 +63,12 @@ _FIRST_OWN_USER, _OWN_USERS = 1_900_000_000, 100_000_000
 
 _START_SECONDS = 20.0
 _END_SECONDS = 5.0
-_taken_users: set[int] = set()
 
 
 class Box:
     """One sandbox: a process id to end, and its root folder, held open from outside."""
 
-    def __init__(self, process: Process, errors: "asyncio.Task[bytes]", user: int) -> None:
+    def __init__(self, process: Process, errors: "asyncio.Task[bytes]", user: int, users: set[int]) -> None:
         self.process = process
         self._errors = errors
         self.init = 0
@@ -79,6 +78,7 @@ class Box:
         self.root = -1
         """Descriptor of ``/`` inside. Never follow a path behind it except link by link, refusing symbolic links."""
         self.user = user
+        self._users = users
 
     def kill(self) -> None:
         """End everything in the sandbox, at once."""
@@ -111,7 +111,7 @@ class Box:
         if self.root >= 0:
             os.close(self.root)
             self.root = -1
-        _taken_users.discard(self.user)
+        self._users.discard(self.user)
 
 
 class Bubblewrap:
@@ -124,6 +124,8 @@ class Bubblewrap:
         self._program = shutil.which("bwrap") or ""
         self._filter = ""
         self._disable: list[str] = []
+        self._users: set[int] = set()
+        """Those that boxes have now."""
 
     async def prepare(self) -> None:
         """Look whether a box can be had. Errors: ``SandboxUnavailable``."""
@@ -146,28 +148,28 @@ class Bubblewrap:
         await self._try()
 
     async def _try(self) -> None:
-        user = _own_user()
+        user = _own_user(self._users)
         try:
             process, errors = await self._spawn([self.python, "-I", "-c", "pass"], {}, user, ())
             await process.wait()
         finally:
-            _taken_users.discard(user)
+            self._users.discard(user)
         if process.returncode != 0:
             raise SandboxUnavailable(_reason((await errors).decode(errors="replace"), self.python))
 
     async def start(self, command: list[str], files: dict[str, str]) -> Box:
         """Run a command in a new box. ``files``: path inside -> text. Errors: ``SandboxUnavailable``."""
-        user = _own_user()
+        user = _own_user(self._users)
         reading, writing = os.pipe()
         try:
             process, errors = await self._spawn(command, files, user, (writing,))
         except BaseException:
             os.close(reading)
-            _taken_users.discard(user)
+            self._users.discard(user)
             raise
         finally:
             os.close(writing)
-        box = Box(process, errors, user)
+        box = Box(process, errors, user, self._users)
         try:
             told = await _read_all(reading)
             box.init = json.loads(told)["child-pid"] if told else 0
@@ -264,8 +266,8 @@ def _system() -> list[str]:
     return arguments
 
 
-def _own_user() -> int:
-    """An id that nothing else on this machine has, if the server may give one; else its own."""
+def _own_user(taken: set[int]) -> int:
+    """An id that nothing else on this machine has, none of ``taken``, if the server may give one; else its own."""
     if os.geteuid() != 0:
         return os.geteuid()
     spans = [[int(field) for field in line.split()] for line in Path("/proc/self/uid_map").read_text().splitlines()]
@@ -274,8 +276,8 @@ def _own_user() -> int:
     if low + most > first + count:
         # A container that has only some ids: from its upper half, where accounts are rare.
         low, most = first + count // 2, count // 2 - 2
-    user = next(user for _ in range(1000) if (user := low + secrets.randbelow(most)) not in _taken_users)
-    _taken_users.add(user)
+    user = next(user for _ in range(1000) if (user := low + secrets.randbelow(most)) not in taken)
+    taken.add(user)
     return user
 
 

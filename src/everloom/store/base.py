@@ -4,11 +4,12 @@ Adapters: ``sqlite.py`` and ``postgres.py``; contract suite: ``tests/contracts/t
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 from msgspec import Struct
 
 from everloom.objects.base import Object, Page, PageQuery
+from everloom.objects.events import EventName
 
 T = TypeVar("T", bound=Object)
 
@@ -24,7 +25,7 @@ class Add(Struct, Generic[T], frozen=True):
     """Keep a new object. ``tell`` names the events that carry it, in order, into the write's log."""
 
     object: T
-    tell: tuple[str, ...] = ()
+    tell: tuple[EventName, ...] = ()
     rank: int | None = None
     """Its place in lists; by default the rank inside its id, or a fresh one for an id of another make."""
 
@@ -46,7 +47,7 @@ class Change(Generic[T]):
         id: str,
         edit: Callable[[T], None] | None = None,
         *,
-        tell: Sequence[str] = (),
+        tell: Sequence[EventName] = (),
         **where: Any,
     ) -> None:
         self.cls = cls
@@ -81,30 +82,55 @@ class Absent(Generic[T]):
 class Tell(Struct, frozen=True):
     """Append an event that carries no stored object: a delta."""
 
-    name: str
+    name: EventName
     data: bytes
 
 
-class Void(Struct, frozen=True):
+class Retract(Struct, frozen=True):
     """Blank the events from ``seq`` on: a new executor tells that part again, under higher numbers."""
 
     seq: int
 
 
-class Forget(Struct, frozen=True):
+class DropLog(Struct, frozen=True):
     """Take a whole log away."""
 
     log: str
 
 
-Operation = Add[Any] | Change[Any] | Remove[Any] | Absent[Any] | Tell | Void | Forget
+Operation = Add[Any] | Change[Any] | Remove[Any] | Absent[Any] | Tell | Retract | DropLog
+
+
+class Written:
+    """What came of a write, by its operations: the object of an ``Add`` or a ``Change``, the count of a ``Remove``.
+
+    ``written[change]`` is looked up by identity; ``KeyError`` for an operation that was not in this write.
+    """
+
+    __slots__ = ("_found", "_operations", "_results")
+
+    def __init__(self, operations: Sequence[Operation], results: Sequence[Any]) -> None:
+        self._operations = operations
+        self._results = results
+        self._found: dict[int, Any] | None = None
+
+    @overload
+    def __getitem__(self, operation: Add[T] | Change[T]) -> T: ...
+
+    @overload
+    def __getitem__(self, operation: Remove[Any]) -> int: ...
+
+    def __getitem__(self, operation: Add[Any] | Change[Any] | Remove[Any]) -> Any:
+        if self._found is None:  # most writes are never asked
+            self._found = {id(each): result for each, result in zip(self._operations, self._results, strict=True)}
+        return self._found[id(operation)]
 
 
 class Event(Struct, frozen=True):
     """One line of a log. ``seq`` counts up from 1 within its log and is never given twice."""
 
     seq: int
-    name: str
+    name: EventName
     data: bytes
 
 
@@ -134,17 +160,19 @@ class Store(Protocol):
         """Every object that fits, oldest first."""
         ...
 
-    async def write(self, *operations: Operation, log: str | None = None) -> list[Any]:
-        """All of the operations in one transaction, or none.
+    async def write(self, *operations: Operation, log: str | None = None) -> Written:
+        """All of the operations in one transaction, or none. Durable when it returns.
 
-        Returns one result an operation: the object of an ``Add`` or ``Change``, the number taken
-        away by a ``Remove``, else None. ``log`` names the log that the events go to. Durable when
-        it returns.
+        What came of an operation is asked for by it: ``written[change]``. ``log`` names the log that the events go to.
         """
         ...
 
     async def events(self, log: str, after: int = 0, limit: int = 1000) -> list[Event]:
-        """The events of a log behind ``after``, in order, void ones left out."""
+        """The events of a log behind ``after``, in order, those that were retracted left out."""
+        ...
+
+    async def last_seq(self, log: str) -> int:
+        """The highest number that a log has given, to a retracted event too; 0 for an empty one."""
         ...
 
 
@@ -168,5 +196,4 @@ class Database(Protocol):
 
 async def change_one(store: Store, change: Change[T], *, log: str | None = None) -> T:
     """A write of one change: the object as it is afterwards."""
-    (changed,) = await store.write(change, log=log)
-    return cast(T, changed)
+    return (await store.write(change, log=log))[change]

@@ -32,8 +32,8 @@ class Kind(Struct, frozen=True, eq=False):
     ``index`` names attributes (properties too) that become columns with an index each: see ``schema.py``.
     ``key`` names the one that the table, and every verb that takes an id, knows an object by, where that is not
     its ``id``; on the wire such an object shows its ``id`` all the same, which is what follows the key's last dot.
-    ``beside`` names the one of them that the table itself is ordered by: a page of rows that share it lies on a few
-    pages of the file, wherever they were made in between others. For small objects; large ones gain nothing.
+    ``clustered_by`` names the one of them that the table itself is ordered by: a page of rows that share it lies on
+    a few pages of the file, wherever they were made in between others. For small objects; large ones gain nothing.
 
     ``noun`` and ``missing`` are for messages; ``missing`` is what the platform says where an id leads nowhere.
     """
@@ -45,7 +45,7 @@ class Kind(Struct, frozen=True, eq=False):
     index: tuple[str, ...] = ()
     missing: str = "No {noun} found with id '{id}'."
     key: str = "id"
-    beside: str = ""
+    clustered_by: str = ""
 
 
 _ALL = (
@@ -54,7 +54,7 @@ _ALL = (
     Kind(Thread, "thread_", "threads", "thread"),
     Kind(Message, "msg_", "messages", "message", index=("thread_id", "run_id")),
     Kind(Run, "run_", "runs", "run", index=("thread_id", "active")),
-    Kind(RunStep, "step_", "run_steps", "run step", index=("run_id",), beside="run_id"),
+    Kind(RunStep, "step_", "run_steps", "run step", index=("run_id",), clustered_by="run_id"),
     Kind(RunLease, "run_", "run_leases", "run lease", index=("holder",)),
     Kind(Generation, "gen_", "generations", "generation", index=("run_id",)),
     Kind(ToolWork, "work_", "tool_works", "tool call", index=("run_id",)),

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import asyncpg  # type: ignore[import-untyped]  # it ships no annotations
 
 from everloom.objects.base import Object, Page, PageQuery
-from everloom.store import migrations, plans
-from everloom.store.base import Event, Operation
-from everloom.store.plans import Plan
+from everloom.store import migrations, procedures
+from everloom.store.base import Event, Operation, Written
+from everloom.store.procedures import Procedure
 
 T = TypeVar("T", bound=Object)
 R = TypeVar("R")
@@ -70,25 +70,25 @@ class PostgresDatabase:
 
     async def across(self, cls: type[T], limit: int = 1000, **where: Any) -> list[tuple[str, T]]:
         """See ``Database.across``."""
-        return await self.read(lambda: plans.across("postgresql", cls, limit, where))
+        return await self.read(lambda: procedures.across("postgresql", cls, limit, where))
 
-    async def read(self, plan: Callable[[], Plan[R]]) -> R:
-        """Run what ``plan`` makes; again, a few times, if the connection turns out to be dead."""
+    async def read(self, procedure: Callable[[], Procedure[R]]) -> R:
+        """Run what ``procedure`` makes; again, a few times, if the connection turns out to be dead."""
         for pause in _PAUSES:
             try:
-                return await self._read(plan())
+                return await self._read(procedure())
             except _LOST:
                 await asyncio.sleep(pause)
-        return await self._read(plan())
+        return await self._read(procedure())
 
-    async def write(self, plan: Callable[[], Plan[R]]) -> R:
-        """Run what ``plan`` makes in a transaction; again if others were in its way or it could not begin."""
+    async def write(self, procedure: Callable[[], Procedure[R]]) -> R:
+        """Run what ``procedure`` makes in a transaction; again if others were in its way or it could not begin."""
         for last in (False,) * (_TRIES - 1) + (True,):
             begun = False
             try:
                 async with self._connection() as connection, connection.transaction():
                     begun = True
-                    return await _run(connection, plan())
+                    return await _run(connection, procedure())
             except _IN_THE_WAY:
                 if last:
                     raise
@@ -98,9 +98,9 @@ class PostgresDatabase:
             await asyncio.sleep(random.uniform(0.001, 0.05))
         raise AssertionError("unreachable: the last try returns or raises")
 
-    async def _read(self, plan: Plan[R]) -> R:
+    async def _read(self, procedure: Procedure[R]) -> R:
         async with self._connection() as connection:
-            return await _run(connection, plan)
+            return await _run(connection, procedure)
 
     def _connection(self) -> Any:
         if self._pool is None:
@@ -119,37 +119,43 @@ class PostgresStore:
 
     async def get(self, cls: type[T], id: str, **where: Any) -> T:
         """See ``Store.get``."""
-        return await self._database.read(lambda: plans.get("postgresql", self.project, cls, id, where))
+        return await self._database.read(lambda: procedures.get("postgresql", self.project, cls, id, where))
 
     async def find(
         self, cls: type[T], page: PageQuery, *, metadata: dict[str, str] | None = None, **where: Any
     ) -> Page[T]:
         """See ``Store.find``."""
-        return await self._database.read(lambda: plans.find("postgresql", self.project, cls, page, metadata, where))
+        return await self._database.read(
+            lambda: procedures.find("postgresql", self.project, cls, page, metadata, where)
+        )
 
     async def all(self, cls: type[T], **where: Any) -> list[T]:
         """See ``Store.all``."""
-        return await self._database.read(lambda: plans.everything("postgresql", self.project, cls, where))
+        return await self._database.read(lambda: procedures.everything("postgresql", self.project, cls, where))
 
-    async def write(self, *operations: Operation, log: str | None = None) -> list[Any]:
+    async def write(self, *operations: Operation, log: str | None = None) -> Written:
         """See ``Store.write``. Edits may be called more than once, each time on a fresh object."""
-        return await self._database.write(lambda: plans.write("postgresql", self.project, operations, log))
+        return await self._database.write(lambda: procedures.write("postgresql", self.project, operations, log))
 
     async def events(self, log: str, after: int = 0, limit: int = 1000) -> list[Event]:
         """See ``Store.events``."""
-        return await self._database.read(lambda: plans.events("postgresql", self.project, log, after, limit))
+        return await self._database.read(lambda: procedures.events("postgresql", self.project, log, after, limit))
+
+    async def last_seq(self, log: str) -> int:
+        """See ``Store.last_seq``."""
+        return await self._database.read(lambda: procedures.last_seq("postgresql", self.project, log))
 
 
-async def _run(connection: Any, plan: Plan[R]) -> R:
+async def _run(connection: Any, procedure: Procedure[R]) -> R:
     try:
-        ask = next(plan)
+        statement = next(procedure)
         while True:
-            parameters = [_storable(value) for value in ask.parameters]
-            if ask.counts:
-                status = await connection.execute(ask.text, *parameters)
-                ask = plan.send(int(status.rpartition(" ")[2]))
+            parameters = [_storable(value) for value in statement.parameters]
+            if statement.counts:
+                status = await connection.execute(statement.text, *parameters)
+                statement = procedure.send(int(status.rpartition(" ")[2]))
             else:
-                ask = plan.send(await connection.fetch(ask.text, *parameters))
+                statement = procedure.send(await connection.fetch(statement.text, *parameters))
     except StopIteration as end:
         result: R = end.value
         return result

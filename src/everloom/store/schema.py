@@ -4,7 +4,7 @@ A kind's table is ``project, id, rank, body`` and one column per name of its ``i
 is listed by ``(rank, id)``, so each such column has an index that ends in them. A boolean column is
 for finding the few rows where it is true (a thread's active run): it gets partial indexes of those
 rows, one beside each other column and one over all projects, and none of its own. A kind that has a
-``beside`` is ordered by it, in place of an index, and found by its id through one.
+``clustered_by`` is ordered by it, in place of an index, and found by its id through one.
 """
 
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ def column_type(cls: type[Any], name: str) -> type[bool] | type[int] | type[str]
 def _kind_table(kind: Kind, tables: MetaData) -> None:
     types = {name: column_type(kind.cls, name) for name in kind.index}
     sql_types: dict[type[Any], TypeEngine[Any]] = {bool: SmallInteger(), int: BigInteger(), str: NAME}
-    keys = ("project", kind.beside, "rank", "id") if kind.beside else ("project", "id")
+    keys = ("project", kind.clustered_by, "rank", "id") if kind.clustered_by else ("project", "id")
     Table(
         kind.table,
         tables,
@@ -69,10 +69,10 @@ def _kind_table(kind: Kind, tables: MetaData) -> None:
         Column("id", NAME, nullable=False),
         Column("rank", BigInteger, nullable=False),
         Column("body", LargeBinary, nullable=False),
-        *(Column(name, sql_types[type], nullable=name != kind.beside) for name, type in types.items()),
+        *(Column(name, sql_types[type], nullable=name != kind.clustered_by) for name, type in types.items()),
         PrimaryKeyConstraint(*keys),
         *_indexes(kind, types),
-        sqlite_with_rowid=not kind.beside,
+        sqlite_with_rowid=not kind.clustered_by,
     )
 
 
@@ -80,10 +80,10 @@ def _indexes(kind: Kind, types: dict[str, type[Any]]) -> Iterator[Index]:
     table = kind.table
     names = [name for name, type in types.items() if type is not bool]
     yield Index(f"ix_{table}_rank", "project", "rank", "id")
-    if kind.beside:
+    if kind.clustered_by:
         yield Index(f"ix_{table}_id", "project", "id", unique=True)
     for name in names:
-        if name != kind.beside:
+        if name != kind.clustered_by:
             yield Index(f"ix_{table}_{name}", "project", name, "rank", "id")
     for true in (name for name, type in types.items() if type is bool):
         where = text(f"{true} = 1")

@@ -121,14 +121,14 @@ def tell(dialect: Dialect) -> str:
 
 
 @_keep
-def void(dialect: Dialect) -> str:
+def retract(dialect: Dialect) -> str:
     """Blanks a log's events from a seq on; their rows stay, so that no seq is given twice."""
     text = f"UPDATE events SET name = '', data = {_EMPTY[dialect]} WHERE project = ? AND log = ? AND seq >= ?"
     return _numbered(dialect, text)
 
 
 @_keep
-def forget(dialect: Dialect) -> str:
+def drop_log(dialect: Dialect) -> str:
     """Deletes a log; parameters: project, log."""
     return _numbered(dialect, "DELETE FROM events WHERE project = ? AND log = ?")
 
@@ -141,6 +141,12 @@ def events(dialect: Dialect) -> str:
         "SELECT seq, name, data FROM events"
         " WHERE project = ? AND log = ? AND seq > ? AND name <> '' ORDER BY seq LIMIT ?",
     )
+
+
+@_keep
+def last_seq(dialect: Dialect) -> str:
+    """The highest seq of a log, 0 where it has none; parameters: project, log."""
+    return _numbered(dialect, "SELECT COALESCE(MAX(seq), 0) FROM events WHERE project = ? AND log = ?")
 
 
 LOCK_LOG = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from everloom.objects.base import Object, Page, PageQuery
-from everloom.store import migrations, plans
-from everloom.store.base import Event, Operation
-from everloom.store.plans import Plan
+from everloom.store import migrations, procedures
+from everloom.store.base import Event, Operation, Written
+from everloom.store.procedures import Procedure
 
 T = TypeVar("T", bound=Object)
 R = TypeVar("R")
@@ -36,7 +36,7 @@ _SLOW_READERS = 2
 
 
 class _Write(NamedTuple):
-    plan: Plan[Any]
+    procedure: Procedure[Any]
     future: "asyncio.Future[Any]"
     loop: asyncio.AbstractEventLoop
 
@@ -94,27 +94,27 @@ class SqliteDatabase:
 
     async def across(self, cls: type[T], limit: int = 1000, **where: Any) -> list[tuple[str, T]]:
         """See ``Database.across``."""
-        return await self.aside(plans.across("sqlite", cls, limit, where))
+        return await self.aside(procedures.across("sqlite", cls, limit, where))
 
-    def here(self, plan: Plan[R]) -> R:
+    def here(self, procedure: Procedure[R]) -> R:
         """Run a short read in this thread."""
         if self._reader is None:
             raise RuntimeError("the database is not open")
-        return _run(self._reader, plan)
+        return _run(self._reader, procedure)
 
-    async def aside(self, plan: Plan[R]) -> R:
+    async def aside(self, procedure: Procedure[R]) -> R:
         """Run a read of any length in a thread of its own."""
         if self._threads is None:
             raise RuntimeError("the database is not open")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run_aside, plan)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run_aside, procedure)
 
-    async def write(self, plan: Plan[R]) -> R:
-        """Run a plan in the writer's thread, in a transaction; durable when it returns."""
+    async def write(self, procedure: Procedure[R]) -> R:
+        """Run a procedure in the writer's thread, in a transaction; durable when it returns."""
         if self._writer is None:
             raise RuntimeError("the database is not open")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
-        self._waiting.put(_Write(plan, future, loop))
+        self._waiting.put(_Write(procedure, future, loop))
         return await future
 
     def _connect(self, *, query_only: bool) -> sqlite3.Connection:
@@ -145,11 +145,11 @@ class SqliteDatabase:
         while self._opened:
             self._opened.pop().close()
 
-    def _run_aside(self, plan: Plan[R]) -> R:
+    def _run_aside(self, procedure: Procedure[R]) -> R:
         connection = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = self._connect(query_only=True)
-        return _run(connection, plan)
+        return _run(connection, procedure)
 
     def _write_all(self, connection: sqlite3.Connection) -> None:
         """The writer's thread: until it is told to end, commit what waits."""
@@ -178,35 +178,39 @@ class SqliteStore:
 
     async def get(self, cls: type[T], id: str, **where: Any) -> T:
         """See ``Store.get``."""
-        return self._database.here(plans.get("sqlite", self.project, cls, id, where))
+        return self._database.here(procedures.get("sqlite", self.project, cls, id, where))
 
     async def find(
         self, cls: type[T], page: PageQuery, *, metadata: dict[str, str] | None = None, **where: Any
     ) -> Page[T]:
         """See ``Store.find``."""
-        plan = plans.find("sqlite", self.project, cls, page, metadata, where)
-        return await self._database.aside(plan) if metadata else self._database.here(plan)
+        procedure = procedures.find("sqlite", self.project, cls, page, metadata, where)
+        return await self._database.aside(procedure) if metadata else self._database.here(procedure)
 
     async def all(self, cls: type[T], **where: Any) -> list[T]:
         """See ``Store.all``."""
-        return await self._database.aside(plans.everything("sqlite", self.project, cls, where))
+        return await self._database.aside(procedures.everything("sqlite", self.project, cls, where))
 
-    async def write(self, *operations: Operation, log: str | None = None) -> list[Any]:
+    async def write(self, *operations: Operation, log: str | None = None) -> Written:
         """See ``Store.write``. Edits and errors are called in the writer's thread."""
-        return await self._database.write(plans.write("sqlite", self.project, operations, log))
+        return await self._database.write(procedures.write("sqlite", self.project, operations, log))
 
     async def events(self, log: str, after: int = 0, limit: int = 1000) -> list[Event]:
         """See ``Store.events``."""
-        return self._database.here(plans.events("sqlite", self.project, log, after, limit))
+        return self._database.here(procedures.events("sqlite", self.project, log, after, limit))
+
+    async def last_seq(self, log: str) -> int:
+        """See ``Store.last_seq``."""
+        return self._database.here(procedures.last_seq("sqlite", self.project, log))
 
 
-def _run(connection: sqlite3.Connection, plan: Plan[R]) -> R:
+def _run(connection: sqlite3.Connection, procedure: Procedure[R]) -> R:
     execute = connection.execute
     try:
-        ask = next(plan)
+        statement = next(procedure)
         while True:
-            cursor = execute(ask.text, ask.parameters)
-            ask = plan.send(cursor.rowcount if ask.counts else cursor.fetchall())
+            cursor = execute(statement.text, statement.parameters)
+            statement = procedure.send(cursor.rowcount if statement.counts else cursor.fetchall())
     except StopIteration as end:
         result: R = end.value
         return result
@@ -227,7 +231,7 @@ def _commit(connection: sqlite3.Connection, group: list[_Write]) -> list[_Outcom
 def _save(connection: sqlite3.Connection, write: _Write) -> _Outcome:
     connection.execute("SAVEPOINT one")
     try:
-        outcome = _Outcome(write, _run(connection, write.plan), None)
+        outcome = _Outcome(write, _run(connection, write.procedure), None)
     except BaseException as error:
         if not connection.in_transaction:  # a full disk, for one, ends the whole transaction
             raise

@@ -32,7 +32,6 @@ class FunctionDraft:
 
 class Functions:
     type = "function"
-    name: str | None = None
 
     def offer(self, tool: FunctionTool) -> JsonObject:
         """The function as it was given: name, description, parameters, strict."""

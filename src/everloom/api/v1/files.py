@@ -4,7 +4,7 @@ An assistant's files are rows (``AssistantFile``). The id of a row is one of the
 places, so the limit holds, and two requests that attach at once cannot both take what is free: one
 of them meets a ``Conflict`` and looks again. v2 sees the files in ``tool_resources`` of the code
 interpreter, while the assistant has that tool, and in a vector store of the assistant's, while it searches
-(``runs/retrieval.py``); what v2 changes there is not shown in v1.
+(``retrieval.py``); what v2 changes there is not shown in v1.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -154,10 +154,10 @@ async def _attach(
         detach = [Remove(AssistantFile, assistant_id=assistant_id, file_id=gone)] if gone else []
         files = _standing(row.file_id for row in new)
         try:
-            results = await ctx.store.write(*files, change, *detach, *map(Add, new))
+            written = await ctx.store.write(*files, change, *detach, *map(Add, new))
         except Conflict:
             continue
-        assistant = results[len(files)]
+        assistant = written[change]
         await mirror_store(ctx, assistant, before, after)
         return assistant, [*kept, *new]
     raise ApiError(409, f"Assistant {assistant_id} is being changed by other requests. Please try again.")

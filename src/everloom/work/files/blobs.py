@@ -10,16 +10,16 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import Any
 
 from everloom.context import Context, Ports
 from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, NotFound
 from everloom.objects.uploads import BlobDraft
-from everloom.store.base import Add, Change, Conflict, Operation, Remove
+from everloom.store.base import Add, Change, Conflict, Operation, Remove, Written
 
 log = logging.getLogger(__name__)
 
+LOOK_SECONDS = 30.0
 STALE_SECONDS = 3600
 """After so long without a word from its writer a draft is given up."""
 
@@ -49,12 +49,12 @@ class NewBlob:
         self._drafted = True
         return await self._ctx.ports.blobs.put(self.id, self._touching(blocks))
 
-    async def keep(self, *operations: Operation) -> list[Any]:
-        """Keep what the blob belongs to, in one write with the end of the draft; the results of ``operations``."""
+    async def keep(self, *operations: Operation) -> Written:
+        """Keep what the blob belongs to, in one write with the end of the draft."""
         self._keeping = True
-        results = await self._ctx.store.write(*operations, *self.kept())
+        written = await self._ctx.store.write(*operations, *self.kept())
         self._kept = True
-        return results[: len(operations)]
+        return written
 
     def kept(self) -> Sequence[Operation]:
         """The end of the draft, for a write of the caller's own."""

@@ -8,8 +8,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, cast
-from weakref import WeakValueDictionary
+from typing import Any
 
 from everloom.context import Context, Ports
 from everloom.kit.clock import now
@@ -26,7 +25,6 @@ from everloom.objects.uploads import (
     UploadTally,
 )
 from everloom.store.base import Add, Change, Operation, Remove
-from everloom.work.files import blobs
 from everloom.work.files.blobs import NewBlob
 
 log = logging.getLogger(__name__)
@@ -64,9 +62,10 @@ async def cancel(ctx: Context, upload_id: str) -> Upload:
         check_pending(upload, "cancel")
         upload.status = "cancelled"
 
-    cancelled, _ = await ctx.store.write(Change(Upload, upload_id, edit), Change(UploadTally, upload_id, _end))
+    cancel = Change(Upload, upload_id, edit)
+    written = await ctx.store.write(cancel, Change(UploadTally, upload_id, _end))
     await _free_now(ctx, upload_id)
-    return cast(Upload, cancelled)
+    return written[cancel]
 
 
 def check_pending(upload: Upload, verb: str) -> None:
@@ -105,9 +104,6 @@ def _count(tally: UploadTally, size: int) -> None:
 
 # --- completion ------------------------------------------------------------------------------------------------------
 
-_completing: "WeakValueDictionary[tuple[str, str], asyncio.Lock]" = WeakValueDictionary()
-"""The uploads that this process is putting together, so that a request sent twice does not do it twice."""
-
 
 async def complete(ctx: Context, upload_id: str, wanted: UploadCompletion) -> Upload:
     """Put the parts together into a file. The same request gets the same answer again, after a crash for one.
@@ -115,8 +111,8 @@ async def complete(ctx: Context, upload_id: str, wanted: UploadCompletion) -> Up
     Errors: 404; 400 for an upload that has ended, for parts that it does not have, for a number of bytes or a
     checksum that is not the one given.
     """
-    lock = _completing.setdefault((ctx.project, upload_id), asyncio.Lock())
-    async with lock:
+    # A request sent twice does not put it together twice.
+    async with ctx.ports.completing.of((ctx.project, upload_id)):
         done = await _done(ctx, upload_id, wanted)
         if done is None:
             try:
@@ -162,10 +158,9 @@ async def _compose(ctx: Context, upload_id: str, wanted: UploadCompletion) -> Up
         def note(tally: UploadTally) -> None:
             tally.ended, tally.completed_by = True, wanted
 
-        completed, _, _ = await blob.keep(
-            Change(Upload, upload_id, edit), Change(UploadTally, upload_id, note), Add(file)
-        )
-    return cast(Upload, completed)
+        completing = Change(Upload, upload_id, edit)
+        written = await blob.keep(completing, Change(UploadTally, upload_id, note), Add(file))
+    return written[completing]
 
 
 async def _chosen(ctx: Context, upload: Upload, part_ids: Sequence[str]) -> list[PartBlob]:
@@ -238,17 +233,6 @@ async def free(ctx: Context, upload_id: str) -> None:
     for start in range(0, len(ids), _REMOVALS_AT_ONCE):
         await asyncio.gather(*map(ctx.ports.blobs.remove, ids[start : start + _REMOVALS_AT_ONCE]))
     await ctx.store.write(Remove(PartBlob, upload_id=upload_id), Change(UploadTally, upload_id, close))
-
-
-async def watch(ports: Ports) -> None:
-    """Sweep every half minute, until cancelled."""
-    while True:
-        try:
-            await sweep(ports)
-            await blobs.sweep(ports)
-        except Exception:
-            log.exception("sweeping uploads failed; trying again")
-        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def sweep(ports: Ports) -> None:

@@ -143,16 +143,6 @@ def _content_type(data: bytes) -> str:
     return "application/octet-stream"
 
 
-async def watch(ports: Ports) -> None:
-    """Sweep every half minute, until cancelled."""
-    while True:
-        try:
-            await sweep(ports)
-        except Exception:
-            log.exception("sweeping images failed; trying again")
-        await asyncio.sleep(LOOK_SECONDS)
-
-
 async def sweep(ports: Ports) -> None:
     """Take away the images whose hour is over. All have the same hour, so the oldest are looked at and no others."""
     ctx = _nobodys(ports)

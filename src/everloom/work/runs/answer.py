@@ -6,6 +6,7 @@ from msgspec import UNSET
 from everloom.kit.clock import now
 from everloom.kit.ids import new_id
 from everloom.objects.chat import ChatChunk, ToolCallChunk
+from everloom.objects.events import STEP_EVENTS, STEP_OPENED, EventName
 from everloom.objects.messages import (
     Annotation,
     IncompleteMessage,
@@ -35,8 +36,6 @@ from everloom.work.runs.citations import Citations, indexed
 from everloom.work.runs.requested_calls import RequestedCalls
 
 _encode = msgspec.json.Encoder().encode
-
-_CREATED = ("thread.run.step.created", "thread.run.step.in_progress")
 
 
 class RunAnswer:
@@ -140,8 +139,7 @@ class RunAnswer:
         )
         details = MessageCreation(message_creation=MessageReference(message_id=message_id))
         self._message_step, operations = self._open_step(old, details)
-        told = ("thread.message.created", "thread.message.in_progress")
-        return [*operations, Add(self._message, tell=told)]
+        return [*operations, Add(self._message, tell=("thread.message.created", "thread.message.in_progress"))]
 
     def _open_step(self, old: RunStep | None, details: MessageCreation | ToolCalls) -> tuple[RunStep, list[Operation]]:
         run = self._run
@@ -155,7 +153,7 @@ class RunAnswer:
             expires_at=run.expires_at,
             step_details=details,
         )
-        return step, [Add(step, tell=_CREATED)]
+        return step, [Add(step, tell=STEP_OPENED)]
 
     def _grow_call(self, chunk: ToolCallChunk) -> list[Operation]:
         operations: list[Operation] = []
@@ -200,7 +198,7 @@ class RunAnswer:
                 message.status, message.incomplete_at = "incomplete", now()
                 message.incomplete_details = IncompleteMessage(reason=reason)
 
-        told = "thread.message.completed" if reason is None else "thread.message.incomplete"
+        told: EventName = "thread.message.completed" if reason is None else "thread.message.incomplete"
         return Change(Message, self._message.id, edit, tell=(told,))
 
     def break_off(self, status: StepStatus, reason: IncompleteReason, error: StepError | None) -> list[Operation]:
@@ -228,5 +226,5 @@ def break_step(step_id: str, status: StepStatus, error: StepError | None = None)
         RunStep,
         step_id,
         lambda step: _end_step(step, status, usage=step.usage, error=error),
-        tell=(f"thread.run.step.{status}",),
+        tell=(STEP_EVENTS[status],),
     )

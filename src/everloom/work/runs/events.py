@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 
 from everloom.context import Context
 from everloom.kit.errors import NotFound
+from everloom.objects.events import EventName
 from everloom.objects.runs import TERMINAL, Run
 from everloom.store.base import Event
 
-LAST = frozenset(
+LAST: frozenset[EventName] = frozenset(
     {
         "thread.run.requires_action",
         "thread.run.completed",
@@ -59,11 +60,3 @@ async def _rest(ctx: Context, run_id: str, after: int) -> AsyncIterator[list[Eve
     while events := await ctx.store.events(run_id, after, _BATCH):
         yield events
         after = events[-1].seq
-
-
-async def last_seq(ctx: Context, run_id: str) -> int:
-    """The number of the newest event of a log; 0 for an empty one."""
-    after = 0
-    async for batch in _rest(ctx, run_id, after):
-        after = batch[-1].seq
-    return after

@@ -8,16 +8,19 @@ import secrets
 from contextlib import aclosing, suppress
 from typing import Any, Literal
 
+from everloom.bus.base import Watch
 from everloom.context import Context, Ports
 from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, NotFound
 from everloom.kit.ids import new_id
+from everloom.objects.events import RUN_EVENTS
 from everloom.objects.messages import IncompleteReason
 from everloom.objects.runs import (
     TERMINAL,
     Generation,
     IncompleteRun,
     RequiredAction,
+    RequiredCall,
     RequiredCalls,
     Run,
     RunError,
@@ -26,17 +29,18 @@ from everloom.objects.runs import (
 from everloom.objects.steps import StepError, StepStatus
 from everloom.objects.tools import Usage
 from everloom.store.base import Add, Change, Operation
+from everloom.tools.base import ToolFailure
 from everloom.work.inference.chat import stream_chunks
 from everloom.work.runs.answer import RunAnswer
 from everloom.work.runs.citations import Citations
-from everloom.work.runs.forced_search import search_first
-from everloom.work.runs.prompt import NoRoom, Prompt, build
-from everloom.work.runs.prompted_tools import READERS
-from everloom.work.runs.recovery import leftovers
+from everloom.work.runs.forced_search import forced_search
+from everloom.work.runs.prompt import Prompt, PromptTooLong, build
+from everloom.work.runs.recovery import recovery_of
 from everloom.work.runs.requested_calls import required_of
-from everloom.work.runs.tool_calls import Pending, ToolFailure, close_step, pending_calls, perform, ready
-from everloom.work.runs.verbs import Illegal, move
-from everloom.work.runs.writer import Journal, Superseded
+from everloom.work.runs.state import RunState, load
+from everloom.work.runs.tool_calls import Pending, close_step, pending_calls, ready, run_tool_calls
+from everloom.work.runs.verbs import IllegalTransition, move
+from everloom.work.runs.writer import RunWriter, Superseded
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +58,7 @@ async def execute(ports: Ports, project: str, key: str) -> None:
     except (Superseded, NotFound):
         log.info("run %s went on elsewhere, or is gone", run_id)
     finally:
-        await execution.journal.close()
+        await execution.writer.close()
 
 
 class Execution:
@@ -63,39 +67,42 @@ class Execution:
     def __init__(self, ctx: Context, run_id: str) -> None:
         self._ctx = ctx
         self._run_id = run_id
-        self.journal = Journal(ctx, run_id, secrets.token_hex(8))
+        self.writer = RunWriter(ctx, run_id, secrets.token_hex(8))
         self._answer: RunAnswer | None = None
         self._holds = False
+        self._done = False
 
     async def go(self) -> None:
         """Do what the run's state asks for until it asks for nothing more."""
-        while True:
-            run = await self._ctx.store.get(Run, self._run_id)
-            overdue = run.expires_at is not None and run.expires_at <= now()
-            if run.status in TERMINAL or (run.status == "requires_action" and not overdue):
-                return
-            if not self._holds:
-                lease = await self.journal.take()
-                self._ctx = self._ctx.acting_for(lease.key_id, lease.user)
-                self._holds = True
-            # Somebody may move the run between the look and the act: then look again.
-            with suppress(Illegal):
-                await self._act(run, overdue=overdue)
+        # Watched before the first look, so that a cancellation between a look and the wait behind it is not lost.
+        with self._ctx.ports.bus.watch(f"cancel:{self._run_id}") as calls:
+            while not self._done:
+                run = await self._ctx.store.get(Run, self._run_id)
+                overdue = run.expires_at is not None and run.expires_at <= now()
+                if run.status in TERMINAL or (run.status == "requires_action" and not overdue):
+                    return
+                if not self._holds:
+                    lease = await self.writer.acquire()
+                    self._ctx = self._ctx.acting_for(lease.key_id, lease.user)
+                    self._holds = True
+                # Somebody may move the run between the look and the act: then look again.
+                with suppress(IllegalTransition):
+                    await self._act(run, calls, overdue=overdue)
 
-    async def _act(self, run: Run, *, overdue: bool) -> None:
+    async def _act(self, run: Run, calls: Watch, *, overdue: bool) -> None:
         if run.status == "cancelling":
-            await self._end("cancelled", "run_cancelled")
+            await self._end(run, "cancelled", "run_cancelled")
         elif overdue:
-            await self._end("expired", "run_expired")
+            await self._end(run, "expired", "run_expired")
         else:
             if run.status == "queued":
-                run = await self._move("in_progress", started_at=run.started_at or now())
-            await self._guarded(run)
+                run = await self._start(run)
+            await self._guarded(run, calls)
 
-    async def _guarded(self, run: Run) -> None:
-        """One stretch of work, under the run's deadline and an ear for its cancellation."""
+    async def _guarded(self, run: Run, calls: Watch) -> None:
+        """One round of work, under the run's deadline and an ear for its cancellation."""
         generation = asyncio.create_task(self._advance(run))
-        cancelled = asyncio.create_task(self._cancelled())
+        cancelled = asyncio.create_task(self._cancelled(calls))
         left = None if run.expires_at is None else max(0.0, run.expires_at - now())
         try:
             await asyncio.wait({generation, cancelled}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
@@ -110,73 +117,73 @@ class Execution:
         await _stop(generation)
         run = await self._ctx.store.get(Run, self._run_id)
         if run.status == "cancelling":
-            await self._end("cancelled", "run_cancelled")
+            await self._end(run, "cancelled", "run_cancelled")
         elif run.status == "in_progress":
-            await self._end("expired", "run_expired")
+            await self._end(run, "expired", "run_expired")
 
-    async def _cancelled(self) -> None:
+    async def _cancelled(self, calls: Watch) -> None:
         """Return once the run is no longer to go on."""
-        with self._ctx.ports.bus.watch(f"cancel:{self._run_id}") as watch:
-            while True:
-                run = await self._ctx.store.get(Run, self._run_id)
-                if run.status != "in_progress":
-                    return
-                await watch.wait(LOOK_SECONDS)
+        while True:
+            await calls.wait(LOOK_SECONDS)
+            run = await self._ctx.store.get(Run, self._run_id)
+            if run.status != "in_progress":
+                return
 
     async def _advance(self, run: Run) -> None:
         """Answer the calls that are this server's to answer, or else ask the model once."""
         try:
-            if (pending := await pending_calls(self._ctx, run)) is not None:
-                await self._perform(run, pending)
+            state = await load(self._ctx, run)
+            if (pending := pending_calls(state)) is not None:
+                await self._run_tools(state, pending)
             else:
-                await self._generate(run)
+                await self._generate(state)
         except ToolFailure as error:
-            await self._end("failed", "run_failed", RunError(code="server_error", message=str(error)))
-        except NoRoom as error:
-            await self._no_room(error)
-        except (Illegal, Superseded):
+            await self._end(run, "failed", "run_failed", RunError(code="server_error", message=str(error)))
+        except PromptTooLong as error:
+            await self._too_long(run, error)
+        except (IllegalTransition, Superseded):
             raise
         except ApiError as error:
-            await self._end("failed", "run_failed", _run_error(error))
+            await self._end(run, "failed", "run_failed", _run_error(error))
         except Exception:
             log.exception("run %s failed", run.id)
-            await self._end("failed", "run_failed", RunError(code="server_error", message=_OUR_FAULT))
+            await self._end(run, "failed", "run_failed", RunError(code="server_error", message=_OUR_FAULT))
 
-    async def _generate(self, run: Run) -> None:
+    async def _generate(self, state: RunState) -> None:
+        run = state.run
         await ready(self._ctx, run)
         async with self._ctx.ask("chat", run.model) as model:
             chooses_tools = (await model.traits()).chooses_tools
-        if search := await search_first(self._ctx, run, chooses_tools=chooses_tools):
-            await self.journal.write(*search)
+        if search := await forced_search(self._ctx, state, chooses_tools=chooses_tools):
+            await self.writer.commit(*search)
             return
-        prompt = await build(self._ctx, run)
-        answer = await self._listen(run, prompt)
-        await self._conclude(run, prompt, answer)
+        prompt = await build(self._ctx, state)
+        answer = await self._listen(state, prompt)
+        await self._conclude(state, prompt, answer)
 
-    async def _perform(self, run: Run, pending: Pending) -> None:
+    async def _run_tools(self, state: RunState, pending: Pending) -> None:
         """Answer this server's calls of a step, then pause for the caller's, or close the step and go on."""
-        await perform(self._ctx, run, pending, self.journal)
+        await run_tool_calls(self._ctx, state, pending, self.writer)
         if required := required_of(pending.calls):
-            action = RequiredAction(submit_tool_outputs=RequiredCalls(tool_calls=required))
-            await self.journal.write(self._moving("requires_action", required_action=action))
+            await self._leave(self._requiring(required))
         else:
-            await self.journal.write(close_step(pending))
+            await self.writer.commit(close_step(pending))
 
-    async def _listen(self, run: Run, prompt: Prompt) -> RunAnswer:
-        left = await leftovers(self._ctx, run)
-        answer = RunAnswer(run, left.steps, Citations(prompt.sources))
+    async def _listen(self, state: RunState, prompt: Prompt) -> RunAnswer:
+        recovery = await recovery_of(self._ctx, state)
+        answer = RunAnswer(state.run, recovery.steps, Citations(prompt.sources))
         self._answer = answer
-        before = left.sweep()
-        reader = READERS[prompt.form]() if prompt.form else None
+        before = recovery.retract()
+        reader = prompt.reader
         async with aclosing(stream_chunks(self._ctx, prompt.body)) as chunks:
             async for chunk in chunks:
                 if operations := answer.take(reader.take(chunk) if reader else chunk):
-                    self.journal.put(*before, *operations)
+                    self.writer.enqueue(*before, *operations)
                     before = []
                 if reader and reader.done:
                     answer.usage = await self._cost(prompt, reader.pieces)
                     break
-        self.journal.put(*before, *answer.ensure_step())
+        self.writer.enqueue(*before, *answer.ensure_step())
         return answer
 
     async def _cost(self, prompt: Prompt, written: int) -> Usage:
@@ -185,8 +192,9 @@ class Execution:
             read = await model.count(prompt.body)
         return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
 
-    async def _conclude(self, run: Run, prompt: Prompt, answer: RunAnswer) -> None:
+    async def _conclude(self, state: RunState, prompt: Prompt, answer: RunAnswer) -> None:
         """Keep the whole generation and the state it leads to in one write."""
+        run = state.run
         usage = answer.usage or Usage()
         reason = answer.finish_reason or "stop"
         spent = Generation(
@@ -199,56 +207,64 @@ class Execution:
             finish_reason=reason,
             dropped_messages=prompt.dropped,
         )
-        total = sum((generation.usage for generation in prompt.generations), usage)
+        total = state.usage + usage
         self._answer = None
         if reason == "length":
             cut = answer.break_off("failed", "max_tokens", _CUT_CALL) if answer.calls else answer.complete("max_tokens")
             details = IncompleteRun(reason="max_completion_tokens")
-            await self.journal.write(*cut, Add(spent), self._ending("incomplete", total, incomplete_details=details))
+            await self._leave(*cut, Add(spent), self._ending("incomplete", total, incomplete_details=details))
         elif reason == "content_filter":
             error = RunError(code="server_error", message=_FILTERED)
             end = self._ending("failed", total, last_error=error)
-            await self.journal.write(*answer.complete("content_filter"), Add(spent), end)
+            await self._leave(*answer.complete("content_filter"), Add(spent), end)
+        elif answer.calls and (works := answer.calls.works(now())):
+            await self.writer.commit(answer.calls.fill(), Add(spent), *works)
         elif answer.calls:
-            follow: list[Operation] = answer.calls.works(now())
-            if not follow:
-                action = RequiredAction(submit_tool_outputs=RequiredCalls(tool_calls=required_of(answer.calls.whole())))
-                follow = [self._moving("requires_action", required_action=action)]
-            await self.journal.write(answer.calls.fill(), Add(spent), *follow)
+            required = required_of(answer.calls.whole())
+            await self._leave(answer.calls.fill(), Add(spent), self._requiring(required))
         else:
-            await self.journal.write(*answer.complete(), Add(spent), self._ending("completed", total))
+            await self._leave(*answer.complete(), Add(spent), self._ending("completed", total))
 
-    async def _no_room(self, error: NoRoom) -> None:
+    async def _too_long(self, run: Run, error: PromptTooLong) -> None:
         if error.budget:
             details = IncompleteRun(reason="max_prompt_tokens")
-            await self._end("incomplete", "max_tokens", incomplete=details)
+            await self._end(run, "incomplete", "max_tokens", incomplete=details)
         else:
-            await self._end("failed", "run_failed", RunError(code="invalid_prompt", message=str(error)))
+            await self._end(run, "failed", "run_failed", RunError(code="invalid_prompt", message=str(error)))
 
     async def _end(
         self,
+        run: Run,
         status: RunStatus,
         reason: IncompleteReason,
         error: RunError | None = None,
         incomplete: IncompleteRun | None = None,
     ) -> None:
         """End the run before its answer is whole; open steps end with it, in the same write."""
-        generations = await self._ctx.store.all(Generation, run_id=self._run_id)
-        total = sum((generation.usage for generation in generations), Usage())
+        state = await load(self._ctx, run)  # anew: what this round has concluded may have been kept as it was cut off
         step_status = _STEP_STATUS.get(status, "failed")
         broken: list[Operation] = []
         if self._answer is not None:
             broken = self._answer.break_off(step_status, reason, _step_error(error))
         if not broken:
-            run = await self._ctx.store.get(Run, self._run_id)
-            left = await leftovers(self._ctx, run)
-            broken = left.break_off(step_status, reason, _step_error(error))
-        await self.journal.write(*broken, self._ending(status, total, last_error=error, incomplete_details=incomplete))
+            recovery = await recovery_of(self._ctx, state)
+            broken = recovery.break_off(step_status, reason, _step_error(error))
+        end = self._ending(status, state.usage, last_error=error, incomplete_details=incomplete)
+        await self._leave(*broken, end)
 
-    async def _move(self, status: RunStatus, **fields: Any) -> Run:
-        (run,) = await self.journal.write(self._moving(status, **fields))
-        assert isinstance(run, Run)
-        return run
+    async def _start(self, run: Run) -> Run:
+        moving = self._moving("in_progress", started_at=run.started_at or now())
+        return (await self.writer.commit(moving))[moving]
+
+    async def _leave(self, *operations: Operation) -> None:
+        """A write that ends or pauses the run: whoever takes it up again is told so by a job of its own."""
+        await self.writer.commit(*operations)
+        self._done = True
+
+    def _requiring(self, required: list[RequiredCall]) -> Change[Run]:
+        """The change by which the run waits for its caller."""
+        action = RequiredAction(submit_tool_outputs=RequiredCalls(tool_calls=required))
+        return self._moving("requires_action", required_action=action)
 
     def _ending(self, status: RunStatus, usage: Usage, **fields: Any) -> Change[Run]:
         """The change that ends the run: its time, its usage, no deadline and no question any more."""
@@ -258,7 +274,7 @@ class Execution:
         return self._moving(status, usage=usage, expires_at=None, required_action=None, **ended, **fields)
 
     def _moving(self, status: RunStatus, **fields: Any) -> Change[Run]:
-        return Change(Run, self._run_id, lambda run: move(run, status, **fields), tell=(f"thread.run.{status}",))
+        return Change(Run, self._run_id, lambda run: move(run, status, **fields), tell=(RUN_EVENTS[status],))
 
 
 _FILTERED = "The model's answer was stopped by its content filter."

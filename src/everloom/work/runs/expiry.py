@@ -4,16 +4,11 @@ The deadline is the run's own ``expires_at``, so the timer is as durable as the 
 may look: whoever is first moves the run, the others find it moved.
 """
 
-import asyncio
-import logging
-
 from everloom.context import Context, Ports
 from everloom.kit.clock import now
 from everloom.objects.runs import Run
 from everloom.objects.steps import RunStep
 from everloom.work.runs.verbs import RUN_JOB
-
-log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 STRANDED_SECONDS = 3
@@ -23,15 +18,10 @@ OVERDUE_SECONDS = 2
 """An executor ends its own run at the deadline; this long after it, somebody else does."""
 
 
-async def watch(ports: Ports) -> None:
-    """Look over all active runs every second, until cancelled."""
-    while True:
-        try:
-            for project, run in await ports.database.across(Run, active=True):
-                await look(ports, project, run)
-        except Exception:
-            log.exception("looking after runs failed; trying again")
-        await asyncio.sleep(LOOK_SECONDS)
+async def sweep(ports: Ports) -> None:
+    """Look over all active runs."""
+    for project, run in await ports.database.across(Run, active=True):
+        await look(ports, project, run)
 
 
 async def look(ports: Ports, project: str, run: Run) -> None:

@@ -3,28 +3,28 @@
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.ids import new_id
-from everloom.objects.base import PageQuery, encode
+from everloom.objects.base import PageQuery
+from everloom.objects.events import STEP_OPENED
 from everloom.objects.messages import Message, TextContent
-from everloom.objects.runs import Run, ToolWork
-from everloom.objects.steps import FileSearchDelta, FileSearchOutcome, FileSearchStepCall, RunStep, ToolCalls
-from everloom.objects.tools import FileSearchTool
+from everloom.objects.runs import Run
+from everloom.objects.steps import RunStep, ToolCalls
 from everloom.store.base import Add, Operation
-from everloom.work.runs.requested_calls import step_delta
+from everloom.tools.registry import built_in
+from everloom.work.runs.requested_calls import step_delta, work_of
+from everloom.work.runs.state import RunState
 
-_LONGEST_QUERY = 2000
 
-
-async def search_first(ctx: Context, run: Run, *, chooses_tools: bool) -> list[Operation]:
+async def forced_search(ctx: Context, state: RunState, *, chooses_tools: bool) -> list[Operation]:
     """The step and the call of a search on the user's last message; nothing where the model asks for itself."""
-    mode = ctx.ports.limits.search_first
+    run, mode = state.run, ctx.ports.limits.search_first
     if mode == "never" or (mode == "auto" and chooses_tools):
         return []
-    if not any(isinstance(tool, FileSearchTool) for tool in run.tools) or run.tool_choice == "none":
+    searches = [tool for tool in built_in(run.tools) if tool.opens_runs]
+    if not searches or run.tool_choice == "none" or state.works:
         return []
-    if await ctx.store.all(ToolWork, run_id=run.id) or not (query := await _question(ctx, run)):
+    if (call := searches[0].first_call(new_id("call_"), await _question(ctx, run))) is None:
         return []
     made = now()
-    call = FileSearchStepCall(id=new_id("call_"), file_search=FileSearchOutcome())
     step = RunStep(
         id=new_id("step_"),
         created_at=made,
@@ -33,20 +33,9 @@ async def search_first(ctx: Context, run: Run, *, chooses_tools: bool) -> list[O
         thread_id=run.thread_id,
         type="tool_calls",
         expires_at=run.expires_at,
-        step_details=ToolCalls(tool_calls=[call]),
+        step_details=ToolCalls(tool_calls=[call.whole()]),
     )
-    arguments = encode({"query": query}).decode()
-    work = ToolWork(
-        id=new_id("work_"),
-        call_id=call.id,
-        created_at=made,
-        run_id=run.id,
-        step_id=step.id,
-        type="file_search",
-        arguments=arguments,
-    )
-    told = ("thread.run.step.created", "thread.run.step.in_progress")
-    return [Add(step, tell=told), step_delta(step.id, FileSearchDelta(index=0, id=call.id)), Add(work)]
+    return [Add(step, tell=STEP_OPENED), step_delta(step.id, call.begin(0)), work_of(step, call, made)]
 
 
 async def _question(ctx: Context, run: Run) -> str:
@@ -54,6 +43,5 @@ async def _question(ctx: Context, run: Run) -> str:
     page = await ctx.store.find(Message, PageQuery(limit=20), thread_id=run.thread_id)
     for message in page.decode():
         if message.role == "user":
-            texts = [part.text.value for part in message.content if isinstance(part, TextContent)]
-            return "\n".join(texts)[:_LONGEST_QUERY].strip()
+            return "\n".join(part.text.value for part in message.content if isinstance(part, TextContent))
     return ""

@@ -1,7 +1,7 @@
 """From a thread and a run to the messages a model reads, cut to what fits."""
 
 import base64
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -12,9 +12,11 @@ from everloom.objects.files import File
 from everloom.objects.messages import ImageFileContent, ImageUrlContent, Message, RefusalContent, TextContent
 from everloom.objects.runs import Generation, Run, Source, ToolWork
 from everloom.objects.steps import FunctionStepCall, MessageCreation, RunStep, ToolCalls
-from everloom.objects.tools import CodeInterpreterTool, FunctionTool, NamedToolChoice, ResponseFormat, ToolChoice
-from everloom.tools.registry import offers
-from everloom.work.runs.prompted_tools import ask_for_code, guide, show_outputs
+from everloom.objects.tools import ResponseFormat
+from everloom.tools.base import AnswerReader
+from everloom.tools.registry import choice, offers
+from everloom.work.runs.prompted_tools import guide
+from everloom.work.runs.state import RunState
 
 ANSWER_SHARE = 4
 """Without a budget for the answer, a quarter of the context window is kept free for it."""
@@ -28,7 +30,7 @@ CHARACTERS_A_TOKEN = 12
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
 
 
-class NoRoom(Exception):
+class PromptTooLong(Exception):
     """Not even the newest message fits. ``budget``: into the run's own budget, else into the model."""
 
     def __init__(self, message: str, *, budget: bool) -> None:
@@ -38,49 +40,33 @@ class NoRoom(Exception):
 
 class Prompt(Struct, frozen=True):
     """A request for a model. ``dropped`` messages of the thread's beginning did not fit; ``sources`` may be cited;
-    ``form`` is how the answer is to be read, by what ``runs/prompted_tools.py`` asked for."""
+    ``reader`` reads an answer that ``runs/prompted_tools.py`` asked for in a form of its own."""
 
     body: JsonObject
     dropped: int
-    generations: list[Generation]
     sources: list[Source]
-    form: Literal["cited", "fenced"] | None
+    reader: AnswerReader | None
 
 
-async def build(ctx: Context, run: Run) -> Prompt:
-    """The next request of a run. Errors: ``NoRoom``."""
-    generations = await ctx.store.all(Generation, run_id=run.id)
+async def build(ctx: Context, state: RunState) -> Prompt:
+    """The next request of a run. Errors: ``PromptTooLong``."""
+    run = state.run
     async with ctx.ask("chat", run.model) as model:
         traits = await model.traits()
-    body = _options(run, first=not generations, chooses_tools=traits.chooses_tools)
-    works = {work.call_id: work for work in await ctx.store.all(ToolWork, run_id=run.id)}
+    body = _options(run, first=not state.generations, chooses_tools=traits.chooses_tools)
+    works = {work.call_id: work for work in state.works}
     shown = {} if traits.chooses_tools else works
-    history, own = await _conversation(ctx, run, {id: work for id, work in works.items() if id not in shown})
+    history, own = await _conversation(ctx, state, {id: work for id, work in works.items() if id not in shown})
     strategy = run.truncation_strategy
     kept = history
     if strategy.type == "last_messages" and strategy.last_messages is not None:
         kept = history[-strategy.last_messages :]
-    form = None if traits.chooses_tools or own else _guidance(run, body, kept, list(shown.values()))
-    room = _room(run, generations, traits.context_window, body)
+    reader = None if traits.chooses_tools or own else guide(run, body, kept, list(shown.values()))
+    room = _room(run, state.generations, traits.context_window, body)
     fitting = await _fit(ctx, run, body, kept, own, room)
     body["messages"] = [*_instructions(run), *fitting, *own]
     sources = [source for work in works.values() for source in work.sources]
-    return Prompt(body, len(history) - len(fitting), generations, sources, form)
-
-
-def _guidance(
-    run: Run, body: JsonObject, messages: list[JsonObject], works: list[ToolWork]
-) -> Literal["cited", "fenced"] | None:
-    """Give a model that does not choose tools what they have brought, and say how its answer is to be read."""
-    if searches := [work for work in works if work.type == "file_search"]:
-        return "cited" if guide(body, messages, searches) else None
-    if works:
-        show_outputs(messages, works)
-    elif any(isinstance(tool, CodeInterpreterTool) for tool in run.tools) and run.tool_choice != "none":
-        if run.tool_choice != "auto":
-            ask_for_code(messages)
-        return "fenced"
-    return None
+    return Prompt(body, len(history) - len(fitting), sources, reader)
 
 
 class _Room(Struct, frozen=True):
@@ -95,7 +81,7 @@ def _room(run: Run, generations: list[Generation], window: int, body: JsonObject
         spent = sum(generation.usage.completion_tokens for generation in generations)
         left = run.max_completion_tokens - spent
         if left <= 0:
-            raise NoRoom("The run has no completion tokens left.", budget=True)
+            raise PromptTooLong("The run has no completion tokens left.", budget=True)
         body["max_completion_tokens"] = left
         answer = min(left, window // 2)
     room = window - answer
@@ -125,7 +111,7 @@ async def _fit(
         middle = (low + high + 1) // 2
         low, high = (middle, high) if await fits(middle) else (low, middle - 1)
     if low == 0 and (history or not await fits(0)):
-        raise NoRoom(
+        raise PromptTooLong(
             f"The thread's newest message does not fit into {room.tokens} tokens of prompt for '{run.model}'.",
             budget=room.by_budget,
         )
@@ -145,23 +131,15 @@ def _plausible(history: list[JsonObject], tokens: int) -> list[JsonObject]:
 def _options(run: Run, *, first: bool, chooses_tools: bool) -> JsonObject:
     """The request without its messages. Who does not choose tools is given what a search found, not the search."""
     body: JsonObject = {"model": run.model, "temperature": run.temperature, "top_p": run.top_p}
-    offered = run.tools if chooses_tools else [tool for tool in run.tools if isinstance(tool, FunctionTool)]
-    if tools := offers(offered):
+    if tools := offers(run.tools, chooses_tools=chooses_tools):
         body["tools"] = tools
         body["parallel_tool_calls"] = run.parallel_tool_calls
         # A forced choice holds for the first answer alone: the model has called by then, and may speak.
         if first or run.tool_choice == "none":
-            body["tool_choice"] = _choice(run.tool_choice)
+            body["tool_choice"] = choice(run.tool_choice)
     if (shape := _response_format(run.response_format)) is not None:
         body["response_format"] = shape
     return {name: value for name, value in body.items() if value is not None}
-
-
-def _choice(choice: ToolChoice) -> Any:
-    """The choice as a model knows it, to whom our own tools are functions too."""
-    if isinstance(choice, NamedToolChoice) and choice.type != "function":
-        return {"type": "function", "function": {"name": choice.type}}
-    return msgspec.to_builtins(choice)
 
 
 def _response_format(shape: ResponseFormat) -> Any:
@@ -173,19 +151,19 @@ def _instructions(run: Run) -> list[JsonObject]:
 
 
 async def _conversation(
-    ctx: Context, run: Run, works: dict[str, ToolWork]
+    ctx: Context, state: RunState, works: dict[str, ToolWork]
 ) -> tuple[list[JsonObject], list[JsonObject]]:
     """What stood in the thread before the run, and what the run itself has said and done."""
     said: dict[str, JsonObject] = {}
     history: list[JsonObject] = []
-    for message in await ctx.store.all(Message, thread_id=run.thread_id):
+    for message in await ctx.store.all(Message, thread_id=state.run.thread_id):
         turn: JsonObject = {"role": message.role, "content": await _content(ctx, message)}
-        if message.run_id == run.id:
+        if message.run_id == state.run.id:
             said[message.id] = turn
         elif turn["content"]:
             history.append(turn)
     own: list[JsonObject] = []
-    for step in await ctx.store.all(RunStep, run_id=run.id):
+    for step in state.steps:
         if step.status == "completed":
             own += _turns(step, said, works)
     return history, own

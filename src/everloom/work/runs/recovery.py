@@ -1,4 +1,4 @@
-"""What an executor that died left in the middle of a generation, and how the next one deals with it."""
+"""Taking a run up where its executor died: what stands half done, and how the next executor deals with it."""
 
 import msgspec
 
@@ -13,16 +13,17 @@ from everloom.objects.messages import (
     TextContent,
     TextContentDelta,
 )
-from everloom.objects.runs import Generation, Run, ToolWork
 from everloom.objects.steps import MessageCreation, RunStep, StepError, StepStatus
-from everloom.store.base import Change, Event, Operation, Remove, Void
+from everloom.store.base import Change, Event, Operation, Remove, Retract
 from everloom.work.runs.answer import break_step
+from everloom.work.runs.state import RunState
 
 _delta = msgspec.json.Decoder(MessageDelta)
 
 
-class Leftovers:
-    """``steps`` stand behind the run's last whole generation, ``events`` is the log from where they begin.
+class Recovery:
+    """What was left in the middle of a generation: ``steps`` stand behind the run's last whole one, ``events`` is the
+    log from where they begin.
 
     ``open`` are all steps that have not ended: those of ``steps``, and calls that wait for their outputs.
     """
@@ -32,14 +33,14 @@ class Leftovers:
         self._open = open
         self._events = events
 
-    def sweep(self) -> list[Operation]:
+    def retract(self) -> list[Operation]:
         """Take them back, to be told again from the start: in one write with what takes their place."""
         if not self.steps:
             return []
         operations: list[Operation] = [Remove(RunStep, step.id) for step in self.steps]
         operations += [Remove(Message, id) for step in self.steps if (id := _message_id(step)) is not None]
         if self._events:
-            operations.append(Void(self._events[0].seq))
+            operations.append(Retract(self._events[0].seq))
         return operations
 
     def break_off(self, status: StepStatus, reason: IncompleteReason, error: StepError | None) -> list[Operation]:
@@ -77,22 +78,20 @@ def _message_id(step: RunStep) -> str | None:
     return details.message_creation.message_id if isinstance(details, MessageCreation) else None
 
 
-async def leftovers(ctx: Context, run: Run) -> Leftovers:
+async def recovery_of(ctx: Context, state: RunState) -> Recovery:
     """What stands of a run behind its last whole generation, and behind calls that are whole."""
-    whole = {generation.step_id for generation in await ctx.store.all(Generation, run_id=run.id)}
-    whole |= {work.step_id for work in await ctx.store.all(ToolWork, run_id=run.id)}
-    steps = await ctx.store.all(RunStep, run_id=run.id)
-    open = [step for step in steps if step.status == "in_progress"]
-    while any(step.id in whole for step in steps):
-        steps.pop(0)
+    whole = {generation.step_id for generation in state.generations} | {work.step_id for work in state.works}
+    open = [step for step in state.steps if step.status == "in_progress"]
+    behind = max((place for place, step in enumerate(state.steps, start=1) if step.id in whole), default=0)
+    steps = state.steps[behind:]
     if not steps:
-        return Leftovers([], open, [])
+        return Recovery([], open, [])
     mark = steps[0].id.encode()
     after, events = 0, []
-    while batch := await ctx.store.events(run.id, after):
+    while batch := await ctx.store.events(state.run.id, after):
         after = batch[-1].seq
         events += batch
     for position, event in enumerate(events):
         if event.name == "thread.run.step.created" and mark in event.data:
-            return Leftovers(steps, open, events[position:])
-    return Leftovers(steps, open, [])
+            return Recovery(steps, open, events[position:])
+    return Recovery(steps, open, [])

@@ -17,7 +17,7 @@ from everloom.objects.steps import (
 )
 from everloom.store.base import Add, Change, Operation, Tell
 from everloom.tools.base import Draft
-from everloom.tools.registry import draft
+from everloom.tools.registry import draft, tag
 
 _encode = msgspec.json.Encoder().encode
 
@@ -66,20 +66,25 @@ class RequestedCalls:
     def works(self, created_at: int) -> list[Operation]:
         """The calls that this server answers itself, to be kept before the first of them starts."""
         return [
-            Add(
-                ToolWork(
-                    id=new_id("work_"),
-                    call_id=work.id,
-                    created_at=created_at,
-                    run_id=self._run.id,
-                    step_id=self.step.id,
-                    type=str(work.whole().__struct_config__.tag),
-                    arguments=work.arguments,
-                )
-            )
-            for work in self._drafts
-            if not isinstance(work.whole(), FunctionStepCall)
+            work_of(self.step, call, created_at)
+            for call in self._drafts
+            if not isinstance(call.whole(), FunctionStepCall)
         ]
+
+
+def work_of(step: RunStep, call: Draft, created_at: int) -> Add[ToolWork]:
+    """A call that this server is to answer, kept."""
+    return Add(
+        ToolWork(
+            id=new_id("work_"),
+            call_id=call.id,
+            created_at=created_at,
+            run_id=step.run_id,
+            step_id=step.id,
+            type=tag(call.whole()),
+            arguments=call.arguments,
+        )
+    )
 
 
 def required_of(calls: list[StepCall]) -> list[RequiredCall]:

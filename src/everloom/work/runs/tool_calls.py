@@ -1,27 +1,18 @@
-"""The calls that this server answers itself: what each tool does, kept before it starts and after it ends."""
-
-from collections.abc import Awaitable, Callable
+"""The calls that this server answers itself, each kept before it starts and after it ends."""
 
 from msgspec import Struct
 
 from everloom.context import Context
 from everloom.kit.clock import now
-from everloom.objects.runs import Generation, Run, ToolWork
+from everloom.objects.runs import Run, ToolWork
 from everloom.objects.steps import FunctionStepCall, RunStep, StepCall, ToolCalls
 from everloom.objects.tools import Usage
 from everloom.store.base import Change, Operation
-from everloom.tools.registry import tag
-from everloom.work.runs.code import check_sandboxes, run_code
-from everloom.work.runs.retrieval import search_files, stores_ready
-from everloom.work.runs.tool_execution import Performance, ToolFailure
-from everloom.work.runs.writer import Journal
-
-__all__ = ["Pending", "ToolFailure", "close_step", "pending_calls", "perform", "ready"]
-
-Performer = Callable[[Performance], Awaitable[None]]
-
-_PERFORMERS: dict[str, Performer] = {"code_interpreter": run_code, "file_search": search_files}
-"""By the tool's type."""
+from everloom.tools.base import Outcome
+from everloom.tools.registry import built_in, tool_of
+from everloom.work.runs.state import RunState
+from everloom.work.runs.tool_execution import RunToolExecution, RunToolHost
+from everloom.work.runs.writer import RunWriter
 
 
 class Pending(Struct, frozen=True):
@@ -33,58 +24,54 @@ class Pending(Struct, frozen=True):
     usage: Usage
 
 
-async def pending_calls(ctx: Context, run: Run) -> Pending | None:
+def pending_calls(state: RunState) -> Pending | None:
     """The calls of a run that wait for this server, if there are any."""
-    if all(tag(tool) == "function" for tool in run.tools):
-        return None
-    for step in await ctx.store.all(RunStep, run_id=run.id):
+    for step in state.steps:
         if step.status == "in_progress" and isinstance(step.step_details, ToolCalls):
-            works = [work for work in await ctx.store.all(ToolWork, run_id=run.id) if work.step_id == step.id]
-            spent = [spent for spent in await ctx.store.all(Generation, run_id=run.id) if spent.step_id == step.id]
+            works = [work for work in state.works if work.step_id == step.id]
             if works:
+                spent = [spent for spent in state.generations if spent.step_id == step.id]
                 return Pending(step, step.step_details.tool_calls, works, spent[0].usage if spent else Usage())
     return None
 
 
 async def ready(ctx: Context, run: Run) -> None:
     """Wait for what the run's tools need. Errors: ``ToolFailure`` when it will not come."""
-    types = {tag(tool) for tool in run.tools}
-    if "code_interpreter" in types:
-        check_sandboxes(ctx)
-    if "file_search" in types:
-        await stores_ready(ctx, run)
+    host = RunToolHost(ctx, run)
+    for tool in built_in(run.tools):
+        await tool.ready(host)
 
 
-async def perform(ctx: Context, run: Run, pending: Pending, journal: Journal) -> None:
+async def run_tool_calls(ctx: Context, state: RunState, pending: Pending, writer: RunWriter) -> None:
     """Answer each call that has not ended, one after the other."""
-    ordinals = {work.id: number for number, work in enumerate(await ctx.store.all(ToolWork, run_id=run.id), start=1)}
+    ordinals = {work.id: number for number, work in enumerate(state.works, start=1)}
     for work in pending.works:
         if work.ended_at is not None:
             continue
         index = next(position for position, call in enumerate(pending.calls) if call.id == work.call_id)
-        performance = Performance(ctx, run, pending.step, index, work, ordinals[work.id], journal)
-        await journal.write(Change(ToolWork, work.id, _start))
-        await _PERFORMERS[work.type](performance)
-        await journal.write(*_ended(performance))
+        execution = RunToolExecution(ctx, state.run, pending.step, index, work, ordinals[work.id], writer)
+        await writer.commit(Change(ToolWork, work.id, _start))
+        outcome = await tool_of(work.type).run(execution)
+        await writer.commit(*_ended(execution, outcome))
 
 
 def _start(work: ToolWork) -> None:
     work.started_at = work.started_at or now()
 
 
-def _ended(performance: Performance) -> list[Operation]:
+def _ended(execution: RunToolExecution, outcome: Outcome) -> list[Operation]:
     def fill(step: RunStep) -> None:
         assert isinstance(step.step_details, ToolCalls)
-        step.step_details.tool_calls[performance.index] = performance.call
+        step.step_details.tool_calls[execution.index] = outcome.call
 
     def end(work: ToolWork) -> None:
         work.ended_at = now()
-        work.output = performance.output
-        work.sources = performance.sources
+        work.output = outcome.output
+        work.sources = outcome.sources
 
     return [
-        Change(RunStep, performance.step.id, fill),
-        Change(ToolWork, performance.work.id, end),
+        Change(RunStep, execution.step.id, fill),
+        Change(ToolWork, execution.work.id, end),
     ]
 
 

@@ -1,39 +1,84 @@
-"""One call while this server answers it."""
+"""What a run lends to its tools (``ToolHost``), and to one call while a tool answers it (``ToolExecution``)."""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 
 from everloom.context import Context
-from everloom.objects.runs import Run, Source, ToolWork
+from everloom.kit.clock import now
+from everloom.kit.ids import new_id
+from everloom.objects.files import File
+from everloom.objects.runs import Run, ToolWork
 from everloom.objects.steps import CallDelta, RunStep, StepCall, ToolCalls
+from everloom.objects.threads import Thread
+from everloom.objects.vector_stores import SearchResult
+from everloom.sandbox.base import Session
+from everloom.store.base import Add
+from everloom.work.files.blobs import NewBlob
 from everloom.work.runs.requested_calls import step_delta
-from everloom.work.runs.writer import Journal
+from everloom.work.runs.writer import RunWriter
+from everloom.work.vector_stores.search import SearchOptions, search
+from everloom.work.vector_stores.stores import check_alive, wait_for_thread_store
+
+_WITHOUT_DEADLINE = 600.0
 
 
-class ToolFailure(Exception):
-    """A tool that cannot do its work; the run fails with this text."""
+class RunToolHost:
+    """The ``ToolHost`` of a run."""
 
-
-class Performance:
-    """What a performer works with. It fills ``call`` and ``output``, and may add ``sources``.
-
-    ``again`` says that the call was under way once before, when its process died. ``ordinal`` counts the
-    run's calls to this server's tools from 1: marks hold it, so that those of two searches differ.
-    """
-
-    def __init__(
-        self, ctx: Context, run: Run, step: RunStep, index: int, work: ToolWork, ordinal: int, journal: Journal
-    ) -> None:
-        assert isinstance(step.step_details, ToolCalls)
+    def __init__(self, ctx: Context, run: Run) -> None:
         self.ctx = ctx
         self.run = run
+
+    async def thread(self) -> Thread:
+        """See ``ToolHost.thread``."""
+        return await self.ctx.store.get(Thread, self.run.thread_id)
+
+    async def wait_for_stores(self, thread: Thread, store_ids: Sequence[str]) -> None:
+        """See ``ToolHost.wait_for_stores``."""
+        await wait_for_thread_store(self.ctx, thread)
+        await check_alive(self.ctx, store_ids)
+
+    async def search(
+        self, store_ids: Sequence[str], query: str, *, limit: int, score_threshold: float
+    ) -> list[SearchResult]:
+        """See ``ToolHost.search``."""
+        return await search(self.ctx, store_ids, query, SearchOptions(limit=limit, score_threshold=score_threshold))
+
+    async def keep_file(self, name: str, blocks: AsyncIterator[bytes]) -> File:
+        """See ``ToolHost.keep_file``."""
+        async with NewBlob(self.ctx, new_id("file-")) as blob:
+            size = await blob.put(blocks)
+            file = File(id=blob.id, created_at=now(), bytes=size, filename=name, purpose="assistants_output")
+            await blob.keep(Add(file))
+        return file
+
+    def sandbox(self) -> AbstractAsyncContextManager[Session]:
+        """See ``ToolHost.sandbox``."""
+        return self.ctx.ports.sandboxes.session((self.ctx.project, self.run.thread_id))
+
+    def seconds_left(self) -> float:
+        """See ``ToolHost.seconds_left``."""
+        return _WITHOUT_DEADLINE if self.run.expires_at is None else max(1.0, self.run.expires_at - time.time())
+
+
+class RunToolExecution(RunToolHost):
+    """The ``ToolExecution`` of the call at ``index`` of a step, which ``work`` keeps."""
+
+    def __init__(
+        self, ctx: Context, run: Run, step: RunStep, index: int, work: ToolWork, ordinal: int, writer: RunWriter
+    ) -> None:
+        super().__init__(ctx, run)
+        assert isinstance(step.step_details, ToolCalls)
         self.step = step
         self.index = index
         self.work = work
+        self.arguments = work.arguments
         self.ordinal = ordinal
         self.call: StepCall = step.step_details.tool_calls[index]
         self.again = work.started_at is not None
-        self.output = ""
-        self.sources: list[Source] = []
-        self._journal = journal
+        self._writer = writer
 
     def tell(self, delta: CallDelta) -> None:
-        """Tell more of the call to whoever follows the run."""
-        self._journal.put(step_delta(self.step.id, delta))
+        """See ``ToolExecution.tell``."""
+        self._writer.enqueue(step_delta(self.step.id, delta))

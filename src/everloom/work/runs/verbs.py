@@ -1,7 +1,7 @@
 """The verbs of a run that its caller speaks: begin, cancel, submit. The loop itself is in ``runs/execution.py``."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from msgspec import UNSET
 
@@ -27,6 +27,7 @@ from everloom.objects.steps import FunctionStepCall, RunStep, ToolCalls
 from everloom.objects.threads import NewThread, Thread
 from everloom.objects.tools import FunctionTool, NamedToolChoice, Tool, ToolChoice, TruncationStrategy
 from everloom.store.base import Absent, Add, Change, Operation, change_one
+from everloom.tools.registry import tag
 from everloom.work.threads.messages import claim, compose
 from everloom.work.threads.resources import attach
 from everloom.work.threads.threads import compose_thread
@@ -141,16 +142,12 @@ def _choice(choice: ToolChoice | None, tools: Sequence[Tool]) -> ToolChoice:
                 param="tool_choice.function",
                 code="missing_required_parameter",
             )
-        names = {tool.function.name if isinstance(tool, FunctionTool) else _tag(tool) for tool in tools}
+        names = {tool.function.name if isinstance(tool, FunctionTool) else tag(tool) for tool in tools}
         if (wanted or choice.type) not in names:
             raise BadRequest(
                 f"Tool choice '{wanted or choice.type}' not found in 'tools' parameter.", param="tool_choice"
             )
     return choice
-
-
-def _tag(tool: Tool) -> str:
-    return str(tool.__struct_config__.tag)
 
 
 async def cancel(ctx: Context, thread_id: str, run_id: str) -> Run:
@@ -204,25 +201,26 @@ async def submit(ctx: Context, thread_id: str, run_id: str, outputs: Sequence[To
         move(run, "queued")
         run.required_action = None
 
-    *_, changed = await ctx.store.write(
+    change = Change(Run, run_id, requeue, tell=("thread.run.queued",))
+    written = await ctx.store.write(
         Change(Run, run_id, check),
         Change(RunStep, step_id, fill, tell=("thread.run.step.completed",)),
-        Change(Run, run_id, requeue, tell=("thread.run.queued",)),
+        change,
         log=run_id,
     )
     ctx.ports.bus.wake(run_id)
     await ctx.ports.jobs.start(RUN_JOB, ctx.project, f"{run_id}.{step_id}")
-    return cast(Run, changed)
+    return written[change]
 
 
 def move(run: Run, status: RunStatus, **fields: Any) -> None:
     """Bring a run to ``status`` if it may go there; ``fields`` are set beside it."""
     if status not in NEXT[run.status]:
-        raise Illegal(f"a run cannot go from {run.status} to {status}")
+        raise IllegalTransition(f"a run cannot go from {run.status} to {status}")
     run.status = status
     for name, value in fields.items():
         setattr(run, name, value)
 
 
-class Illegal(Exception):
+class IllegalTransition(Exception):
     """A step of a run that its state does not allow: somebody else was faster."""

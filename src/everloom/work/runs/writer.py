@@ -6,17 +6,17 @@ from typing import Any
 from everloom.context import Context
 from everloom.kit.errors import NotFound
 from everloom.objects.runs import RunLease
-from everloom.store.base import Change, Operation, change_one
+from everloom.store.base import Change, Operation, Written, change_one
 
 
 class Superseded(Exception):
     """Another executor has taken the run over, or the run is gone: this one must not write any more."""
 
 
-class Journal:
+class RunWriter:
     """Keeps operations of a run and wakes whoever follows it; nothing is told that is not kept.
 
-    ``put`` returns at once: what gathers while a transaction is under way goes into the next one, so
+    ``enqueue`` returns at once: what gathers while a transaction is under way goes into the next one, so
     fast streams make large transactions and slow ones are told without delay.
     """
 
@@ -25,9 +25,9 @@ class Journal:
         self._run_id = run_id
         self._holder = holder
         self._waiting: list[Operation] = []
-        self._writer: asyncio.Task[Any] | None = None
+        self._under_way: asyncio.Task[Any] | None = None
 
-    async def take(self) -> RunLease:
+    async def acquire(self) -> RunLease:
         """Make this executor the run's holder; whoever held it writes nothing more."""
 
         def hold(lease: RunLease) -> None:
@@ -38,53 +38,53 @@ class Journal:
         except NotFound as gone:
             raise Superseded from gone
 
-    def put(self, *operations: Operation) -> None:
-        """Keep soon. What went wrong with earlier ones is raised here or by ``write``."""
-        if self._writer is not None and self._writer.done():
-            writer, self._writer = self._writer, None
-            writer.result()
+    def enqueue(self, *operations: Operation) -> None:
+        """Keep soon. What went wrong with earlier ones is raised here or by ``commit``."""
+        if self._under_way is not None and self._under_way.done():
+            done, self._under_way = self._under_way, None
+            done.result()
         self._waiting.extend(operations)
-        if self._writer is None:
-            self._writer = asyncio.create_task(self._drain())
+        if self._under_way is None:
+            self._under_way = asyncio.create_task(self._drain())
 
-    async def write(self, *operations: Operation) -> list[Any]:
-        """Keep now, together with all that was put before; the results of ``operations``.
+    async def commit(self, *operations: Operation) -> Written:
+        """Keep now, together with all that was enqueued before.
 
         A caller that is cancelled meanwhile does not take the transaction along: what was told and
         what is kept must not part.
         """
         await self._settle()
         before, self._waiting = self._waiting, []
-        writer = asyncio.create_task(self._commit([*before, *operations]))
-        self._writer = writer
+        writing = asyncio.create_task(self._write([*before, *operations]))
+        self._under_way = writing
         await self._settle()
-        return writer.result()[len(before) :]
+        return writing.result()
 
     async def close(self) -> None:
         """Wait for the transaction under way; forget what has not begun."""
         self._waiting = []
-        if self._writer is not None:
-            await asyncio.gather(self._writer, return_exceptions=True)
-            self._writer = None
+        if self._under_way is not None:
+            await asyncio.gather(self._under_way, return_exceptions=True)
+            self._under_way = None
 
     async def _settle(self) -> None:
-        while (writer := self._writer) is not None:
+        while (task := self._under_way) is not None:
             try:
-                await asyncio.shield(writer)
+                await asyncio.shield(task)
             finally:
-                if writer.done() and self._writer is writer:
-                    self._writer = None
+                if task.done() and self._under_way is task:
+                    self._under_way = None
 
     async def _drain(self) -> None:
         while self._waiting:
             operations, self._waiting = self._waiting, []
-            await self._commit(operations)
+            await self._write(operations)
 
-    async def _commit(self, operations: list[Operation]) -> list[Any]:
+    async def _write(self, operations: list[Operation]) -> Written:
         guard: Change[RunLease] = Change(RunLease, self._run_id, holder=self._holder)
         try:
-            _, *results = await self._ctx.store.write(guard, *operations, log=self._run_id)
+            written = await self._ctx.store.write(guard, *operations, log=self._run_id)
         except NotFound as gone:
             raise Superseded from gone
         self._ctx.ports.bus.wake(self._run_id)
-        return results
+        return written

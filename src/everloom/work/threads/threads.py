@@ -8,7 +8,7 @@ from everloom.objects.runs import Generation, Run, RunLease, ToolWork
 from everloom.objects.steps import RunStep
 from everloom.objects.threads import NewThread, Thread
 from everloom.objects.tools import GivenToolResources
-from everloom.store.base import Forget, Remove
+from everloom.store.base import DropLog, Remove
 from everloom.work.threads.messages import compose
 from everloom.work.threads.resources import attach_new, gather, settle_resources
 from everloom.work.vector_stores.stores import THREAD_STORE
@@ -45,7 +45,7 @@ async def remove_thread(ctx: Context, thread_id: str) -> None:
         Remove(ToolWork, run_id=ids),
         Remove(Run, thread_id=thread_id),
         *[Remove(RunLease, id) for id in ids],
-        *[Forget(id) for id in ids],
+        *[DropLog(id) for id in ids],
     )
     for id in ids:
         ctx.ports.bus.wake(f"cancel:{id}")

@@ -35,8 +35,9 @@ from everloom.work.vector_stores.stores import Tally, dispatch, forget, has_expi
 
 log = logging.getLogger(__name__)
 
-FILES_AT_ONCE = 4
-"""Files that one process reads at a time, however many jobs it has."""
+LOOK_SECONDS = 2.0
+LOOK_SHARE = 0.01
+"""The part of its time that a worker may spend with looking, however many stores there are."""
 
 _TEXTS_AT_ONCE = 64
 """Texts embedded between two looks whether the file is still wanted."""
@@ -47,8 +48,6 @@ PAUSES = (1.0, 5.0, 20.0)
 _FLOAT_BYTES = 4
 _OUR_FAULT = "An internal error occurred."
 _EMPTY = "The file could not be parsed because it is empty."
-
-_room = asyncio.Semaphore(FILES_AT_ONCE)
 
 
 class Withdrawn(Exception):
@@ -62,7 +61,7 @@ async def ingest(ports: Ports, project: str, key: str, pauses: Sequence[float] =
         if task.verb == "forget":
             await forget(ctx, task)
             continue
-        async with _room:
+        async with ports.reading:
             await read(ctx.acting_for(task.key_id, task.user), task, pauses)
     await dispatch(ports)
 
@@ -226,14 +225,7 @@ def _mark_expired(store: VectorStore) -> None:
         store.usage_bytes = 0
 
 
-async def watch(ports: Ports, pause: float = 2.0) -> None:
-    """Look after stranded tasks and stores that are due, until cancelled; a hundredth of the time at most."""
-    while True:
-        loop = asyncio.get_running_loop()
-        before = loop.time()
-        try:
-            await dispatch(ports)
-            await expire_due(ports)
-        except Exception:
-            log.exception("looking after vector stores failed; trying again")
-        await asyncio.sleep(max(pause, 100 * (loop.time() - before)))
+async def sweep(ports: Ports) -> None:
+    """Look after stranded tasks and stores that are due."""
+    await dispatch(ports)
+    await expire_due(ports)

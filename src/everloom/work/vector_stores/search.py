@@ -27,10 +27,6 @@ from everloom.work.inference.embeddings import embed
 from everloom.work.vector_stores.filters import filter_of
 from everloom.work.vector_stores.stores import touch
 
-RESULTS = 20
-RESULTS_OF_SMALL_MODELS = 5
-"""How many results a run gives its model where nothing else is said; the reference gave gpt-3.5 fewer."""
-
 _DEPTH = 50
 """How far down both lists are looked, at least."""
 
@@ -41,11 +37,6 @@ class SearchOptions(Struct, frozen=True, kw_only=True):
     limit: int = 10
     score_threshold: float = 0.0
     filters: JsonObject | None = None
-
-
-def default_limit(model: str) -> int:
-    """``max_num_results`` where a tool does not say it."""
-    return RESULTS_OF_SMALL_MODELS if model.startswith("gpt-3.5") else RESULTS
 
 
 async def search(

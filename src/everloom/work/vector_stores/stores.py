@@ -236,11 +236,11 @@ async def add_files(
         operations: list[Operation] = [Remove(IndexTask, vector_store_id=store_id, file_id=list(wanted))]
         operations += [*rows, *map(Add, tasks), *_members(batch, list(wanted))]
         try:
-            results = await ctx.store.write(*tally.around(store_id, *operations, alive=True))
+            written = await ctx.store.write(*tally.around(store_id, *operations, alive=True))
         except (Conflict, NotFound):
             continue  # a file came or went meanwhile, or the store, which the next look tells
         await dispatch(ctx.ports)
-        return list(results[2 : 2 + len(rows)])
+        return [written[row] for row in rows]
     raise ApiError(409, f"Vector store {store_id} is being changed by other requests. Please try again.")
 
 
@@ -309,7 +309,9 @@ async def check_files(ctx: Context, file_ids: Sequence[str]) -> None:
             await ctx.store.get(File, id)
 
 
-def _put(store_id: str, new: NewVectorStoreFile, tally: Tally, *, again: bool) -> Operation:
+def _put(
+    store_id: str, new: NewVectorStoreFile, tally: Tally, *, again: bool
+) -> Add[VectorStoreFile] | Change[VectorStoreFile]:
     chunking = settled(new.chunking_strategy)
     if not again:
         row = VectorStoreFile(

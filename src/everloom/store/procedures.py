@@ -1,7 +1,7 @@
-"""The store's verbs as plans: generators that ask for SQL and are sent its rows.
+"""The store's verbs as procedures: generators of statements that are sent the rows of each.
 
-All that a verb means stands here once. An adapter runs a plan over its own connection, in whatever
-way its driver waits; what a plan raises is the verb's answer, and rolls a transaction back.
+All that a verb means stands here once. An adapter runs a procedure over its own connection, in whatever
+way its driver waits; what a procedure raises is the verb's answer, and rolls a transaction back.
 """
 
 import time
@@ -15,7 +15,19 @@ from everloom.kit.errors import BadRequest, NotFound
 from everloom.kit.ids import new_rank, rank_at, rank_of
 from everloom.objects.base import Object, Page, PageQuery, encode
 from everloom.store import sql
-from everloom.store.base import Absent, Add, Change, Conflict, Event, Forget, Operation, Remove, Tell, Void
+from everloom.store.base import (
+    Absent,
+    Add,
+    Change,
+    Conflict,
+    DropLog,
+    Event,
+    Operation,
+    Remove,
+    Retract,
+    Tell,
+    Written,
+)
 from everloom.store.kinds import KINDS, Kind
 from everloom.store.sql import Dialect
 
@@ -23,15 +35,15 @@ T = TypeVar("T", bound=Object)
 R = TypeVar("R")
 
 
-class Ask(NamedTuple):
-    """SQL to be run. The plan is sent its rows or, with ``counts``, the number of rows it touched."""
+class Statement(NamedTuple):
+    """SQL to be run. The procedure is sent its rows or, with ``counts``, the number of rows it touched."""
 
     text: str
     parameters: Sequence[Any]
     counts: bool = False
 
 
-Plan = Generator[Ask, Any, R]
+Procedure = Generator[Statement, Any, R]
 
 _SCAN = 500
 """Rows read at a time where objects are chosen by their metadata."""
@@ -67,38 +79,45 @@ def decoder(cls: type[T]) -> "msgspec.json.Decoder[T]":
     return _decoders[cls]
 
 
-def get(dialect: Dialect, project: str, cls: type[T], id: str, where: Mapping[str, Any]) -> Plan[T]:
+def get(dialect: Dialect, project: str, cls: type[T], id: str, where: Mapping[str, Any]) -> Procedure[T]:
     """``Store.get``."""
     kind = KINDS[cls]
     fits, parameters = sql.conditions(dialect, kind, where)
-    rows = yield Ask(sql.get(dialect, kind, fits), [project, id, *parameters])
+    rows = yield Statement(sql.get(dialect, kind, fits), [project, id, *parameters])
     if not rows:
         raise NotFound(_missing(kind, id))
     return decoder(cls).decode(rows[0][0])
 
 
-def everything(dialect: Dialect, project: str, cls: type[T], where: Mapping[str, Any]) -> Plan[list[T]]:
+def everything(dialect: Dialect, project: str, cls: type[T], where: Mapping[str, Any]) -> Procedure[list[T]]:
     """``Store.all``."""
     kind = KINDS[cls]
     fits, parameters = sql.conditions(dialect, kind, where)
-    rows = yield Ask(sql.everything(dialect, kind, fits), [project, *parameters])
+    rows = yield Statement(sql.everything(dialect, kind, fits), [project, *parameters])
     decode = decoder(cls).decode
     return [decode(body) for (body,) in rows]
 
 
-def across(dialect: Dialect, cls: type[T], limit: int, where: Mapping[str, Any]) -> Plan[list[tuple[str, T]]]:
+def across(dialect: Dialect, cls: type[T], limit: int, where: Mapping[str, Any]) -> Procedure[list[tuple[str, T]]]:
     """``Database.across``."""
     kind = KINDS[cls]
     fits, parameters = sql.conditions(dialect, kind, where)
-    rows = yield Ask(sql.across(dialect, kind, fits), [*parameters, limit])
+    rows = yield Statement(sql.across(dialect, kind, fits), [*parameters, limit])
     decode = decoder(cls).decode
     return [(project, decode(body)) for project, body in rows]
 
 
-def events(dialect: Dialect, project: str, log: str, after: int, limit: int) -> Plan[list[Event]]:
+def events(dialect: Dialect, project: str, log: str, after: int, limit: int) -> Procedure[list[Event]]:
     """``Store.events``."""
-    rows = yield Ask(sql.events(dialect), [project, log, min(after, _LAST_SEQ), limit])
+    rows = yield Statement(sql.events(dialect), [project, log, min(after, _LAST_SEQ), limit])
     return [Event(seq, name, data) for seq, name, data in rows]
+
+
+def last_seq(dialect: Dialect, project: str, log: str) -> Procedure[int]:
+    """``Store.last_seq``."""
+    rows = yield Statement(sql.last_seq(dialect), [project, log])
+    seq: int = rows[0][0]
+    return seq
 
 
 def find(
@@ -108,7 +127,7 @@ def find(
     page: PageQuery,
     metadata: Mapping[str, str] | None,
     where: Mapping[str, Any],
-) -> Plan[Page[T]]:
+) -> Procedure[Page[T]]:
     """``Store.find``: one query for the page and one object more, which says whether there are others."""
     kind = KINDS[cls]
     backward = page.before is not None and page.after is None
@@ -121,7 +140,7 @@ def find(
         bodies = yield from _tagged(dialect, project, kind, where, order, (after, before), page.limit + 1, metadata)
     else:
         text, parameters = _page(dialect, project, kind, "body", where, order, after, before)
-        bodies = [body for (body,) in (yield Ask(text, [*parameters, page.limit + 1]))]
+        bodies = [body for (body,) in (yield Statement(text, [*parameters, page.limit + 1]))]
     if not bodies and (after or before):
         yield from _check_cursors(dialect, project, kind, page)
     has_more = len(bodies) > page.limit
@@ -168,7 +187,7 @@ def _tagged(
     cursors: tuple[str | None, str | None],
     wanted: int,
     metadata: Mapping[str, str],
-) -> Plan[list[bytes]]:
+) -> Procedure[list[bytes]]:
     """The first ``wanted`` bodies that carry all the pairs of ``metadata``, read in pieces.
 
     Chosen here, not in SQL: the databases' own JSON refuses texts (a NUL) that are lawful in a body.
@@ -178,7 +197,7 @@ def _tagged(
     found: list[bytes] = []
     while True:
         text, parameters = _page(dialect, project, kind, "id, body, rank", where, order, after, before, rank)
-        rows = yield Ask(text, [*parameters, _SCAN])
+        rows = yield Statement(text, [*parameters, _SCAN])
         for row in rows:
             pairs = _tags.decode(row[1]).metadata or {}
             if all(pairs.get(key) == value for key, value in metadata.items()):
@@ -188,12 +207,12 @@ def _tagged(
         after, rank = rows[-1][0], rows[-1][2]
 
 
-def _check_cursors(dialect: Dialect, project: str, kind: Kind, page: PageQuery) -> Plan[None]:
+def _check_cursors(dialect: Dialect, project: str, kind: Kind, page: PageQuery) -> Procedure[None]:
     """An empty page may come of a cursor that means nothing: neither a row here nor an id of our make."""
     for name in ("after", "before"):
         id = getattr(page, name)
         if id is not None and own_rank(kind, id) is None:
-            rows = yield Ask(sql.get(dialect, kind, ()), [project, id])
+            rows = yield Statement(sql.get(dialect, kind, ()), [project, id])
             if not rows:
                 raise BadRequest(f"Invalid '{name}': {_missing(kind, id)}", param=name)
 
@@ -208,33 +227,33 @@ def own_rank(kind: Kind, id: str) -> int | None:
     return rank
 
 
-def write(dialect: Dialect, project: str, operations: Sequence[Operation], log: str | None) -> Plan[list[Any]]:
+def write(dialect: Dialect, project: str, operations: Sequence[Operation], log: str | None) -> Procedure[Written]:
     """``Store.write``, to be run inside a transaction."""
-    told = any(isinstance(operation, Tell | Void) or getattr(operation, "tell", ()) for operation in operations)
+    told = any(isinstance(operation, Tell | Retract) or getattr(operation, "tell", ()) for operation in operations)
     if told:
         if log is None:
             raise ValueError("these operations tell something: name the log")
         if dialect == "postgresql":
-            yield Ask(sql.LOCK_LOG, [f"{project}/{log}"])
+            yield Statement(sql.LOCK_LOG, [f"{project}/{log}"])
     if dialect == "postgresql":
         yield from _lock_in_order(project, operations)
     results = []
     for operation in operations:
         apply = _APPLY[type(operation)]
         results.append((yield from apply(dialect, project, operation, log)))
-    return results
+    return Written(operations, results)
 
 
-def _lock_in_order(project: str, operations: Sequence[Operation]) -> Plan[None]:
+def _lock_in_order(project: str, operations: Sequence[Operation]) -> Procedure[None]:
     """Lock rows that would be changed out of order in order, so that two writes cannot wait for each other."""
     rows = [(KINDS[change.cls].table, change.id, change.cls) for change in operations if isinstance(change, Change)]
     ordered = sorted(rows, key=lambda row: row[:2])
     if rows != ordered:
         for _, id, cls in ordered:
-            yield Ask(sql.get("postgresql", KINDS[cls], (), lock=True), [project, id])
+            yield Statement(sql.get("postgresql", KINDS[cls], (), lock=True), [project, id])
 
 
-def _add(dialect: Dialect, project: str, add: Add[Any], log: str | None) -> Plan[Any]:
+def _add(dialect: Dialect, project: str, add: Add[Any], log: str | None) -> Procedure[Any]:
     thing = add.object
     kind = KINDS[type(thing)]
     body = encode(thing)
@@ -243,16 +262,16 @@ def _add(dialect: Dialect, project: str, add: Add[Any], log: str | None) -> Plan
     if rank is None:
         rank = own_rank(kind, key)
     row = [project, key, new_rank() if rank is None else rank, body, *_columns(kind, thing)]
-    if not (yield Ask(sql.add(dialect, kind), row, True)):
+    if not (yield Statement(sql.add(dialect, kind), row, True)):
         raise Conflict(f"{kind.noun} {key} stands already")
     yield from _tell(dialect, project, log, add.tell, body)
     return thing
 
 
-def _change(dialect: Dialect, project: str, change: Change[Any], log: str | None) -> Plan[Any]:
+def _change(dialect: Dialect, project: str, change: Change[Any], log: str | None) -> Procedure[Any]:
     kind = KINDS[change.cls]
     fits, parameters = sql.conditions(dialect, kind, change.where)
-    rows = yield Ask(sql.get(dialect, kind, fits, lock=True), [project, change.id, *parameters])
+    rows = yield Statement(sql.get(dialect, kind, fits, lock=True), [project, change.id, *parameters])
     if not rows:
         raise NotFound(_missing(kind, change.id))
     body = rows[0][0]
@@ -266,56 +285,56 @@ def _change(dialect: Dialect, project: str, change: Change[Any], log: str | None
         after = _columns(kind, thing)
         if before != after:
             text = sql.change(dialect, kind, kind.index)
-            yield Ask(text, [body, *after, project, change.id], True)
+            yield Statement(text, [body, *after, project, change.id], True)
         elif body != old:
-            yield Ask(sql.change(dialect, kind, ()), [body, project, change.id], True)
+            yield Statement(sql.change(dialect, kind, ()), [body, project, change.id], True)
     yield from _tell(dialect, project, log, change.tell, body)
     return thing
 
 
-def _remove(dialect: Dialect, project: str, remove: Remove[Any], log: str | None) -> Plan[int]:
+def _remove(dialect: Dialect, project: str, remove: Remove[Any], log: str | None) -> Procedure[int]:
     kind = KINDS[remove.cls]
     where = remove.where if remove.id is None else {"id": remove.id, **remove.where}
     fits, parameters = sql.conditions(dialect, kind, where)
-    count: int = yield Ask(sql.remove(dialect, kind, fits), [project, *parameters], True)
+    count: int = yield Statement(sql.remove(dialect, kind, fits), [project, *parameters], True)
     if remove.id is not None and not count:
         raise NotFound(_missing(kind, remove.id))
     return count
 
 
-def _absent(dialect: Dialect, project: str, absent: Absent[Any], log: str | None) -> Plan[None]:
+def _absent(dialect: Dialect, project: str, absent: Absent[Any], log: str | None) -> Procedure[None]:
     kind = KINDS[absent.cls]
     fits, parameters = sql.conditions(dialect, kind, absent.where)
-    rows = yield Ask(sql.first(dialect, kind, fits), [project, *parameters])
+    rows = yield Statement(sql.first(dialect, kind, fits), [project, *parameters])
     if rows:
         raise absent.error(decoder(absent.cls).decode(rows[0][0]))
 
 
-def _say(dialect: Dialect, project: str, tell: Tell, log: str | None) -> Plan[None]:
+def _say(dialect: Dialect, project: str, tell: Tell, log: str | None) -> Procedure[None]:
     yield from _tell(dialect, project, log, (tell.name,), tell.data)
 
 
-def _void(dialect: Dialect, project: str, void: Void, log: str | None) -> Plan[None]:
-    yield Ask(sql.void(dialect), [project, log, void.seq], True)
+def _retract(dialect: Dialect, project: str, retract: Retract, log: str | None) -> Procedure[None]:
+    yield Statement(sql.retract(dialect), [project, log, retract.seq], True)
 
 
-def _forget(dialect: Dialect, project: str, forget: Forget, log: str | None) -> Plan[None]:
-    yield Ask(sql.forget(dialect), [project, forget.log], True)
+def _drop_log(dialect: Dialect, project: str, drop: DropLog, log: str | None) -> Procedure[None]:
+    yield Statement(sql.drop_log(dialect), [project, drop.log], True)
 
 
-def _tell(dialect: Dialect, project: str, log: str | None, names: Sequence[str], data: bytes) -> Plan[None]:
+def _tell(dialect: Dialect, project: str, log: str | None, names: Sequence[str], data: bytes) -> Procedure[None]:
     for name in names:
-        yield Ask(sql.tell(dialect), [project, log, project, log, name, data], True)
+        yield Statement(sql.tell(dialect), [project, log, project, log, name, data], True)
 
 
-_APPLY: dict[type[Any], Callable[[Dialect, str, Any, str | None], Plan[Any]]] = {
+_APPLY: dict[type[Any], Callable[[Dialect, str, Any, str | None], Procedure[Any]]] = {
     Add: _add,
     Change: _change,
     Remove: _remove,
     Absent: _absent,
     Tell: _say,
-    Void: _void,
-    Forget: _forget,
+    Retract: _retract,
+    DropLog: _drop_log,
 }
 
 

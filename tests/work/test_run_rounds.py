@@ -1,0 +1,101 @@
+"""What a run costs: each round looks its run up once, and asks for nothing that cannot be there."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from everloom.context import Context
+from everloom.kit.clock import now
+from everloom.kit.ids import new_id
+from everloom.objects.messages import Message
+from everloom.objects.runs import Generation, Run, RunLease, ToolWork
+from everloom.objects.steps import RunStep
+from everloom.objects.threads import Thread
+from everloom.objects.tools import FileSearchTool, Tool
+from everloom.store.base import Add, Database, Event, Operation, Store, Written
+from everloom.work.runs.execution import execute
+from tests.replies import Calls, Reply, Says
+from tests.scripted import ScriptedUpstream
+from tests.store.things import a_run
+from tests.work.test_ingest import a_server
+
+LOOKED_AT = (Run, RunStep, Generation, ToolWork)
+
+
+class CountingStore:
+    """A store that counts its reads by what is read."""
+
+    def __init__(self, inner: Store, reads: Counter[type[Any]]) -> None:
+        self.project = inner.project
+        self._inner = inner
+        self._reads = reads
+
+    async def get(self, cls: type[Any], id: str, **where: Any) -> Any:
+        self._reads[cls] += 1
+        return await self._inner.get(cls, id, **where)
+
+    async def find(self, cls: type[Any], page: Any, **where: Any) -> Any:
+        self._reads[cls] += 1
+        return await self._inner.find(cls, page, **where)
+
+    async def all(self, cls: type[Any], **where: Any) -> list[Any]:
+        self._reads[cls] += 1
+        return await self._inner.all(cls, **where)
+
+    async def events(self, log: str, after: int = 0, limit: int = 1000) -> list[Event]:
+        self._reads[Event] += 1
+        return await self._inner.events(log, after, limit)
+
+    async def last_seq(self, log: str) -> int:
+        return await self._inner.last_seq(log)
+
+    async def write(self, *operations: Operation, log: str | None = None) -> Written:
+        return await self._inner.write(*operations, log=log)
+
+
+class CountingDatabase:
+    def __init__(self, inner: Database) -> None:
+        self.reads: Counter[type[Any]] = Counter()
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def store(self, project: str) -> CountingStore:
+        return CountingStore(self._inner.store(project), self.reads)
+
+
+async def reads_of(ctx: Context, *tools: Tool) -> dict[type[Any], int]:
+    """How often an executor reads each noun, from a queued run to its end."""
+    thread = Thread(id=new_id("thread_"), created_at=now())
+    run = a_run(thread.id, instructions="Be brief.", tools=list(tools))
+    lease = RunLease(id=run.id, created_at=run.created_at, holder="")
+    await ctx.store.write(Add(thread), Add(run), Add(lease))
+    counting: Any = CountingDatabase(ctx.ports.database)
+    await execute(msgspec.structs.replace(ctx.ports, database=counting), ctx.project, run.id)
+    assert (await ctx.store.get(Run, run.id)).status == "completed"
+    assert [message.status for message in await ctx.store.all(Message, run_id=run.id)] == ["completed"]
+    return {cls: counting.reads[cls] for cls in (*LOOKED_AT, Event)}
+
+
+def reads(folder: Path, script: list[Reply], *tools: Tool) -> dict[type[Any], int]:
+    async def main() -> dict[type[Any], int]:
+        with ScriptedUpstream() as upstream:
+            async with a_server(folder, upstream) as ctx:
+                upstream.script(*script)
+                return await reads_of(ctx, *tools)
+
+    return asyncio.run(main())
+
+
+def test_a_run_of_one_round_is_looked_up_once(tmp_path: Path) -> None:
+    assert reads(tmp_path, [Says("Hello.")]) == {Run: 1, RunStep: 1, Generation: 0, ToolWork: 0, Event: 0}
+
+
+def test_a_run_of_three_rounds_is_looked_up_three_times(tmp_path: Path) -> None:
+    script = [Calls(("file_search", {"query": "boats"})), Says("Nothing there.")]
+    expected = {Run: 3, RunStep: 3, Generation: 2, ToolWork: 2, Event: 0}
+    assert reads(tmp_path, script, FileSearchTool()) == expected
