@@ -7,7 +7,7 @@ from everloom.tools.arguments import TextField
 
 DESCRIPTION = (
     "Searches the files the user uploaded and gives back the passages that fit best, each with a mark such as "
-    "【1:0†name】. Whatever the answer takes from a passage must be followed by that passage's mark, as it stands."
+    "【1:0†source】. Whatever the answer takes from a passage must be followed by that passage's mark, as it stands."
 )
 
 

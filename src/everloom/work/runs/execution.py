@@ -5,6 +5,7 @@ takes it up after a crash does what the first one would have done next (DESIGN s
 import asyncio
 import logging
 import secrets
+from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Literal
 
@@ -22,14 +23,16 @@ from everloom.objects.runs import (
     Run,
     RunError,
     RunStatus,
+    ToolWork,
 )
-from everloom.objects.steps import StepError, StepStatus
-from everloom.objects.tools import Usage
+from everloom.objects.steps import RunStep, StepError, StepStatus
+from everloom.objects.tools import CodeInterpreterTool, Usage
 from everloom.store.base import Add, Change, Operation
 from everloom.work.inference.chat import stream_chunks
 from everloom.work.runs.answer import RunAnswer
 from everloom.work.runs.citations import Citations
 from everloom.work.runs.forced_search import search_first
+from everloom.work.runs.made_files import MadeFiles, made_since_last_message
 from everloom.work.runs.prompt import NoRoom, Prompt, build
 from everloom.work.runs.prompted_tools import READERS
 from everloom.work.runs.recovery import leftovers
@@ -163,7 +166,7 @@ class Execution:
 
     async def _listen(self, run: Run, prompt: Prompt) -> RunAnswer:
         left = await leftovers(self._ctx, run)
-        answer = RunAnswer(run, left.steps, Citations(prompt.sources))
+        answer = RunAnswer(run, left.steps, Citations(prompt.sources), await self._made_files(run, left.steps))
         self._answer = answer
         before = left.sweep()
         reader = READERS[prompt.form]() if prompt.form else None
@@ -177,6 +180,14 @@ class Execution:
                     break
         self.journal.put(*before, *answer.ensure_step())
         return answer
+
+    async def _made_files(self, run: Run, left: Sequence[RunStep]) -> MadeFiles:
+        """What code has made that the next message brings along; ``left`` are steps to be told anew."""
+        if not any(isinstance(tool, CodeInterpreterTool) for tool in run.tools):
+            return MadeFiles()
+        again = {step.id for step in left}
+        steps = [step for step in await self._ctx.store.all(RunStep, run_id=run.id) if step.id not in again]
+        return made_since_last_message(steps, await self._ctx.store.all(ToolWork, run_id=run.id))
 
     async def _cost(self, prompt: Prompt, written: int) -> Usage:
         """The tokens of an answer that was not heard to its end."""

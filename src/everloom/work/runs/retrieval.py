@@ -48,7 +48,7 @@ async def search_files(performance: Performance) -> None:
         text, left = text[: max(left, 0)], left - len(text)
         if not text:
             break
-        mark = f"【{performance.ordinal}:{position}†{_name(result.filename)}】"
+        mark = f"【{performance.ordinal}:{position}†source】"
         passages.append(f"{mark}\n{text}")
         performance.sources.append(Source(mark=mark, file_id=result.file_id, quote=text[:QUOTE]))
         results.append(
@@ -84,8 +84,3 @@ def _options(run: Run) -> SearchOptions:
         if tool.file_search.ranking_options is not UNSET:
             threshold = tool.file_search.ranking_options.score_threshold
     return SearchOptions(limit=limit, score_threshold=threshold)
-
-
-def _name(filename: str) -> str:
-    """A file's name as it may stand in a mark."""
-    return "".join(character for character in filename if character.isprintable() and character not in "【】†")[:80]
