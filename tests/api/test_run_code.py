@@ -69,8 +69,14 @@ def test_a_plot_and_a_file_come_back_as_files(http: httpx.Client, upstream: Scri
     assert "42" in "".join(output["logs"] for output in outputs if output["type"] == "logs")
     assert http.get(f"/files/{image}/content").content.startswith(b"\x89PNG\r\n")
     assert fetched(http, f"/files/{image}")["purpose"] == "assistants_output"
-    answer = fetched(http, f"/threads/{run['thread_id']}/messages")["data"][0]["content"][0]["text"]
+    message = fetched(http, f"/threads/{run['thread_id']}/messages")["data"][0]
+    picture, text = message["content"]
+    assert picture == {"type": "image_file", "image_file": {"file_id": image}}
+    answer = text["text"]
     (annotation,) = answer["annotations"]
+    assert message["attachments"] == [
+        {"file_id": annotation["file_path"]["file_id"], "tools": [{"type": "code_interpreter"}]}
+    ]
     assert annotation["type"] == "file_path"
     assert answer["value"][annotation["start_index"] : annotation["end_index"]] == "sandbox:/mnt/data/summary.csv"
     summary = fetched(http, f"/files/{annotation['file_path']['file_id']}")
@@ -110,6 +116,50 @@ def test_the_stream_tells_code_and_outputs_as_they_come(http: httpx.Client, upst
     call = step["step_details"]["tool_calls"][0]["code_interpreter"]
     assert call["input"] == written
     assert call["outputs"] == [{"type": "logs", "logs": "".join(output["logs"] for output in logs)}]
+
+
+TWO_PICTURES = """import matplotlib.pyplot as plt
+plt.plot([1, 2]); plt.show()
+plt.plot([2, 1]); plt.show()
+open("/mnt/data/a b.txt", "w").write("words")"""
+
+
+def test_pictures_and_files_come_with_the_message_as_it_streams(http: httpx.Client, upstream: ScriptedUpstream) -> None:
+    upstream.rule(coding(TWO_PICTURES, says="See [the words](sandbox:/mnt/data/a%20b.txt)."))
+    thread, assistant = a_thread(http, "Hi"), an_assistant(http, **TOOLS)
+    body = {"assistant_id": assistant["id"], "stream": True}
+    events = events_of(http.post(f"/threads/{thread['id']}/runs", json=body, timeout=90))
+    parts = [data["delta"]["content"][0] for name, data in events if name == "thread.message.delta"]
+    assert [(part["index"], part["type"]) for part in parts[:3]] == [(0, "image_file"), (1, "image_file"), (2, "text")]
+    assert {part["index"] for part in parts[2:]} == {2}
+    message = dict(events)["thread.message.completed"]
+    assert [block["type"] for block in message["content"]] == ["image_file", "image_file", "text"]
+    assert [part["image_file"] for part in parts[:2]] == [block["image_file"] for block in message["content"][:2]]
+    (step,) = [data for name, data in events if name == "thread.run.step.completed"][:1]
+    shown = [
+        output["image"]["file_id"]
+        for output in step["step_details"]["tool_calls"][0]["code_interpreter"]["outputs"]
+        if output["type"] == "image"
+    ]
+    assert [block["image_file"]["file_id"] for block in message["content"][:2]] == shown
+    (annotation,) = message["content"][2]["text"]["annotations"]
+    assert annotation["text"] == "sandbox:/mnt/data/a%20b.txt"
+    assert message["attachments"][0]["file_id"] == annotation["file_path"]["file_id"]
+    created = dict(events)["thread.message.created"]
+    assert created["attachments"] == message["attachments"]
+    with httpx.Client(base_url=http.base_url, headers={**http.headers, "openai-beta": "assistants=v1"}) as old:
+        seen = fetched(old, f"/threads/{thread['id']}/messages/{message['id']}")
+        assert seen["file_ids"] == [annotation["file_path"]["file_id"]]
+        assert [block["type"] for block in seen["content"]] == ["image_file", "image_file", "text"]
+    # The next run tells its model what was there, though a picture has gone meanwhile.
+    http.delete(f"/files/{shown[0]}")
+    upstream.reset()
+    upstream.script(Says("Yes."))
+    again = settled(http, a_run(http, thread, assistant))
+    assert again["status"] == "completed", again
+    sent = str(upstream.requests[-1].body["messages"])
+    assert "it was deleted" in sent
+    assert "[image " in sent
 
 
 def test_code_of_one_thread_sees_nothing_of_another(http: httpx.Client, upstream: ScriptedUpstream) -> None:

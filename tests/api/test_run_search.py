@@ -101,15 +101,17 @@ def test_the_stream_tells_the_search_and_the_citation(http: httpx.Client, upstre
         "thread.run.step.completed",
         "thread.run.step.created",
     ]
-    annotations = [
-        annotation
-        for name, data in events
-        if name == "thread.message.delta"
-        for annotation in data["delta"]["content"][0]["text"].get("annotations", [])
-    ]
+    texts = [data["delta"]["content"][0]["text"] for name, data in events if name == "thread.message.delta"]
+    for text in texts:  # Programs add up the values, unguarded, and take the mark for its annotation's.
+        for annotation in text.get("annotations", []):
+            assert text["value"] == annotation["text"]
+    annotations = [annotation for text in texts for annotation in text.get("annotations", [])]
     stored = dict(events)["thread.message.completed"]["content"][0]["text"]["annotations"]
     assert [{**annotation, "index": None} for annotation in annotations] == [{**a, "index": None} for a in stored]
     assert [annotation["index"] for annotation in annotations] == [0]
+    value = dict(events)["thread.message.completed"]["content"][0]["text"]["value"]
+    assert "".join(text["value"] for text in texts) == value
+    assert re.fullmatch("【\\d+:\\d+†source】", annotations[0]["text"])
 
 
 def test_a_files_own_attachment_is_searched(http: httpx.Client, upstream: ScriptedUpstream) -> None:

@@ -149,8 +149,16 @@ class RefusalContentDelta(Struct, kw_only=True, tag="refusal"):
     refusal: str
 
 
+class ImageFileContentDelta(Struct, kw_only=True, tag="image_file"):
+    index: int
+    image_file: ImageFile
+
+
+ContentDelta = TextContentDelta | RefusalContentDelta | ImageFileContentDelta
+
+
 class MessageContentDelta(Struct, kw_only=True):
-    content: list[TextContentDelta | RefusalContentDelta]
+    content: list[ContentDelta]
 
 
 class MessageDelta(Struct, kw_only=True):

@@ -29,7 +29,7 @@ from everloom.tools.base import BuiltInTool, Outcome, ToolExecution, ToolHost, l
 
 DESCRIPTION = (
     "Searches the files the user uploaded and gives back the passages that fit best, each with a mark such as "
-    "【1:0†name】. Whatever the answer takes from a passage must be followed by that passage's mark, as it stands."
+    "【1:0†source】. Whatever the answer takes from a passage must be followed by that passage's mark, as it stands."
 )
 
 RESULTS = 20
@@ -100,7 +100,7 @@ class FileSearch(BuiltInTool):
             text, left = text[: max(left, 0)], left - len(text)
             if not text:
                 break
-            mark = f"【{execution.ordinal}:{position}†{_name(result.filename)}】"
+            mark = f"【{execution.ordinal}:{position}†source】"
             passages.append(f"{mark}\n{text}")
             sources.append(Source(mark=mark, file_id=result.file_id, quote=text[:QUOTE]))
             results.append(_result(result))
@@ -209,11 +209,6 @@ def _options(run: Run) -> tuple[int, float]:
         if tool.file_search.ranking_options is not UNSET:
             threshold = tool.file_search.ranking_options.score_threshold
     return limit, threshold
-
-
-def _name(filename: str) -> str:
-    """A file's name as it may stand in a mark."""
-    return "".join(character for character in filename if character.isprintable() and character not in "【】†")[:80]
 
 
 def _result(found: SearchResult) -> FileSearchResult:

@@ -9,6 +9,9 @@ from everloom.objects.chat import ChatChunk, ToolCallChunk
 from everloom.objects.events import STEP_EVENTS, STEP_OPENED, EventName
 from everloom.objects.messages import (
     Annotation,
+    ContentDelta,
+    ImageFile,
+    ImageFileContentDelta,
     IncompleteMessage,
     IncompleteReason,
     Message,
@@ -32,7 +35,8 @@ from everloom.objects.steps import (
 )
 from everloom.objects.tools import Usage
 from everloom.store.base import Add, Change, Operation, Tell
-from everloom.work.runs.citations import Citations, indexed
+from everloom.work.runs.citations import Citations, Piece, indexed
+from everloom.work.runs.made_files import MadeFiles
 from everloom.work.runs.requested_calls import RequestedCalls
 
 _encode = msgspec.json.Encoder().encode
@@ -43,16 +47,17 @@ class RunAnswer:
 
     Every ``take`` returns what is to be kept and told for that chunk. ``reuse`` are the steps that an
     executor that died left behind: what takes their place is told under their old ids. ``citations``
-    knows the marks that the text may hold.
+    knows the marks that the text may hold; ``made`` is what code has made for the message to bring along.
     """
 
-    def __init__(self, run: Run, reuse: list[RunStep], citations: Citations) -> None:
+    def __init__(self, run: Run, reuse: list[RunStep], citations: Citations, made: MadeFiles | None = None) -> None:
         self._run = run
         self._reuse = {step.type: step for step in reuse}
         self._message: Message | None = None
         self._message_step: RunStep | None = None
         self._message_done = False
         self._citations = citations
+        self._made = made or MadeFiles()
         self._text = ""
         self._wrote = False
         self._annotations: list[Annotation] = []
@@ -97,25 +102,37 @@ class RunAnswer:
         first = not self._wrote
         self._wrote = True
         self._text += piece
-        text = TextDelta(value=piece, annotations=[] if first else UNSET)
-        return [*operations, self._message_delta(TextContentDelta(index=0, text=text)), *self._cite()]
+        if first and not piece:
+            return [*operations, self._text_delta(TextDelta(value="", annotations=[]))]
+        return [*operations, *self._tell_text(self._citations.feed(piece), first=first)]
 
-    def _cite(self, *, ended: bool = False) -> list[Operation]:
-        """Tell the annotations of marks that stand whole in the text by now."""
+    def _tell_text(self, pieces: list[Piece], *, first: bool = False) -> list[Operation]:
+        """A delta a piece: a mark comes whole, together with its annotation."""
         operations: list[Operation] = []
-        for annotation in self._citations.read(self._text, ended=ended):
-            self._annotations.append(annotation)
-            told = indexed(annotation, len(self._annotations) - 1)
-            operations.append(self._message_delta(TextContentDelta(index=0, text=TextDelta(annotations=[told]))))
+        for text, annotation in pieces:
+            if annotation is None:
+                operations.append(self._text_delta(TextDelta(value=text, annotations=[] if first else UNSET)))
+            else:
+                self._annotations.append(annotation)
+                told = indexed(annotation, len(self._annotations) - 1)
+                operations.append(self._text_delta(TextDelta(value=text, annotations=[told])))
+            first = False
         return operations
+
+    def _text_delta(self, text: TextDelta) -> Tell:
+        return self._message_delta(TextContentDelta(index=len(self._made.pictures), text=text))
+
+    def _rest(self) -> list[Operation]:
+        """What was held back of a text that has ended."""
+        return self._tell_text(self._citations.feed("", ended=True))
 
     def _grow_refusal(self, piece: str) -> list[Operation]:
         operations = self._open_message()
         self._refusal.append(piece)
-        index = 1 if self._wrote else 0
+        index = len(self._made.pictures) + self._wrote
         return [*operations, self._message_delta(RefusalContentDelta(index=index, refusal=piece))]
 
-    def _message_delta(self, part: TextContentDelta | RefusalContentDelta) -> Tell:
+    def _message_delta(self, part: ContentDelta) -> Tell:
         assert self._message is not None
         delta = MessageDelta(id=self._message.id, delta=MessageContentDelta(content=[part]))
         return Tell("thread.message.delta", _encode(delta))
@@ -136,10 +153,16 @@ class RunAnswer:
             role="assistant",
             assistant_id=run.assistant_id,
             run_id=run.id,
+            attachments=self._made.attachments,
         )
         details = MessageCreation(message_creation=MessageReference(message_id=message_id))
         self._message_step, operations = self._open_step(old, details)
-        return [*operations, Add(self._message, tell=("thread.message.created", "thread.message.in_progress"))]
+        pictures = [
+            self._message_delta(ImageFileContentDelta(index=index, image_file=ImageFile(file_id=file_id)))
+            for index, file_id in enumerate(self._made.pictures)
+        ]
+        opened = Add(self._message, tell=("thread.message.created", "thread.message.in_progress"))
+        return [*operations, opened, *pictures]
 
     def _open_step(self, old: RunStep | None, details: MessageCreation | ToolCalls) -> tuple[RunStep, list[Operation]]:
         run = self._run
@@ -173,7 +196,7 @@ class RunAnswer:
             return []
         self._message_done = True
         return [
-            *self._cite(ended=True),
+            *self._rest(),
             self._change_message(reason),
             Change(
                 RunStep,
@@ -189,7 +212,9 @@ class RunAnswer:
         text = Text(value=self._text, annotations=self._annotations)
 
         def edit(message: Message) -> None:
-            message.content = [TextContent(text=text)] if self._wrote else []
+            message.content = [*self._made.blocks]
+            if self._wrote:
+                message.content.append(TextContent(text=text))
             if refusal:
                 message.content.append(RefusalContent(refusal=refusal))
             if reason is None:
@@ -206,7 +231,7 @@ class RunAnswer:
         operations: list[Operation] = []
         if self._message is not None and self._message_step is not None and not self._message_done:
             self._message_done = True
-            operations += [*self._cite(ended=True), self._change_message(reason)]
+            operations += [*self._rest(), self._change_message(reason)]
             operations.append(break_step(self._message_step.id, status, error))
         if self.calls is not None:
             operations += [self.calls.fill(), break_step(self.calls.step.id, status, error)]

@@ -5,7 +5,9 @@ that a tool of this run gave it. Indices count characters, so that ``text[start_
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+from urllib.parse import quote
 
 from everloom.objects.messages import (
     Annotation,
@@ -27,27 +29,74 @@ _GOES_ON = re.compile(r"\.?[\w-]")
 _LOOK_AHEAD = 2
 
 
+class Piece(NamedTuple):
+    """A part of a text: a whole mark with what it stands for, or whatever stands between marks."""
+
+    text: str
+    annotation: Annotation | None
+
+
 class Citations:
-    """The marks that an answer may hold. ``read`` is called as the text grows and gives each annotation once."""
+    """The marks that an answer may hold. A text is fed as it comes and leaves in pieces, each mark whole.
+
+    Programs add up what a stream brings and look for a mark where its annotation comes, so the beginning of a mark is
+    held back until the mark is whole or cannot become one: no further than the longest mark is.
+    """
 
     def __init__(self, sources: Iterable[Source]) -> None:
-        self._sources = {source.mark: source for source in sources}
+        self._sources = {mark: source for source in sources for mark in _spellings(source.mark)}
         longest_first = sorted(self._sources, key=len, reverse=True)
         self._marks = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
-        self._read = 0
+        self._longest = len(longest_first[0]) if longest_first else 0
+        self._held = ""
+        self._passed = 0
+        """Characters of the text that have left."""
 
-    def read(self, text: str, *, ended: bool) -> list[Annotation]:
-        """The annotations of marks that are new in ``text``. A path at its end may still grow, until ``ended``."""
-        found: list[Annotation] = []
-        for mark in self._marks.finditer(text, self._read) if self._marks else ():
-            if mark[0].startswith(PATH):
-                if not ended and mark.end() + _LOOK_AHEAD > len(text):
-                    break
-                if _GOES_ON.match(text, mark.end()):
-                    continue
-            found.append(self._annotation(mark[0], mark.start()))
-            self._read = mark.end()
-        return found
+    def feed(self, more: str, *, ended: bool = False) -> list[Piece]:
+        """The pieces that are certain once the text has grown by ``more``; with ``ended`` all that is left."""
+        text = self._held + more
+        pieces: list[Piece] = []
+        done = 0
+        for start, end in self._found(text, ended=ended):
+            if start > done:
+                pieces.append(Piece(text[done:start], None))
+            pieces.append(Piece(text[start:end], self._annotation(text[start:end], self._passed + start)))
+            done = end
+        rest = len(text) if ended else self._certain(text, done)
+        if rest > done:
+            pieces.append(Piece(text[done:rest], None))
+        self._held = text[rest:]
+        self._passed += rest
+        return pieces
+
+    def _found(self, text: str, *, ended: bool) -> Iterator[tuple[int, int]]:
+        """Where whole marks stand, up to the first place where a longer one may still come."""
+        for mark in self._marks.finditer(text) if self._marks else ():
+            start, end = mark.span()
+            if not ended and self._may_grow(text, start, end):
+                return
+            if not (mark[0].startswith(PATH) and _GOES_ON.match(text, end)):
+                yield start, end
+
+    def _may_grow(self, text: str, start: int, end: int) -> bool:
+        if text.startswith(PATH, start) and end + _LOOK_AHEAD > len(text):
+            return True
+        return self._begins_mark(text[start:])
+
+    def _begins_mark(self, beginning: str) -> bool:
+        return any(len(mark) > len(beginning) and mark.startswith(beginning) for mark in self._sources)
+
+    def _certain(self, text: str, done: int) -> int:
+        """How far the text can leave: up to what may be the beginning of a mark, or a path that may go on."""
+        for start in range(max(done, len(text) - self._longest - _LOOK_AHEAD), len(text)):
+            if text[start] in "【s" and (self._begins_mark(text[start:]) or self._ends_open(text, start)):
+                return start
+        return len(text)
+
+    def _ends_open(self, text: str, start: int) -> bool:
+        """Whether a path stands here of which it cannot be told yet whether its name is whole."""
+        mark = self._marks.match(text, start) if self._marks else None
+        return mark is not None and mark[0].startswith(PATH) and mark.end() + _LOOK_AHEAD > len(text)
 
     def _annotation(self, mark: str, start: int) -> Annotation:
         source = self._sources[mark]
@@ -57,6 +106,14 @@ class Citations:
             return FilePath(text=mark, file_path=target, start_index=start, end_index=end)
         cited = FileCitationSource(file_id=source.file_id, quote=source.quote)
         return FileCitation(text=mark, file_citation=cited, start_index=start, end_index=end)
+
+
+def _spellings(mark: str) -> set[str]:
+    """The ways in which a model may write a mark: a path in a link is often percent-encoded, or its spaces are."""
+    if not mark.startswith(PATH):
+        return {mark}
+    name = mark.removeprefix(PATH)
+    return {mark, PATH + quote(name), PATH + name.replace(" ", "%20")}
 
 
 def indexed(annotation: Annotation, index: int) -> AnnotationDelta:

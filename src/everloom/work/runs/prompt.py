@@ -4,9 +4,10 @@ import base64
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from everloom.context import Context
+from everloom.kit.errors import NotFound
 from everloom.objects.base import JsonObject
 from everloom.objects.files import File
 from everloom.objects.messages import ImageFileContent, ImageUrlContent, Message, RefusalContent, TextContent
@@ -206,18 +207,44 @@ async def _content(ctx: Context, message: Message) -> Any:
         elif isinstance(part, ImageUrlContent):
             parts.append(msgspec.to_builtins(part))
         elif isinstance(part, ImageFileContent):
-            parts.append(await _image(ctx, part))
+            parts.append(await _image(ctx, part, shown=message.role == "user"))
     if all(part["type"] == "text" for part in parts):
         return "\n".join(part["text"] for part in parts)
     return parts
 
 
-async def _image(ctx: Context, part: ImageFileContent) -> JsonObject:
-    """An uploaded image, carried inside the request since an upstream cannot fetch it from here."""
-    file = await ctx.store.get(File, part.image_file.file_id)
-    if file.bytes > MAX_IMAGE_BYTES:
-        return {"type": "text", "text": f"[image {file.filename} left out: larger than 20 MB]"}
-    data = b"".join([block async for block in ctx.ports.blobs.read(file.id)])
-    kind = "image/png" if data[:4] == b"\x89PNG" else "image/jpeg"
-    url = f"data:{kind};base64,{base64.b64encode(data).decode()}"
-    return {"type": "image_url", "image_url": {"url": url}}
+async def _image(ctx: Context, part: ImageFileContent, *, shown: bool) -> JsonObject:
+    """An uploaded image, carried inside the request since an upstream cannot fetch it from here.
+
+    Not ``shown`` but named is what an assistant brought: models take pictures from users alone. One that is gone by now
+    is named too, or its thread could never be answered again.
+    """
+    file_id = part.image_file.file_id
+    try:
+        file = await ctx.store.get(File, file_id)
+        if not shown:
+            return _note(f"[image {file.filename}]")
+        if file.bytes > MAX_IMAGE_BYTES:
+            return _note(f"[image {file.filename} left out: larger than 20 MB]")
+        data = b"".join([block async for block in ctx.ports.blobs.read(file.id)])
+    except (NotFound, FileNotFoundError):
+        return _note(f"[image {file_id} left out: it was deleted]")
+    url = f"data:{_image_type(data)};base64,{base64.b64encode(data).decode()}"
+    return {"type": "image_url", "image_url": {"url": url, **_detail(part)}}
+
+
+def _note(text: str) -> JsonObject:
+    return {"type": "text", "text": text}
+
+
+def _detail(part: ImageFileContent) -> JsonObject:
+    return {} if part.image_file.detail is UNSET else {"detail": part.image_file.detail}
+
+
+def _image_type(data: bytes) -> str:
+    """Told by the first bytes, since a file's name may say anything."""
+    if data.startswith(b"GIF8"):
+        return "image/gif"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"

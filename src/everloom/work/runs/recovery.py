@@ -5,6 +5,9 @@ import msgspec
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.objects.messages import (
+    ContentDelta,
+    ImageFileContent,
+    ImageFileContentDelta,
     IncompleteMessage,
     IncompleteReason,
     Message,
@@ -53,24 +56,25 @@ class Recovery:
         return operations
 
     def _end_message(self, message_id: str, reason: IncompleteReason) -> Change[Message]:
-        told = self._told(message_id)
+        parts = self._parts(message_id)
+        told = "".join(part.text.value or "" for part in parts if isinstance(part, TextContentDelta))
+        pictures = [
+            ImageFileContent(image_file=part.image_file) for part in parts if isinstance(part, ImageFileContentDelta)
+        ]
 
         def edit(message: Message) -> None:
-            message.content = [TextContent(text=Text(value=told))] if told else []
+            message.content = [*pictures]
+            if told:
+                message.content.append(TextContent(text=Text(value=told)))
             message.status, message.incomplete_at = "incomplete", now()
             message.incomplete_details = IncompleteMessage(reason=reason)
 
         return Change(Message, message_id, edit, tell=("thread.message.incomplete",))
 
-    def _told(self, message_id: str) -> str:
+    def _parts(self, message_id: str) -> list[ContentDelta]:
+        """What was told of a message, piece by piece."""
         deltas = [_delta.decode(event.data) for event in self._events if event.name == "thread.message.delta"]
-        return "".join(
-            part.text.value or ""
-            for delta in deltas
-            if delta.id == message_id
-            for part in delta.delta.content
-            if isinstance(part, TextContentDelta)
-        )
+        return [part for delta in deltas if delta.id == message_id for part in delta.delta.content]
 
 
 def _message_id(step: RunStep) -> str | None:
