@@ -10,17 +10,17 @@ from functools import partial
 import msgspec
 
 from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
-from everloom.kit.sse import DONE, DataLines
+from everloom.kit.sse import DataLines
 from everloom.models.base import Answer
 from everloom.models.registry import Models
 from everloom.objects.base import JsonObject
 from everloom.objects.chat import ChatChunk
 from everloom.objects.tools import Usage
+from everloom.work.inference.chunks import ChunkReader
 from everloom.work.inference.metering import (
     EstimatedUsage,
     asked,
     count_tokens,
-    failed_midway,
     refused,
     unreadable,
     usage_at_end,
@@ -116,19 +116,21 @@ async def stream_chunks(models: Models, body: JsonObject) -> AsyncGenerator[Chat
     off, is no JSON or tells of an error raises ``ModelFailure``.
     """
     answer = await ask(models, {**body, "stream": True, "stream_options": {"include_usage": True}})
-    last: ChatChunk | None = None
+    reader = ChunkReader(answer.model)
+    told = False
     try:
-        lines = DataLines()
         async for block in answer.blocks():
-            for data in cut(lines, block, answer.model):
-                if data and data != DONE:
-                    last = _decode(data, answer.model)
-                    yield last
+            for chunk in reader.feed(block):
+                told = told or chunk.usage is not None
+                yield chunk
+        for chunk in reader.end():
+            told = told or chunk.usage is not None
+            yield chunk
     finally:
         await answer.close()
-    if last is None:
+    if not reader.heard:
         raise ModelFailure(f"The model {answer.model} answered without a single event.", code="upstream_broken")
-    if last.usage is None:
+    if not told:
         yield ChatChunk(usage=answer.usage, model=answer.model)
 
 
@@ -139,12 +141,7 @@ class _Envelope(msgspec.Struct):
     usage: Usage | None = None
 
 
-class _Event(ChatChunk):
-    error: msgspec.Raw | None = None
-
-
 _envelope = msgspec.json.Decoder(_Envelope)
-_event = msgspec.json.Decoder(_Event)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -154,16 +151,6 @@ def cut(lines: DataLines, block: bytes, model: str) -> list[bytes]:
         return lines.feed(block)
     except ValueError as error:
         raise ModelFailure(f"The model {model} sent {error}.", code="upstream_broken") from error
-
-
-def _decode(data: bytes, model: str) -> ChatChunk:
-    try:
-        event = _event.decode(data)
-    except NO_JSON as error:
-        raise unreadable(model) from error
-    if event.error is not None:
-        raise failed_midway(model, bytes(event.error))
-    return event
 
 
 def _renamed(raw: bytes, own: str) -> bytes:

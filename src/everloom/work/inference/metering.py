@@ -4,20 +4,17 @@ import json
 import re
 from functools import lru_cache
 
-import msgspec
 from prometheus_client import Counter
 
 from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.objects.tools import Usage
+from everloom.work.inference.usage import MOST_BELIEVED, usage_of
 
 _REQUESTS = Counter("everloom_model_requests", "Requests to models", ["model", "outcome"])
 _TOKENS = Counter("everloom_model_tokens", "Tokens read (prompt) and written (completion)", ["direction", "model"])
 _IMAGES = Counter("everloom_model_images", "Images made", ["model"])
 _CHARACTERS = Counter("everloom_model_characters", "Characters spoken", ["model"])
 _HEARD = Counter("everloom_model_audio_seconds", "Seconds of audio transcribed or translated", ["model"])
-
-_MOST_BELIEVED = 1_000_000_000
-"""Tokens of one answer."""
 
 _MODELS_COUNTED = 500
 """Model names come from callers: behind so many different ones the metrics say ``other``."""
@@ -49,9 +46,9 @@ def usage_at_end(tail: bytes) -> Usage | None:
         return None
     try:
         value, _ = _decode_first(tail[found[-1].end() - 1 :].decode("utf-8", "replace"))
-        return msgspec.convert(value, Usage)
     except (ValueError, *NO_JSON):
         return None
+    return usage_of(value)
 
 
 def count_tokens(model: str, usage: Usage) -> None:
@@ -89,7 +86,7 @@ def unreadable(model: str) -> ModelFailure:
 
 def _believed(number: int) -> int:
     """A server's own number, as far as a counter can take it."""
-    return min(max(number, 0), _MOST_BELIEVED)
+    return min(max(number, 0), MOST_BELIEVED)
 
 
 _decode_first = json.JSONDecoder().raw_decode

@@ -1,5 +1,7 @@
 """One answer of a model, on its way into a run: chunks in; steps, a message and their deltas out."""
 
+from collections.abc import Collection
+
 import msgspec
 from msgspec import UNSET
 
@@ -47,13 +49,14 @@ class RunAnswer:
     knows the marks that the text may hold.
     """
 
-    def __init__(self, run: Run, reuse: list[RunStep], citations: Citations) -> None:
+    def __init__(self, run: Run, reuse: list[RunStep], citations: Citations, used_ids: Collection[str] = ()) -> None:
         self._run = run
         self._reuse = {step.type: step for step in reuse}
         self._message: Message | None = None
         self._message_step: RunStep | None = None
         self._message_done = False
         self._citations = citations
+        self._used_ids = used_ids
         self._text = ""
         self._wrote = False
         self._annotations: list[Annotation] = []
@@ -162,7 +165,7 @@ class RunAnswer:
         if self.calls is None:
             operations += self._close_message(Usage())
             step, opened = self._open_step(self._reuse.get("tool_calls"), ToolCalls())
-            self.calls = RequestedCalls(self._run, step)
+            self.calls = RequestedCalls(self._run, step, self._used_ids)
             operations += opened
         return [*operations, *self.calls.take(chunk)]
 

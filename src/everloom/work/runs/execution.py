@@ -23,7 +23,7 @@ from everloom.objects.runs import (
     RunError,
     RunStatus,
 )
-from everloom.objects.steps import StepError, StepStatus
+from everloom.objects.steps import RunStep, StepError, StepStatus, ToolCalls
 from everloom.objects.tools import Usage
 from everloom.store.base import Add, Change, Operation
 from everloom.work.inference.chat import stream_chunks
@@ -163,7 +163,7 @@ class Execution:
 
     async def _listen(self, run: Run, prompt: Prompt) -> RunAnswer:
         left = await leftovers(self._ctx, run)
-        answer = RunAnswer(run, left.steps, Citations(prompt.sources))
+        answer = RunAnswer(run, left.steps, Citations(prompt.sources), await self._call_ids(run))
         self._answer = answer
         before = left.sweep()
         reader = READERS[prompt.form]() if prompt.form else None
@@ -177,6 +177,12 @@ class Execution:
                     break
         self.journal.put(*before, *answer.ensure_step())
         return answer
+
+    async def _call_ids(self, run: Run) -> set[str]:
+        """The ids of the calls that the run has made so far."""
+        steps = await self._ctx.store.all(RunStep, run_id=run.id)
+        details = [step.step_details for step in steps]
+        return {call.id for each in details if isinstance(each, ToolCalls) for call in each.tool_calls}
 
     async def _cost(self, prompt: Prompt, written: int) -> Usage:
         """The tokens of an answer that was not heard to its end."""
