@@ -8,7 +8,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -17,6 +17,7 @@ from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.models.base import Answer
 from everloom.models.failures import unreadable
 from everloom.models.fair_queue import Slot
+from everloom.models.usage import usage_of
 from everloom.objects.tools import Usage
 
 _TAIL_BYTES = 4096
@@ -107,7 +108,7 @@ class CompletionAnswer(MeteredAnswer):
         data = b"".join([block async for block in self.blocks()])
         try:
             data.decode()  # what is passed on unread is not looked at by the decoder
-            self._record.usage = _completion_of.decode(data).usage
+            self._record.usage = usage_of(_completion_of.decode(data).usage)
         except NO_JSON as error:
             self._record.outcome = "failed"
             raise unreadable(self.model) from error
@@ -133,7 +134,7 @@ class _Completion(msgspec.Struct):
     """A whole answer, read only as far as it takes to know that it is one."""
 
     choices: list[msgspec.Raw]
-    usage: Usage | None = None
+    usage: Any = None
 
 
 _completion_of = msgspec.json.Decoder(_Completion)
@@ -150,9 +151,9 @@ def usage_at_end(tail: bytes) -> Usage | None:
         return None
     try:
         value, _ = _decode_first(tail[found[-1].end() - 1 :].decode("utf-8", "replace"))
-        return msgspec.convert(value, Usage)
     except (ValueError, *NO_JSON):
         return None
+    return usage_of(value)
 
 
 # --- transcriptions --------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from prometheus_client import Counter
 
 from everloom.context.caller import Caller
 from everloom.models.base import Capability
+from everloom.models.usage import MOST_BELIEVED
 from everloom.objects.tools import Usage
 
 _REQUESTS = Counter("everloom_model_requests", "Requests to models", ["model", "outcome"])
@@ -14,9 +15,6 @@ _TOKENS = Counter("everloom_model_tokens", "Tokens read (prompt) and written (co
 _IMAGES = Counter("everloom_model_images", "Images made", ["model"])
 _CHARACTERS = Counter("everloom_model_characters", "Characters spoken", ["model"])
 _HEARD = Counter("everloom_model_audio_seconds", "Seconds of audio transcribed or translated", ["model"])
-
-_MOST_BELIEVED = 1_000_000_000
-"""Tokens of one answer."""
 
 _MODELS_COUNTED = 500
 """Model names come from callers: behind so many different ones the metrics say ``other``."""
@@ -85,4 +83,4 @@ class Meter:
 
 def _believed(number: int) -> int:
     """A server's own number, as far as a counter can take it."""
-    return min(max(number, 0), _MOST_BELIEVED)
+    return min(max(number, 0), MOST_BELIEVED)

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import msgspec
-
-from everloom.kit.errors import NO_JSON, ApiError, ModelFailure, NoSuchEndpoint
+from everloom.kit.errors import ApiError, ModelFailure, NoSuchEndpoint
+from everloom.kit.foreign_errors import error_of, text_of_body
 
 ERROR_BYTES = 64 * 1024
 """How much of an error answer is read."""
@@ -17,8 +16,6 @@ FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 8.0
 LONGEST_ASKED_WAIT_SECONDS = 20.0
 """A server that asks for a longer pause than this gets none: its refusal goes to the caller at once."""
-
-_TEXT_SHOWN = 500
 
 
 def refusal(
@@ -29,8 +26,8 @@ def refusal(
     What the caller did is told as the upstream told it. A key that the upstream refuses is the operator's affair, so
     it becomes a 502: a 401 would tell the caller that their own key is wrong.
     """
-    error = _error_of(body)
-    text = _text_of(body, error) or f"The upstream {host} answered {status} without saying why."
+    error = error_of(body)
+    text = text_of_body(body, error) or f"The upstream {host} answered {status} without saying why."
     if status in (401, 403):
         return ModelFailure(
             f"The upstream {host} refused this server's own key ({status}: {text}). Your key is fine; the operator "
@@ -86,28 +83,6 @@ def _asked_wait(headers: Mapping[str, str]) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:
         return None
-
-
-def _error_of(body: bytes) -> Any:
-    """The part of an error body that tells the error; None where the body is no JSON object."""
-    try:
-        value = msgspec.json.decode(body)
-    except NO_JSON:
-        return None
-    if not isinstance(value, dict):
-        return None
-    return value.get("error") or value
-
-
-def _text_of(body: bytes, error: Any) -> str | None:
-    """The message, wherever servers put it: ``message``, ``detail``, a bare string, a text that is no JSON."""
-    if isinstance(error, dict):
-        said = error.get("message") or error.get("detail") or error
-        return said if isinstance(said, str) else msgspec.json.encode(said).decode()[:_TEXT_SHOWN]
-    if isinstance(error, str):
-        return error
-    text = " ".join(body.decode("utf-8", "replace").split())
-    return text[:_TEXT_SHOWN] if text and not text.startswith("<") else None
 
 
 def _string(value: Any) -> str | None:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,7 +31,10 @@ ANSWER_BYTES = 256 * 1024 * 1024
 """The longest answer handed on: no model says so much, a broken server may."""
 
 _END = b"[DONE]"
-_END_BYTES = 32
+_END_BLOCKS = 8
+"""How many of a stream's last blocks are looked through for its end: what may come behind the reason is a usage."""
+
+_FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 
 Payload = Callable[[], bytes | aiohttp.FormData]
 """Makes the body of a request, anew for every attempt: a form can be sent only once."""
@@ -147,7 +151,8 @@ class UpstreamServer:
         return self._session
 
 
-_JSON = {"content-type": "application/json"}
+_WHOLE = "application/json"
+_JSON = {"content-type": _WHOLE}
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}", re.ASCII)
 
 
@@ -166,21 +171,31 @@ class UpstreamAnswer:
         self._streams = streams
 
     async def blocks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives. A stream that ends before ``[DONE]`` broke off, however politely."""
-        size, tail = 0, b""
+        """The body as it arrives. A stream that ends before ``[DONE]`` broke off, however politely.
+
+        Unless it had said why it ended: then the ``[DONE]`` that its callers wait for is added. Some servers answer a
+        stream's request with one whole answer; that is passed on as it is.
+        """
+        size = 0
+        last: deque[bytes] = deque(maxlen=_END_BLOCKS)
         try:
             async for block in self._response.content.iter_any():
                 size += len(block)
                 if size > ANSWER_BYTES:
                     raise ModelFailure(f"The upstream {self._host} sent more than {ANSWER_BYTES} bytes.")
-                tail = (tail + block)[-_END_BYTES:] if len(block) < _END_BYTES else block[-_END_BYTES:]
+                last.append(block)
                 yield block
         except TimeoutError as error:
             raise _silent(self._host, self._timeout) from error
         except (aiohttp.ClientError, ConnectionError) as error:
             raise _broken(self._host, repr(error)) from error
-        if self._streams and _END not in tail:
-            raise _broken(self._host, "the stream ended before [DONE]")
+        if self._streams and self.content_type != _WHOLE:
+            tail = b"".join(last)
+            if _END in tail:
+                return
+            if not _FINISHED.search(tail):
+                raise _broken(self._host, "the stream ended before [DONE]")
+            yield b"data: [DONE]\n\n"
 
     async def close(self) -> None:
         """Let go: a connection whose answer was read to its end is kept for the next request."""

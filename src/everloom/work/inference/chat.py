@@ -2,15 +2,13 @@
 
 from collections.abc import AsyncGenerator
 
-import msgspec
-
 from everloom.context import Context
 from everloom.context.answers import CompletionAnswer
-from everloom.kit.errors import NO_JSON, ModelFailure
-from everloom.kit.sse import DONE, DataLines
-from everloom.models.failures import failed_midway, unreadable
+from everloom.kit.errors import ModelFailure
+from everloom.kit.sse import DataLines
 from everloom.objects.base import JsonObject
 from everloom.objects.chat import ChatChunk
+from everloom.work.inference.chunks import ChunkReader
 
 
 async def ask(ctx: Context, body: JsonObject, raw: bytes | None = None) -> CompletionAnswer:
@@ -30,27 +28,22 @@ async def stream_chunks(ctx: Context, body: JsonObject) -> AsyncGenerator[ChatCh
     off, is no JSON or tells of an error raises ``ModelFailure``.
     """
     answer = await ask(ctx, {**body, "stream": True, "stream_options": {"include_usage": True}})
-    last: ChatChunk | None = None
+    reader = ChunkReader(answer.model)
+    told = False
     try:
-        lines = DataLines()
         async for block in answer.blocks():
-            for data in cut(lines, block, answer.model):
-                if data and data != DONE:
-                    last = _decode(data, answer.model)
-                    yield last
+            for chunk in reader.feed(block):
+                told = told or chunk.usage is not None
+                yield chunk
+        for chunk in reader.end():
+            told = told or chunk.usage is not None
+            yield chunk
     finally:
         await answer.close()
-    if last is None:
+    if not reader.heard:
         raise ModelFailure(f"The model {answer.model} answered without a single event.", code="upstream_broken")
-    if last.usage is None:
+    if not told:
         yield ChatChunk(usage=answer.usage, model=answer.model)
-
-
-class _Event(ChatChunk):
-    error: msgspec.Raw | None = None
-
-
-_event = msgspec.json.Decoder(_Event)
 
 
 def cut(lines: DataLines, block: bytes, model: str) -> list[bytes]:
@@ -59,13 +52,3 @@ def cut(lines: DataLines, block: bytes, model: str) -> list[bytes]:
         return lines.feed(block)
     except ValueError as error:
         raise ModelFailure(f"The model {model} sent {error}.", code="upstream_broken") from error
-
-
-def _decode(data: bytes, model: str) -> ChatChunk:
-    try:
-        event = _event.decode(data)
-    except NO_JSON as error:
-        raise unreadable(model) from error
-    if event.error is not None:
-        raise failed_midway(model, bytes(event.error))
-    return event

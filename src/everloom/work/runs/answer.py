@@ -24,7 +24,6 @@ from everloom.objects.messages import (
     TextContentDelta,
     TextDelta,
 )
-from everloom.objects.runs import Run
 from everloom.objects.steps import (
     MessageCreation,
     MessageReference,
@@ -36,8 +35,9 @@ from everloom.objects.steps import (
 from everloom.objects.tools import Usage
 from everloom.store.base import Add, Change, Operation, Tell
 from everloom.work.runs.citations import Citations, Piece, indexed
-from everloom.work.runs.made_files import MadeFiles
+from everloom.work.runs.made_files import made_since_last_message
 from everloom.work.runs.requested_calls import RequestedCalls
+from everloom.work.runs.state import RunState
 
 _encode = msgspec.json.Encoder().encode
 
@@ -47,17 +47,18 @@ class RunAnswer:
 
     Every ``take`` returns what is to be kept and told for that chunk. ``reuse`` are the steps that an
     executor that died left behind: what takes their place is told under their old ids. ``citations``
-    knows the marks that the text may hold; ``made`` is what code has made for the message to bring along.
+    knows the marks that the text may hold. A message brings along what code has made before it.
     """
 
-    def __init__(self, run: Run, reuse: list[RunStep], citations: Citations, made: MadeFiles | None = None) -> None:
-        self._run = run
+    def __init__(self, state: RunState, reuse: list[RunStep], citations: Citations) -> None:
+        self._run = state.run
         self._reuse = {step.type: step for step in reuse}
         self._message: Message | None = None
         self._message_step: RunStep | None = None
         self._message_done = False
         self._citations = citations
-        self._made = made or MadeFiles()
+        self._made = made_since_last_message(state, but=reuse)
+        self._used_ids = state.call_ids(but=reuse)
         self._text = ""
         self._wrote = False
         self._annotations: list[Annotation] = []
@@ -183,7 +184,7 @@ class RunAnswer:
         if self.calls is None:
             operations += self._close_message(Usage())
             step, opened = self._open_step(self._reuse.get("tool_calls"), ToolCalls())
-            self.calls = RequestedCalls(self._run, step)
+            self.calls = RequestedCalls(self._run, step, self._used_ids)
             operations += opened
         return [*operations, *self.calls.take(chunk)]
 

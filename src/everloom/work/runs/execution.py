@@ -34,7 +34,6 @@ from everloom.work.inference.chat import stream_chunks
 from everloom.work.runs.answer import RunAnswer
 from everloom.work.runs.citations import Citations
 from everloom.work.runs.forced_search import forced_search
-from everloom.work.runs.made_files import made_since_last_message
 from everloom.work.runs.prompt import Prompt, PromptTooLong, build
 from everloom.work.runs.recovery import recovery_of
 from everloom.work.runs.requested_calls import required_of
@@ -172,8 +171,7 @@ class Execution:
 
     async def _listen(self, state: RunState, prompt: Prompt) -> RunAnswer:
         recovery = await recovery_of(self._ctx, state)
-        made = made_since_last_message(state, but=recovery.steps)
-        answer = RunAnswer(state.run, recovery.steps, Citations(prompt.sources), made)
+        answer = RunAnswer(state, recovery.steps, Citations(prompt.sources))
         self._answer = answer
         before = recovery.retract()
         reader = prompt.reader

@@ -34,11 +34,9 @@ class MadeFiles(Struct, frozen=True, kw_only=True):
 
 def made_since_last_message(state: RunState, *, but: Sequence[RunStep]) -> MadeFiles:
     """What a run's code made behind the last message that the run wrote; ``but`` are steps that are to be told anew."""
-    again = {step.id for step in but}
     recent: list[RunStep] = []
-    for step in state.steps:
-        if step.id not in again:
-            recent = [] if step.type == "message_creation" else [*recent, step]
+    for step in state.but(but):
+        recent = [] if step.type == "message_creation" else [*recent, step]
     pictures = [
         output.image.file_id
         for step in recent

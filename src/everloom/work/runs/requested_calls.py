@@ -1,5 +1,7 @@
 """The calls of one answer: a step that grows call by call, piece by piece."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from everloom.kit.ids import new_id
@@ -29,13 +31,18 @@ def step_delta(step_id: str, call: CallDelta) -> Tell:
 
 
 class RequestedCalls:
-    """What a model asks for in one answer, by its own tools' shapes."""
+    """What a model asks for in one answer, by its own tools' shapes.
 
-    def __init__(self, run: Run, step: RunStep) -> None:
+    ``used`` are the ids of the run's earlier calls: servers that name every first call ``call_0`` would otherwise have
+    two calls share an output.
+    """
+
+    def __init__(self, run: Run, step: RunStep, used: Iterable[str] = ()) -> None:
         self.step = step
         self._run = run
         self._drafts: list[Draft] = []
         self._positions: dict[int, int] = {}
+        self._used = set(used)
 
     def take(self, chunk: ToolCallChunk) -> list[Operation]:
         """Grow by one piece of one call."""
@@ -44,6 +51,8 @@ class RequestedCalls:
         if (position := self._positions.get(chunk.index)) is None:
             position = self._positions[chunk.index] = len(self._drafts)
             id = chunk.id if chunk.id and chunk.id.startswith("call_") else new_id("call_")
+            id = new_id("call_") if id in self._used else id
+            self._used.add(id)
             self._drafts.append(draft(self._run.tools, id, function.name or "" if function else ""))
             deltas.append(self._drafts[position].begin(position))
         if function and function.arguments:

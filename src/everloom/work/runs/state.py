@@ -1,10 +1,12 @@
 """A run as it stands at the beginning of a round: looked up once, then handed to all that work in that round."""
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from everloom.context import Context
 from everloom.objects.runs import Generation, Run, ToolWork
-from everloom.objects.steps import RunStep
+from everloom.objects.steps import RunStep, ToolCalls
 from everloom.objects.tools import Usage
 from everloom.tools.registry import built_in
 
@@ -25,6 +27,16 @@ class RunState(Struct, frozen=True):
     def usage(self) -> Usage:
         """What the finished calls of a model have cost."""
         return sum((generation.usage for generation in self.generations), Usage())
+
+    def but(self, again: Sequence[RunStep]) -> list[RunStep]:
+        """The steps without those that are to be told anew."""
+        ids = {step.id for step in again}
+        return [step for step in self.steps if step.id not in ids]
+
+    def call_ids(self, *, but: Sequence[RunStep]) -> set[str]:
+        """The ids of all calls that the steps hold, ``but`` left aside."""
+        details = [step.step_details for step in self.but(but)]
+        return {call.id for each in details if isinstance(each, ToolCalls) for call in each.tool_calls}
 
 
 async def load(ctx: Context, run: Run) -> RunState:
