@@ -13,8 +13,10 @@ import pytest
 
 from everloom.kit.errors import BadRequest
 from everloom.models.base import Answer, Form, FormFile, Offer
-from everloom.models.files.weights import DEFAULT_MODEL, EMBEDDING_MODEL, MINILM, SMOLLM2
+from everloom.models.files.weights import DEFAULT_MODEL, EMBEDDING_MODEL, SMOLLM2
 from everloom.models.llama.backend import LocalBackend
+from everloom.models.memory_budget import MemoryBudget, budget_of_machine
+from everloom.models.minilm.backend import MiniLMBackend
 from everloom.models.minilm.moderation import MODERATION_MODEL, MiniLMModeration
 from everloom.models.speech.espeak import ESPEAK_MODEL, EspeakBackend
 from everloom.models.transcription.sphinx import SPHINX_MODEL, SphinxBackend
@@ -53,18 +55,22 @@ def alone(make: Callable[[], Any], name: str) -> Callable[[], Opened]:
 
 
 def _local() -> LocalBackend:
-    return LocalBackend({DEFAULT_MODEL: SMOLLM2, EMBEDDING_MODEL: MINILM}, default_weights())
+    return LocalBackend({DEFAULT_MODEL: SMOLLM2}, default_weights())
+
+
+def _minilm() -> MiniLMBackend:
+    return MiniLMBackend(EMBEDDING_MODEL, default_weights(), MemoryBudget(budget_of_machine()))
 
 
 @contextlib.asynccontextmanager
 async def moderator() -> AsyncIterator[tuple[Any, str]]:
-    async with alone(_local, EMBEDDING_MODEL)() as (local, model):
-        yield MiniLMModeration(local.embed, model), MODERATION_MODEL
+    async with alone(_minilm, EMBEDDING_MODEL)() as (minilm, model):
+        yield MiniLMModeration(minilm.embed, model), MODERATION_MODEL
 
 
 ADAPTERS: dict[Offer, dict[str, Callable[[], Opened]]] = {
     "complete": {"upstream": upstream, "local": alone(_local, DEFAULT_MODEL)},
-    "embed": {"upstream": upstream, "local": alone(_local, EMBEDDING_MODEL)},
+    "embed": {"upstream": upstream, "minilm": alone(_minilm, EMBEDDING_MODEL)},
     "moderate": {"upstream": upstream, "minilm": moderator},
     "speak": {"upstream": upstream, "espeak": alone(EspeakBackend, ESPEAK_MODEL)},
     "transcribe": {"upstream": upstream, "sphinx": alone(SphinxBackend, SPHINX_MODEL)},

@@ -35,7 +35,7 @@ from everloom.api.http.routes import ROUTES
 from everloom.api.http.server import Server
 from everloom.api.http.spool import sweep_forms
 from everloom.api.v1 import DIALECT
-from everloom.app.models import build_models
+from everloom.app.models import Preload, build_models
 from everloom.blobs.obstore import ObjectBlobs
 from everloom.bus.base import Bus
 from everloom.bus.memory import MemoryBus
@@ -43,7 +43,6 @@ from everloom.config import Settings
 from everloom.context import Limits, Ports
 from everloom.jobs.base import Jobs
 from everloom.jobs.dbos import DbosJobs
-from everloom.models.llama.backend import LocalBackend
 from everloom.sandbox.base import Sandboxes
 from everloom.sandbox.pool import JupyterSandboxes
 from everloom.store.base import Database
@@ -90,10 +89,10 @@ JOBS = {RUN_JOB: execute, INGEST_JOB: ingest.ingest}
 class App:
     """A server of these settings, as an ASGI application and as a worker."""
 
-    def __init__(self, settings: Settings, ports: Ports, local: LocalBackend | None = None) -> None:
+    def __init__(self, settings: Settings, ports: Ports, preload: Preload | None = None) -> None:
         self.settings = settings
         self.ports = ports
-        self._local = local
+        self._preload = preload
         self.asgi = Server(ports, Auth(ports.database), ROUTES, [DIALECT])
         self._tasks: list[asyncio.Task[None]] = []
         self._claim: IO[str] | None = None
@@ -114,8 +113,8 @@ class App:
         await ports.vectors.open()
         self._tasks.append(asyncio.create_task(self._launch(work)))
         await asyncio.to_thread(sweep_forms)
-        if self.settings.preload and self._local is not None:
-            await self._local.preload()
+        if self.settings.preload and self._preload is not None:
+            await self._preload()
 
     async def _launch(self, work: bool) -> None:
         if work:  # Before the first job, which may be a run that asks for it.
@@ -177,7 +176,7 @@ def build(settings: Settings) -> App:
     else:
         database, bus, vectors = _postgres(settings.database)
         jobs = DbosJobs(settings.database)
-    models, local = build_models(settings)
+    models, preload = build_models(settings)
     ports = Ports(
         database=database,
         bus=bus,
@@ -195,7 +194,7 @@ def build(settings: Settings) -> App:
             public_url=settings.public_url,
         ),
     )
-    return App(settings, ports, local)
+    return App(settings, ports, preload)
 
 
 def sandboxes(settings: Settings) -> Sandboxes:

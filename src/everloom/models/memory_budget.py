@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -50,6 +50,14 @@ class Loadable(Protocol):
 
     async def unload(self) -> None:
         """End the process; the next use starts it again. Called only while nobody uses the model."""
+        ...
+
+
+class Preloadable(Loadable, Protocol):
+    """One that can be loaded before anybody asks for it."""
+
+    async def load(self) -> None:
+        """Fetch and load it, with room for it in the budget. Errors: ``ModelFailure``."""
         ...
 
 
@@ -135,6 +143,14 @@ class MemoryBudget:
     async def has_room(self, model: Loadable) -> bool:
         """Whether a model could be loaded now without another one's going."""
         return model in self._shares or await self._need(model) <= self._free()
+
+    async def preload(self, models: Sequence[Preloadable]) -> None:
+        """Load now what has room beside what is loaded, in the order given, and the first one in any case.
+        ``ModelFailure`` when one cannot be.
+        """
+        for number, model in enumerate(models):
+            if not number or await self.has_room(model):
+                await model.load()
 
     async def close(self) -> None:
         """Wait until what is being unloaded is gone. Whoever owns the models ends the rest."""

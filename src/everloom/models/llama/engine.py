@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from everloom.kit.errors import ApiError, BadRequest, ModelFailure
 from everloom.kit.sse import DONE, DataLines
+from everloom.models.embedding import text_too_long
 from everloom.models.subprocesses import process as children
 from everloom.objects.base import JsonObject, encode
 
@@ -47,7 +48,7 @@ class Facts(Struct, frozen=True):
     """How many tokens it has, where the engine says so."""
 
 
-class Engine:
+class LlamaEngine:
     """``slots`` requests run at once, each with ``context`` tokens for prompt and answer; more wait their turn.
 
     ``threads`` generate (default: half the processors, at least one; all of them read prompts). ``embeds``: the model
@@ -273,16 +274,6 @@ class Engine:
         if self.embeds and (found := _TOO_LARGE.search(error.get("message") or "")):
             return text_too_long(self.context, int(found[1]))
         return ModelFailure(f"The local model failed: {error.get('message')}", status=500)
-
-
-def text_too_long(window: int, tokens: int) -> BadRequest:
-    """The platform's refusal of a text that is too long to embed."""
-    return BadRequest(
-        f"This model's maximum context length is {window} tokens, however you requested {tokens} tokens ({tokens} in "
-        "your prompt; 0 for the completion). Please reduce your prompt; or completion length.",
-        param="input",
-        code="context_length_exceeded",
-    )
 
 
 def context_exceeded(window: int, tokens: int) -> BadRequest:

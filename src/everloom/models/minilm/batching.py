@@ -9,11 +9,11 @@ from asyncio import Future
 from collections import deque
 from collections.abc import Sequence
 
+from everloom.models.embedding import Input
+
 LOT_BYTES = 2000
 LOT_TEXTS = 16
 """What is computed at once, about 500 tokens: a search waits for the lots before it, so they are short."""
-
-Input = str | list[int]
 
 
 class Request:

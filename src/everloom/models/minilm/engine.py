@@ -15,7 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from everloom.kit.errors import ModelFailure
-from everloom.models.minilm.batching import Input, Lot, Request, Turns
+from everloom.models.embedding import Input
+from everloom.models.minilm.batching import Lot, Request, Turns
 from everloom.models.subprocesses import process as children
 from everloom.models.subprocesses.framing import framed
 
