@@ -1,11 +1,11 @@
 """The child process that draws with one diffusers pipeline.
 
-``python -P diffusers_child.py FOLDER STEPS GUIDANCE`` (0 and -1: as the pipeline itself would) stands alone, for it may
-run in another environment than the server: torch takes gigabytes. It reads a line of JSON for each job from standard
-input and writes lines of JSON to standard output: ``{"ready": true}`` or ``{"error": text}``, then for each job some
-``{"image": bytes}``, each followed by so many bytes of PNG, and ``{"done": true}`` (with ``prompt`` where not all of it
-was read), ``{"refused": …}``, ``{"stopped": true}`` or ``{"failed": text}``. ``{"stop": number}`` ends the jobs up to
-that number, the one in hand at its next step. It ends with its input.
+``python -P child.py FOLDER STEPS GUIDANCE`` (0 and -1: as the pipeline itself would) stands alone, for it may run in
+another environment than the server: torch takes gigabytes. It reads a frame of JSON for each job from standard input
+and writes frames to standard output (``subprocesses/framing.py``): ``{"ready": true}`` or ``{"error": text}``, then for
+each job some pictures, each a byte ``i`` and a PNG, and ``{"done": true}`` (with ``prompt`` where not all of it was
+read), ``{"refused": …}``, ``{"stopped": true}`` or ``{"failed": text}``. ``{"stop": number}`` ends the jobs up to that
+number, the one in hand at its next step. It ends with its input.
 """
 
 import inspect
@@ -13,9 +13,8 @@ import io
 import json
 import os
 import queue
-import signal
+import runpy
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +46,9 @@ class Stops:
 
 def main() -> None:
     """Serve until the parent lets go."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent closes the pipe, also after Ctrl-C
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # By its path, since the package may not be there, nor what else is there with it be fit for this interpreter.
+    framing = runpy.run_path(str(Path(__file__).parents[1] / "subprocesses" / "framing.py"))
+    parent = framing["ParentPipe"]()
     os.environ |= {
         "OMP_WAIT_POLICY": "passive",  # spinning threads made a step fifty times as long on a busy machine
         "HF_HUB_OFFLINE": "1",
@@ -56,48 +56,38 @@ def main() -> None:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "DO_NOT_TRACK": "1",
     }
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
     jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     stops = Stops()
-    threading.Thread(target=_listen, args=(jobs, stops), daemon=True).start()
+    parent.listen(lambda frame: _hear(json.loads(frame), jobs, stops))
     folder, steps, guidance = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     try:
         painter = Painter(_load(folder), steps, guidance, stops)
     except ImportError as error:
-        _say(answers, {"error": f"diffusers is not installed beside it (pip install 'everloom[images]'): {error}"})
+        _say(parent, {"error": f"diffusers is not installed beside it (pip install 'everloom[images]'): {error}"})
         os._exit(1)
     except Exception as error:
-        _say(answers, {"error": f"{error or repr(error)}"})
+        _say(parent, {"error": f"{error or repr(error)}"[:4000]})
         os._exit(1)
-    _say(answers, {"ready": True})
+    _say(parent, {"ready": True})
     while True:
-        _do(painter, jobs.get(), answers)
+        _do(painter, jobs.get(), parent)
 
 
-def _listen(jobs: "queue.SimpleQueue[dict[str, Any]]", stops: Stops) -> None:
-    for line in sys.stdin.buffer:
-        order = json.loads(line)
-        if "stop" in order:
-            stops.up_to = order["stop"]
-        else:
-            jobs.put(order)
-    os._exit(0)
+def _hear(order: dict[str, Any], jobs: "queue.SimpleQueue[dict[str, Any]]", stops: Stops) -> None:
+    if "stop" in order:
+        stops.up_to = order["stop"]
+    else:
+        jobs.put(order)
 
 
-def _say(answers: Any, said: dict[str, Any], data: bytes = b"") -> None:
-    try:
-        answers.write(json.dumps(said).encode() + b"\n" + data)
-        answers.flush()
-    except BrokenPipeError:
-        os._exit(0)
+def _say(parent: Any, said: dict[str, Any]) -> None:
+    parent.say(json.dumps(said).encode())
 
 
-def _do(painter: "Painter", job: dict[str, Any], answers: Any) -> None:
+def _do(painter: "Painter", job: dict[str, Any], parent: Any) -> None:
     try:
         for _ in range(job["n"]):
-            png = painter.paint(job)
-            _say(answers, {"image": len(png)}, png)
+            parent.say(b"i" + painter.paint(job))
         said: dict[str, Any] = {"done": True, "prompt": painter.what_was_read(job["prompt"])}
     except Stopped:
         said = {"stopped": True}
@@ -105,7 +95,7 @@ def _do(painter: "Painter", job: dict[str, Any], answers: Any) -> None:
         said = {"refused": refusal.fields}
     except Exception as error:
         said = {"failed": repr(error)[:500]}
-    _say(answers, said)
+    _say(parent, said)
 
 
 def _load(folder: Path) -> Any:

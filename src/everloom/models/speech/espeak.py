@@ -10,7 +10,7 @@ from everloom.kit.clock import now
 from everloom.models.base import Answer, Offer
 from everloom.models.speech import request as speech_request
 from everloom.models.speech.child import Order, Ready
-from everloom.models.speech.pool import Speakers
+from everloom.models.speech.pool import SpeakerPool
 from everloom.models.speech.request import SpeechEvents
 from everloom.objects.base import JsonObject
 from everloom.objects.models import Model
@@ -81,7 +81,9 @@ class EspeakBackend:
     def __init__(self) -> None:
         self.at_once = most = min(_MOST, os.cpu_count() or 1)
         install = "install everloom anew, or pip install espeakng-loader"
-        self._speakers = Speakers("espeak-ng", "-m", "everloom.models.speech.espeak_child", most=most, install=install)
+        self._speakers = SpeakerPool(
+            "espeak-ng", "-m", "everloom.models.speech.espeak_child", most=most, install=install
+        )
         self._since = now()
 
     async def open(self) -> None:

@@ -11,7 +11,7 @@ from everloom.models.base import Answer, Offer
 from everloom.models.memory_budget import MemoryBudget
 from everloom.models.speech import request as speech_request
 from everloom.models.speech.child import Order, Ready
-from everloom.models.speech.pool import Speakers
+from everloom.models.speech.pool import SpeakerPool
 from everloom.models.speech.request import VOICES, SpeechEvents
 from everloom.objects.base import JsonObject
 from everloom.objects.models import Model
@@ -73,7 +73,7 @@ class _Voice:
         self._path = path
         child = ("-m", "everloom.models.speech.piper_child", str(path))
         room = partial(budget.use, self)
-        self.speakers = Speakers(f"The voice `{name}`", *child, most=1, install=_INSTALL, room=room)
+        self.speakers = SpeakerPool(f"The voice `{name}`", *child, most=1, install=_INSTALL, room=room)
 
     @property
     def pid(self) -> int | None:

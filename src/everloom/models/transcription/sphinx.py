@@ -6,7 +6,7 @@ from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest
 from everloom.models.base import Form, Offer
 from everloom.models.transcription.answer import LocalTranscript, answer
-from everloom.models.transcription.pool import Listeners
+from everloom.models.transcription.pool import TranscriberPool
 from everloom.models.transcription.request import Wish, read_wish, unsupported
 from everloom.objects.models import Model
 
@@ -28,7 +28,9 @@ class SphinxBackend:
     at_once: int | None = _CHILDREN
 
     def __init__(self) -> None:
-        self._listeners = Listeners(SPHINX_MODEL, "sphinx_child", most=_CHILDREN, silence_s=_SILENCE_S, stop_s=_STOP_S)
+        self._transcribers = TranscriberPool(
+            SPHINX_MODEL, "sphinx_child", most=_CHILDREN, silence_s=_SILENCE_S, stop_s=_STOP_S
+        )
         self._since = now()
 
     async def open(self) -> None:
@@ -36,7 +38,7 @@ class SphinxBackend:
 
     async def close(self) -> None:
         """End the children."""
-        await self._listeners.close()
+        await self._transcribers.close()
 
     async def models(self) -> Sequence[Model]:
         """The one."""
@@ -47,13 +49,13 @@ class SphinxBackend:
 
     def children(self) -> list[int]:
         """The process ids of the children, for whoever looks after the machine."""
-        return self._listeners.pids
+        return self._transcribers.pids
 
     async def transcribe(self, form: Form, *, translate: bool = False) -> LocalTranscript:
         """createTranscription. What pocketsphinx cannot do is refused: translations, other languages, prompts."""
         wish = read_wish(form, translate=translate)
         _check(wish)
-        return await answer(SPHINX_MODEL, await self._listeners.hear(wish.job), wish)
+        return await answer(SPHINX_MODEL, await self._transcribers.transcribe(wish.job), wish)
 
 
 def _check(wish: Wish) -> None:

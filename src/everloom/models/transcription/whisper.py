@@ -15,7 +15,7 @@ from everloom.kit.errors import ModelFailure
 from everloom.models.base import Form, Offer
 from everloom.models.memory_budget import MemoryBudget
 from everloom.models.transcription.answer import LocalTranscript, answer
-from everloom.models.transcription.pool import Listeners
+from everloom.models.transcription.pool import TranscriberPool
 from everloom.models.transcription.request import read_wish
 from everloom.objects.models import Model
 
@@ -49,7 +49,7 @@ class WhisperBackend:
     async def close(self) -> None:
         """End the children."""
         for model in self._models.values():
-            await model.listeners.close()
+            await model.transcribers.close()
 
     async def models(self) -> Sequence[Model]:
         """All of them, loaded or not."""
@@ -60,16 +60,19 @@ class WhisperBackend:
 
     def children(self) -> list[int]:
         """The process ids of the loaded models, for whoever looks after the machine."""
-        return [pid for model in self._models.values() for pid in model.listeners.pids]
+        return [pid for model in self._models.values() for pid in model.transcribers.pids]
 
     async def transcribe(self, form: Form, *, translate: bool = False) -> LocalTranscript:
-        """createTranscription and createTranslation. Errors: as ``Listeners.hear``; 503 without the library."""
+        """createTranscription and createTranslation.
+
+        Errors: as ``TranscriberPool.transcribe``; 503 without the library.
+        """
         name = form.get("model") or ""
         wish = read_wish(form, translate=translate)
         if find_spec("faster_whisper") is None:
             text = f"The model `{name}` needs faster-whisper: install it with pip install 'everloom[whisper]'."
             raise ModelFailure(text, status=503, code="missing_library")
-        return await answer(name, await self._models[name].listeners.hear(wish.job), wish)
+        return await answer(name, await self._models[name].transcribers.transcribe(wish.job), wish)
 
 
 class _Whisper:
@@ -78,7 +81,7 @@ class _Whisper:
     def __init__(self, name: str, folder: Path, budget: MemoryBudget, threads: int) -> None:
         self.name = name
         self._folder = folder
-        self.listeners = Listeners(
+        self.transcribers = TranscriberPool(
             name,
             "whisper_child",
             (str(folder), str(threads)),
@@ -90,7 +93,7 @@ class _Whisper:
 
     @property
     def pid(self) -> int | None:
-        return next(iter(self.listeners.pids), None)
+        return next(iter(self.transcribers.pids), None)
 
     async def estimate(self) -> int:
         """The model's file, which is read whole, and what it works with."""
@@ -100,4 +103,4 @@ class _Whisper:
             raise ModelFailure(f"The model `{self.name}` cannot be read: {error}", status=503) from error
 
     async def unload(self) -> None:
-        await self.listeners.unload()
+        await self.transcribers.unload()
