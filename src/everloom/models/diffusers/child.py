@@ -220,19 +220,28 @@ def _pictures(job: dict[str, Any], width: int, height: int) -> dict[str, Any]:
     """The picture in its size, and for an edit the mask: white where the picture, or the mask given, is transparent."""
     from PIL import Image
 
-    with Image.open(job["image"]) as opened:
-        picture = opened.convert("RGBA")
+    picture = _opened(job["image"], "image")
     found = {"image": picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)}
     if job["kind"] == "edit":
         if job["mask"]:
-            with Image.open(job["mask"]) as opened:
-                picture = opened.convert("RGBA")
+            picture = _opened(job["mask"], "mask")
         mask = picture.getchannel("A").point(lambda alpha: 255 if alpha == 0 else 0)
         if mask.getextrema()[1] == 0:
             text = "Nothing is to be edited: no part of the mask (or, without one, of the image) is transparent."
             raise Refused(text, "mask" if job["mask"] else "image", "invalid_mask_image_format")
         found["mask_image"] = mask.resize((width, height), Image.Resampling.NEAREST)
     return found
+
+
+def _opened(path: str, param: str) -> Any:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as opened:
+            return opened.convert("RGBA")
+    except (OSError, SyntaxError, ValueError) as error:  # which is all that Pillow says of files that are none
+        text = f"This model edits PNG images: this one cannot be read ({error})."
+        raise Refused(text, param, "invalid_image_format") from error
 
 
 def _png(picture: Any, given: dict[str, Any]) -> bytes:
