@@ -25,11 +25,11 @@ _FINEST = 8
 """Pixels that no pipeline divides: smaller latents than an eighth of the picture are unknown."""
 
 
-class Stopped(Exception):
+class DrawingStopped(Exception):
     """Nobody waits for the job in hand any more."""
 
 
-class Refused(Exception):
+class DrawingRefused(Exception):
     """A job that cannot be done; ``fields`` go into the platform's error."""
 
     def __init__(self, message: str, param: str | None, code: str) -> None:
@@ -89,9 +89,9 @@ def _do(painter: "Painter", job: dict[str, Any], parent: Any) -> None:
         for _ in range(job["n"]):
             parent.say(b"i" + painter.paint(job))
         said: dict[str, Any] = {"done": True, "prompt": painter.what_was_read(job["prompt"])}
-    except Stopped:
+    except DrawingStopped:
         said = {"stopped": True}
-    except Refused as refusal:
+    except DrawingRefused as refusal:
         said = {"refused": refusal.fields}
     except Exception as error:
         said = {"failed": repr(error)[:500]}
@@ -133,7 +133,7 @@ class Painter:
         self._others: dict[str, Any] = {}
 
     def paint(self, job: dict[str, Any]) -> bytes:
-        """One picture, as PNG. Errors: ``Stopped``, ``Refused``."""
+        """One picture, as PNG. Errors: ``DrawingStopped``, ``DrawingRefused``."""
         self._look(job)
         pipeline = self._for(job["kind"])
         width, height = self._size(job)
@@ -150,7 +150,7 @@ class Painter:
         result = pipeline(**given, **self._stoppable(taken, job))
         if any(getattr(result, "nsfw_content_detected", None) or ()):
             text = "Your request was rejected: the safety checker of this pipeline does not show what was drawn."
-            raise Refused(text, None, "content_policy_violation")
+            raise DrawingRefused(text, None, "content_policy_violation")
         return _png(result.images[0], given)
 
     def what_was_read(self, prompt: str) -> str | None:
@@ -179,7 +179,7 @@ class Painter:
             except (ValueError, AttributeError, TypeError) as error:
                 what = "edit images" if kind == "edit" else "make variations"
                 text = f"This model does not {what}: its pipeline ({type(self._pipeline).__name__}) has no form for it."
-                raise Refused(text, "model", "invalid_model") from error
+                raise DrawingRefused(text, "model", "invalid_model") from error
             self._others[kind].set_progress_bar_config(disable=True)
         return self._others[kind]
 
@@ -193,7 +193,7 @@ class Painter:
         step = max(_FINEST, scale * 2 if hasattr(self._pipeline, "transformer") else scale)
         if job["width"] % step or job["height"] % step:
             text = f"The size is not supported by this model. (Width and height must be multiples of {step}.)"
-            raise Refused(text, "size", "invalid_size")
+            raise DrawingRefused(text, "size", "invalid_size")
         return job["width"], job["height"]
 
     def _count(self, taken: Any, job: dict[str, Any]) -> int:
@@ -204,7 +204,7 @@ class Painter:
 
     def _look(self, job: dict[str, Any]) -> None:
         if job["number"] <= self._stops.up_to:
-            raise Stopped
+            raise DrawingStopped
 
     def _stoppable(self, taken: Any, job: dict[str, Any]) -> dict[str, Any]:
         def at_step(pipeline: Any, step: int, timestep: Any, given: dict[str, Any]) -> dict[str, Any]:
@@ -228,7 +228,7 @@ def _pictures(job: dict[str, Any], width: int, height: int) -> dict[str, Any]:
         mask = picture.getchannel("A").point(lambda alpha: 255 if alpha == 0 else 0)
         if mask.getextrema()[1] == 0:
             text = "Nothing is to be edited: no part of the mask (or, without one, of the image) is transparent."
-            raise Refused(text, "mask" if job["mask"] else "image", "invalid_mask_image_format")
+            raise DrawingRefused(text, "mask" if job["mask"] else "image", "invalid_mask_image_format")
         found["mask_image"] = mask.resize((width, height), Image.Resampling.NEAREST)
     return found
 
@@ -241,7 +241,7 @@ def _opened(path: str, param: str) -> Any:
             return opened.convert("RGBA")
     except (OSError, SyntaxError, ValueError) as error:  # which is all that Pillow says of files that are none
         text = f"This model edits PNG images: this one cannot be read ({error})."
-        raise Refused(text, param, "invalid_image_format") from error
+        raise DrawingRefused(text, param, "invalid_image_format") from error
 
 
 def _png(picture: Any, given: dict[str, Any]) -> bytes:

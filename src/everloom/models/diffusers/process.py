@@ -27,7 +27,7 @@ _IMAGE = b"i"
 """The byte before a picture, as in the child."""
 
 
-class Job(Struct, kw_only=True):
+class DrawingJob(Struct, kw_only=True):
     """Pictures to be drawn. ``width`` 0: the pipeline's own size. ``effort``: how many times the usual steps."""
 
     kind: Literal["generate", "edit", "vary"]
@@ -42,7 +42,7 @@ class Job(Struct, kw_only=True):
     number: int = 0
 
 
-class Drawn(Struct):
+class DrawnImages(Struct):
     """PNG files, and the prompt as far as it was read, where that was not to its end."""
 
     images: list[bytes]
@@ -88,7 +88,12 @@ class PipelineProcess:
         """The child's process id while there is one."""
         return self._child.pid
 
-    async def draw(self, job: Job) -> Drawn:
+    @property
+    def pids(self) -> list[int]:
+        """The child, if there is one."""
+        return [] if self.pid is None else [self.pid]
+
+    async def draw(self, job: DrawingJob) -> DrawnImages:
         """Have a job done; called by one at a time. Whoever stops waiting for it stops it at its next step.
 
         Errors: ``BadRequest`` for what this pipeline cannot do; ``ModelFailure``.
@@ -137,7 +142,7 @@ class PipelineProcess:
         if said.error:
             raise ModelFailure(f"{self._name} cannot be loaded: {said.error[:1000]}", status=503)
 
-    async def _drawn(self, count: int) -> Drawn:
+    async def _drawn(self, count: int) -> DrawnImages:
         images: list[bytes] = []
         while True:
             said = await self._child.hear(_said)
@@ -151,7 +156,7 @@ class PipelineProcess:
             if said.failed:
                 raise ModelFailure(f"{self._name} failed: {said.failed}", status=500)
             if said.ends:
-                return Drawn(images, said.prompt)
+                return DrawnImages(images, said.prompt)
 
     async def _stop(self, number: int) -> None:
         with contextlib.suppress(ChildLost):

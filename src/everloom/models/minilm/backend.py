@@ -5,9 +5,8 @@ Nothing heavy is imported here: only the child loads numpy. Why llama.cpp does n
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 
-from everloom.kit.clock import now
 from everloom.models.base import Offer
 from everloom.models.embedding import (
     answer,
@@ -18,10 +17,10 @@ from everloom.models.embedding import (
     unknown_tokens,
 )
 from everloom.models.files.weights import MINILM, Weights
+from everloom.models.local import LocalModels
 from everloom.models.memory_budget import MemoryBudget, Preloadable
 from everloom.models.minilm.engine import CONTEXT, DIMENSIONS, MiniLMEngine, TooLong, UnknownTokens
 from everloom.objects.base import JsonObject
-from everloom.objects.models import Model
 
 _BESIDE = 96 << 20
 """Bytes that its child takes beside the weights: Python with numpy, and room to compute in."""
@@ -29,7 +28,7 @@ _BESIDE = 96 << 20
 _EMBEDS: frozenset[Offer] = frozenset({"embed"})
 
 
-class MiniLMBackend:
+class MiniLMBackend(LocalModels):
     """The one model, under ``name``. Its weights are fetched at first use.
 
     ``budget``: the memory it has together with the other models on this machine.
@@ -38,27 +37,12 @@ class MiniLMBackend:
     def __init__(self, name: str, weights: Weights, budget: MemoryBudget) -> None:
         self._budget = budget
         self._model = _MiniLM(name, weights, budget)
-        self._since = now()
-
-    async def open(self) -> None:
-        """Nothing is loaded before it is asked for."""
+        super().__init__((name,), _EMBEDS, (self._model,))
 
     async def close(self) -> None:
         """End the child."""
         await self._budget.close()
-        await self._model.unload()
-
-    async def models(self) -> Sequence[Model]:
-        """The one, loaded or not."""
-        return [Model(id=self._model.name, created=self._since, owned_by="everloom")]
-
-    def offers(self, model: str) -> Collection[Offer]:
-        """Vectors, under its one name."""
-        return _EMBEDS if model == self._model.name else ()
-
-    def children(self) -> list[int]:
-        """The process id of the child, for whoever looks after the machine."""
-        return [] if self._model.pid is None else [self._model.pid]
+        await super().close()
 
     def loadable(self) -> Mapping[str, Preloadable]:
         """The model by its name, as it takes part in the memory budget."""
@@ -102,9 +86,16 @@ class _MiniLM:
     def pid(self) -> int | None:
         return self._engine.pid if self._engine is not None else None
 
-    async def unload(self) -> None:
+    @property
+    def pids(self) -> list[int]:
+        return [] if self.pid is None else [self.pid]
+
+    async def close(self) -> None:
         if self._engine is not None:
             await self._engine.close()
+
+    async def unload(self) -> None:
+        await self.close()
 
     async def estimate(self) -> int:
         await self.engine()

@@ -1,8 +1,8 @@
 """What the child processes that speak have in common: orders in, sound out.
 
-Frames (``subprocesses/framing.py``) on standard input bring ``Order`` and ``Stop`` as MessagePack. Standard output
-brings one ``Ready``, then for each order blocks of sound (a byte ``s`` and the sound) and one ``End`` (a byte ``e`` and
-MessagePack). The child ends when its input does.
+Frames (``subprocesses/framing.py``) on standard input bring ``Order`` and ``StopSpeaking`` as MessagePack. Standard
+output brings one ``Ready``, then for each order blocks of sound (a byte ``s`` and the sound) and one ``End`` (a byte
+``e`` and MessagePack). The child ends when its input does.
 """
 
 import os
@@ -49,7 +49,7 @@ class Order(Struct, frozen=True, kw_only=True, tag=True):
     pitch: int = 50
 
 
-class Stop(Struct, frozen=True, tag=True):
+class StopSpeaking(Struct, frozen=True, tag=True):
     """Nobody listens any more to the order of this number."""
 
     number: int
@@ -128,7 +128,7 @@ class _Orders:
 
     def __init__(self) -> None:
         self._waiting: queue.SimpleQueue[Order] = queue.SimpleQueue()
-        self._decode = msgspec.msgpack.Decoder(Order | Stop).decode
+        self._decode = msgspec.msgpack.Decoder(Order | StopSpeaking).decode
         self.stopped = -1
 
     def next(self) -> Order:
@@ -136,7 +136,7 @@ class _Orders:
 
     def hear(self, frame: bytes) -> None:
         said = self._decode(frame)
-        if isinstance(said, Stop):
+        if isinstance(said, StopSpeaking):
             self.stopped = said.number
         else:
             self._waiting.put(said)

@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from everloom.kit.errors import ApiError, ModelFailure
-from everloom.models.speech.child import SOUND, End, Order, Ready, Stop
+from everloom.models.speech.child import SOUND, End, Order, Ready, StopSpeaking
 from everloom.models.subprocesses.pool import ChildPool
 from everloom.models.subprocesses.process import ChildLost, ChildProcess, ChildSilent, bare_environment
 
@@ -238,7 +238,7 @@ class _Speaker:
     async def speak(self, order: Order, speech: Speech) -> bool:
         """Whether the child is fit for another order. ``ModelFailure`` when it is not fit, or failed at this one."""
         order = replace(order, number=next(self._numbers))
-        speech.stop = lambda: self._send(Stop(order.number))
+        speech.stop = lambda: self._send(StopSpeaking(order.number))
         self._send(order)
         if speech.left:
             speech.stop()
@@ -258,7 +258,7 @@ class _Speaker:
         """End it."""
         await self._process.end(at_once=at_once)
 
-    def _send(self, message: Order | Stop) -> None:
+    def _send(self, message: Order | StopSpeaking) -> None:
         self._process.send(msgspec.msgpack.encode(message))
 
 

@@ -18,7 +18,7 @@ LONGEST = 1 << 26
 """Bytes of a frame, where nothing less was agreed on."""
 
 
-class TooLong(Exception):
+class FrameTooLong(Exception):
     """A frame of more bytes than were agreed on, or something else that wrote into the pipe."""
 
 
@@ -28,15 +28,15 @@ def framed(data: bytes) -> bytes:
 
 
 def length_of(head: bytes, longest: int = LONGEST) -> int:
-    """The bytes that follow. Errors: ``TooLong``, before any room is made for them."""
+    """The bytes that follow. Errors: ``FrameTooLong``, before any room is made for them."""
     (length,) = LENGTH.unpack(head)
     if length > longest:
-        raise TooLong(f"a frame of {length} bytes")
+        raise FrameTooLong(f"a frame of {length} bytes")
     return int(length)
 
 
 def read_frame(file: IO[bytes]) -> bytes | None:
-    """The next frame; None when the other end has gone. Errors: ``TooLong``."""
+    """The next frame; None when the other end has gone. Errors: ``FrameTooLong``."""
     head = file.read(LENGTH.size)
     if len(head) < LENGTH.size:
         return None

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 import everloom
 from everloom.kit.errors import NO_JSON
-from everloom.models.subprocesses.framing import LENGTH, LONGEST, TooLong, framed, length_of
+from everloom.models.subprocesses.framing import LENGTH, LONGEST, FrameTooLong, framed, length_of
 
 T = TypeVar("T")
 Ready = TypeVar("Ready")
@@ -123,7 +123,7 @@ class ChildProcess(Generic[Ready]):
             raise ChildSilent(f"has said nothing for {seconds:g} seconds") from None
         except (asyncio.IncompleteReadError, ConnectionError):
             raise ChildLost(await self._died()) from None
-        except TooLong as error:
+        except FrameTooLong as error:
             raise ChildLost(await self._unreadable(repr(error))) from None
         self._length = None
         return data

@@ -1,10 +1,9 @@
 """What the child processes that transcribe have in common: frames in, frames out, one file at a time.
 
 Standard input brings frames of MessagePack, standard output takes them, until the input ends
-(``subprocesses/framing.py``). First there is a ``Said`` with ``ready`` or ``error``. Then for
-each ``Job`` there are ``Said``s: ``seconds`` once the file is decoded, ``language`` once that is known, ``segment``s,
-and at the end ``done``, ``refused``, ``failed`` or ``stopped``. A nil instead of a job asks the child to leave the one
-at hand.
+(``subprocesses/framing.py``). First there is a ``Said`` with ``ready`` or ``error``. Then for each ``TranscriptionJob``
+there are ``Said``s: ``seconds`` once the file is decoded, ``language`` once that is known, ``segment``s, and at the end
+``done``, ``refused``, ``failed`` or ``stopped``. A nil instead of a job asks the child to leave the one at hand.
 """
 
 import contextlib
@@ -20,7 +19,7 @@ import msgspec
 
 from everloom.models.subprocesses.framing import ParentPipe
 from everloom.models.transcription.audio_decoding import RATE, UNDECODABLE, Refused, samples
-from everloom.models.transcription.request import Job, Said
+from everloom.models.transcription.request import Said, TranscriptionJob
 from everloom.models.transcription.subtitles import Segment
 
 GoOn = Callable[[], None]
@@ -30,7 +29,7 @@ GoOn = Callable[[], None]
 class Recognizer(Protocol):
     """What makes words of samples."""
 
-    def hear(self, pcm: bytearray, job: Job, go_on: GoOn) -> tuple[str, Iterator[Segment]]:
+    def hear(self, pcm: bytearray, job: TranscriptionJob, go_on: GoOn) -> tuple[str, Iterator[Segment]]:
         """The language (two letters), and the segments as they are found. Errors: ``Refused``."""
         ...
 
@@ -60,10 +59,10 @@ def serve(load: Callable[[], Recognizer], memory: int | None) -> None:
 
 class _Child:
     def __init__(self, parent: ParentPipe) -> None:
-        self.jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self.jobs: queue.SimpleQueue[TranscriptionJob] = queue.SimpleQueue()
         self._parent = parent
         self._stop = threading.Event()
-        self._decode = msgspec.msgpack.Decoder(Job | None).decode
+        self._decode = msgspec.msgpack.Decoder(TranscriptionJob | None).decode
 
     def hear(self, frame: bytes) -> None:
         """Take what the parent says."""
@@ -81,7 +80,7 @@ class _Child:
         if self._stop.is_set():
             raise Stopped
 
-    def work(self, recognizer: Recognizer, job: Job) -> None:
+    def work(self, recognizer: Recognizer, job: TranscriptionJob) -> None:
         try:
             pcm = samples(Path(job.path), self.go_on)
             self.say(Said(seconds=len(pcm) / (2 * RATE)))

@@ -14,7 +14,7 @@ import msgspec
 from everloom.kit.errors import BadRequest, ModelFailure
 from everloom.models.subprocesses.pool import ChildPool, PoolFull
 from everloom.models.subprocesses.process import ChildLost, ChildProcess, ChildSilent, bare_environment
-from everloom.models.transcription.request import Job, Said
+from everloom.models.transcription.request import Said, TranscriptionJob
 from everloom.models.transcription.subtitles import Segment
 
 LONGEST_QUEUE = 32
@@ -64,7 +64,7 @@ class TranscriberPool:
         """The processes of the children there are."""
         return self._pool.pids
 
-    async def transcribe(self, job: Job) -> "ActiveTranscription":
+    async def transcribe(self, job: TranscriptionJob) -> "ActiveTranscription":
         """Have a file transcribed, when its turn has come. Returns once it is decoded and its language is known.
 
         Errors: 400 for a file that cannot be decoded, or that took its child down; ``ModelFailure`` for a model that
@@ -89,7 +89,7 @@ class TranscriberPool:
         """End every child; what they were at fails."""
         await self._pool.close()
 
-    async def _begin(self, child: "_Transcriber", job: Job) -> "ActiveTranscription":
+    async def _begin(self, child: "_Transcriber", job: TranscriptionJob) -> "ActiveTranscription":
         try:
             ready = await child.process.ready()
         except ChildLost as error:
@@ -179,7 +179,7 @@ class _Transcriber:
     def pid(self) -> int | None:
         return self.process.pid
 
-    async def tell(self, job: Job | None) -> None:
+    async def tell(self, job: TranscriptionJob | None) -> None:
         """A file, or that nobody waits for it any more."""
         self._at_work = True
         await self.process.tell(msgspec.msgpack.encode(job))

@@ -1,14 +1,11 @@
 """Transcription in the box: pocketsphinx in child processes, English only, draft quality. Limits: ``docs/audio.md``."""
 
-from collections.abc import Collection, Sequence
-
-from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest
 from everloom.models.base import Form, Offer
+from everloom.models.local import LocalModels
 from everloom.models.transcription.answer import LocalTranscript, answer
 from everloom.models.transcription.pool import TranscriberPool
 from everloom.models.transcription.request import Wish, read_wish, unsupported
-from everloom.objects.models import Model
 
 SPHINX_MODEL = "pocketsphinx"
 
@@ -22,7 +19,7 @@ _STOP_S = 2.0
 _OFFERS: frozenset[Offer] = frozenset({"transcribe"})
 
 
-class SphinxBackend:
+class SphinxBackend(LocalModels):
     """The model ``pocketsphinx``. Its package carries the acoustic model and the words."""
 
     at_once: int | None = _CHILDREN
@@ -31,25 +28,7 @@ class SphinxBackend:
         self._transcribers = TranscriberPool(
             SPHINX_MODEL, "sphinx_child", most=_CHILDREN, silence_s=_SILENCE_S, stop_s=_STOP_S
         )
-        self._since = now()
-
-    async def open(self) -> None:
-        """Nothing is started before it is asked for."""
-
-    async def close(self) -> None:
-        """End the children."""
-        await self._transcribers.close()
-
-    async def models(self) -> Sequence[Model]:
-        """The one."""
-        return [Model(id=SPHINX_MODEL, created=self._since, owned_by="everloom")]
-
-    def offers(self, model: str) -> Collection[Offer]:
-        return _OFFERS if model == SPHINX_MODEL else ()
-
-    def children(self) -> list[int]:
-        """The process ids of the children, for whoever looks after the machine."""
-        return self._transcribers.pids
+        super().__init__((SPHINX_MODEL,), _OFFERS, (self._transcribers,))
 
     async def transcribe(self, form: Form, *, translate: bool = False) -> LocalTranscript:
         """createTranscription. What pocketsphinx cannot do is refused: translations, other languages, prompts."""
