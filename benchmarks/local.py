@@ -21,6 +21,7 @@ from platformdirs import user_cache_dir
 from benchmarks.load import cpu_seconds, quantile
 from benchmarks.measure import API_KEY, PATH, Program, Row, everloom, folder, machine, median, note, options, table
 from everloom.models.files.weights import DEFAULT_MODEL, SMOLLM2, Weights
+from everloom.models.subprocesses.framing import framed, read_frame
 
 SHARE = 0.95
 """Of the bare engine's tokens a second: the design's budget."""
@@ -58,15 +59,14 @@ class Bare:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            text=True,
         )
         self.pid = self._process.pid
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         config = {"path": str(gguf), "key": self.key, "slots": SLOTS, "context": CONTEXT, "threads": THREADS}
-        self._process.stdin.write(json.dumps({**config, "embeds": False}) + "\n")
+        self._process.stdin.write(framed(json.dumps({**config, "embeds": False}).encode()))
         self._process.stdin.flush()
-        said = json.loads(self._process.stdout.readline())
+        said = json.loads(read_frame(self._process.stdout) or b"{}")
         if "url" not in said:
             raise SystemExit(f"the engine did not load: {said}")
         self.url = said["url"]

@@ -13,8 +13,9 @@ import openai
 import pytest
 
 from everloom.api import embeddings
-from everloom.models.files.weights import EMBEDDING_MODEL, MINILM
-from everloom.models.llama.backend import LocalBackend
+from everloom.models.files.weights import EMBEDDING_MODEL
+from everloom.models.memory_budget import MemoryBudget, budget_of_machine
+from everloom.models.minilm.backend import MiniLMBackend
 from everloom.models.registry import Models
 from everloom.models.upstream.backend import UpstreamBackend
 from tests import meanings
@@ -32,7 +33,7 @@ CL100K = [791, 4062, 14198, 374]
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    backend = LocalBackend({EMBEDDING_MODEL: MINILM}, default_weights())
+    backend = MiniLMBackend(EMBEDDING_MODEL, default_weights(), MemoryBudget(budget_of_machine()))
     names = Models([(EMBEDDING_MODEL, backend, None)], [(ALIAS, EMBEDDING_MODEL)])
     with Serving(tmp_path_factory.mktemp("embeddings"), names, embeddings.routes) as server:
         yield server.url

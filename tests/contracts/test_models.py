@@ -1,39 +1,14 @@
-"""What every model backend promises, whoever answers behind it: the port of ``models/base.py``."""
+"""What every backend that chats promises, whoever answers behind it: the port ``Chats`` of ``models/base.py``."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
 import pytest
 
 from everloom.kit.sse import DataLines
-from everloom.models.base import Answer, Backend
-from everloom.models.upstream.backend import UpstreamBackend
-from tests.scripted import ScriptedUpstream
-
-Opened = Callable[[], contextlib.AbstractAsyncContextManager[tuple[Backend, str]]]
-
-
-@contextlib.asynccontextmanager
-async def upstream() -> AsyncIterator[tuple[Backend, str]]:
-    with ScriptedUpstream() as server:
-        backend = UpstreamBackend(server.url)
-        await backend.open()
-        try:
-            yield backend, "gpt-4o"
-        finally:
-            await backend.close()
-
-
-ADAPTERS: dict[str, Opened] = {"upstream": upstream}
-
-
-@pytest.fixture(params=list(ADAPTERS))
-def opened(request: pytest.FixtureRequest) -> Opened:
-    """An open backend and the name of a model on it, for the length of a test's event loop."""
-    return ADAPTERS[request.param]
+from everloom.models.base import Answer, Chats
+from tests.contracts.adapters import Opened, of
 
 
 def says(model: str, text: str = "Say a few words about rain.", **more: Any) -> dict[str, Any]:
@@ -47,75 +22,80 @@ async def read(answer: Answer) -> bytes:
         await answer.close()
 
 
-async def whole(backend: Backend, body: dict[str, Any]) -> dict[str, Any]:
+async def whole(backend: Chats, body: dict[str, Any]) -> dict[str, Any]:
     answer = await backend.chat(body)
     assert answer.content_type == "application/json"
     assert answer.model
     return msgspec.json.decode(await read(answer))
 
 
-async def chunks(backend: Backend, body: dict[str, Any]) -> list[dict[str, Any]]:
+async def chunks(backend: Chats, body: dict[str, Any]) -> list[dict[str, Any]]:
     answer = await backend.chat({**body, "stream": True})
-    assert answer.content_type == "text/event-stream"
+    assert answer.content_type.partition(";")[0] == "text/event-stream"
     events = DataLines().feed(await read(answer))
     assert events[-1] == b"[DONE]"
     return [msgspec.json.decode(event) for event in events[:-1]]
 
 
+@of("chat")
 def test_a_completion(opened: Opened) -> None:
     async def main() -> None:
-        async with opened() as (backend, model):
-            answer = await whole(backend, says(model))
-            assert answer["object"] == "chat.completion"
-            assert answer["id"].startswith("chatcmpl-")
-            [choice] = answer["choices"]
-            assert choice["message"]["role"] == "assistant"
-            assert choice["message"]["content"]
-            assert choice["finish_reason"] in ("stop", "length")
-            usage = answer["usage"]
-            assert usage["prompt_tokens"] > 0
-            assert 0 < usage["completion_tokens"] <= 24
-            assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+        backend, model, _ = opened
+        answer = await whole(backend, says(model))
+        assert answer["object"] == "chat.completion"
+        assert answer["id"].startswith("chatcmpl-")
+        [choice] = answer["choices"]
+        assert choice["message"]["role"] == "assistant"
+        assert choice["message"]["content"]
+        assert choice["finish_reason"] in ("stop", "length")
+        usage = answer["usage"]
+        assert usage["prompt_tokens"] > 0
+        assert 0 < usage["completion_tokens"] <= 24
+        assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
 
-    asyncio.run(main())
+    opened.run(main())
 
 
+@of("chat")
 def test_a_stream(opened: Opened) -> None:
     async def main() -> None:
-        async with opened() as (backend, model):
-            events = await chunks(backend, says(model))
-            assert {event["object"] for event in events} == {"chat.completion.chunk"}
-            assert len({(event["id"], event["created"]) for event in events}) == 1
-            assert events[0]["choices"][0]["delta"]["role"] == "assistant"
-            text = "".join(choice["delta"].get("content") or "" for event in events for choice in event["choices"])
-            assert text
-            assert events[-1]["choices"][0]["finish_reason"] in ("stop", "length")
-            assert not any(event.get("usage") for event in events)
+        backend, model, _ = opened
+        events = await chunks(backend, says(model))
+        assert {event["object"] for event in events} == {"chat.completion.chunk"}
+        assert len({(event["id"], event["created"]) for event in events}) == 1
+        assert events[0]["choices"][0]["delta"]["role"] == "assistant"
+        text = "".join(choice["delta"].get("content") or "" for event in events for choice in event["choices"])
+        assert text
+        assert events[-1]["choices"][0]["finish_reason"] in ("stop", "length")
+        assert not any(event.get("usage") for event in events)
 
-    asyncio.run(main())
+    opened.run(main())
 
 
+@of("chat")
 def test_a_stream_with_usage(opened: Opened) -> None:
     async def main() -> None:
-        async with opened() as (backend, model):
-            events = await chunks(backend, says(model, stream_options={"include_usage": True}))
-            assert events[-1]["choices"] == []
-            assert events[-1]["usage"]["completion_tokens"] > 0
-            assert all(event["usage"] is None for event in events[:-1])
+        backend, model, _ = opened
+        events = await chunks(backend, says(model, stream_options={"include_usage": True}))
+        assert events[-1]["choices"] == []
+        assert events[-1]["usage"]["completion_tokens"] > 0
+        assert all(event["usage"] is None for event in events[:-1])
 
-    asyncio.run(main())
+    opened.run(main())
 
 
+@of("chat")
 def test_the_token_limit_holds(opened: Opened) -> None:
     async def main() -> None:
-        async with opened() as (backend, model):
-            answer = await whole(backend, says(model, "Count from one to one hundred, in words.", max_tokens=3))
-            assert answer["choices"][0]["finish_reason"] == "length"
-            assert answer["usage"]["completion_tokens"] == 3
+        backend, model, _ = opened
+        answer = await whole(backend, says(model, "Count from one to one hundred, in words.", max_tokens=3))
+        assert answer["choices"][0]["finish_reason"] == "length"
+        assert answer["usage"]["completion_tokens"] == 3
 
-    asyncio.run(main())
+    opened.run(main())
 
 
+@of("chat")
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
 def test_a_forced_function_is_called(opened: Opened, choice: Any) -> None:
     function = {
@@ -125,69 +105,74 @@ def test_a_forced_function_is_called(opened: Opened, choice: Any) -> None:
     }
 
     async def main() -> None:
-        async with opened() as (backend, model):
-            tools = [{"type": "function", "function": function}]
-            body = says(model, "What is the weather in Oslo?", tools=tools, tool_choice=choice, max_tokens=64)
-            [call] = (await whole(backend, body))["choices"][0]["message"]["tool_calls"]
-            assert (call["type"], call["function"]["name"]) == ("function", "weather")
-            assert isinstance(msgspec.json.decode(call["function"]["arguments"]), dict)
-            deltas = [event["choices"][0]["delta"] for event in await chunks(backend, body)]
-            pieces = [piece for delta in deltas for piece in delta.get("tool_calls") or ()]
-            assert pieces[0]["id"]
-            assert pieces[0]["function"]["name"] == "weather"
-            arguments = "".join(piece["function"].get("arguments") or "" for piece in pieces)
-            assert isinstance(msgspec.json.decode(arguments), dict)
+        backend, model, _ = opened
+        tools = [{"type": "function", "function": function}]
+        body = says(model, "What is the weather in Oslo?", tools=tools, tool_choice=choice, max_tokens=64)
+        [call] = (await whole(backend, body))["choices"][0]["message"]["tool_calls"]
+        assert (call["type"], call["function"]["name"]) == ("function", "weather")
+        assert isinstance(msgspec.json.decode(call["function"]["arguments"]), dict)
+        deltas = [event["choices"][0]["delta"] for event in await chunks(backend, body)]
+        pieces = [piece for delta in deltas for piece in delta.get("tool_calls") or ()]
+        assert pieces[0]["id"]
+        assert pieces[0]["function"]["name"] == "weather"
+        arguments = "".join(piece["function"].get("arguments") or "" for piece in pieces)
+        assert isinstance(msgspec.json.decode(arguments), dict)
 
-    asyncio.run(main())
+    opened.run(main())
 
 
+@of("chat")
 def test_several_at_once(opened: Opened) -> None:
     async def main() -> None:
-        async with opened() as (backend, model):
-            answers = await asyncio.gather(*(whole(backend, says(model, f"Number {n}")) for n in range(4)))
-            assert all(answer["choices"][0]["message"]["content"] for answer in answers)
+        backend, model, _ = opened
+        answers = await asyncio.gather(*(whole(backend, says(model, f"Number {n}")) for n in range(4)))
+        assert all(answer["choices"][0]["message"]["content"] for answer in answers)
 
-    asyncio.run(main())
+    opened.run(main())
 
 
+@of("chat")
 def test_closed_early_it_answers_the_next_one(opened: Opened) -> None:
     async def main() -> None:
-        async with opened() as (backend, model):
-            for _ in range(6):
-                answer = await backend.chat(says(model, "Tell a long story.", stream=True, max_tokens=500))
-                await anext(aiter(answer.blocks()))
-                await answer.close()
-                await answer.close()
-            assert (await whole(backend, says(model)))["choices"]
+        backend, model, _ = opened
+        for _ in range(6):
+            answer = await backend.chat(says(model, "Tell a long story.", stream=True, max_tokens=500))
+            await anext(aiter(answer.blocks()))
+            await answer.close()
+            await answer.close()
+        assert (await whole(backend, says(model)))["choices"]
 
-    asyncio.run(main())
+    opened.run(main())
 
 
+@of("chat")
 def test_the_count_covers_the_prompt(opened: Opened) -> None:
     async def main() -> None:
-        async with opened() as (backend, model):
-            body = says(model, "Rain falls on the plain. " * 20, max_tokens=1)
-            counted = await backend.count(body)
-            answer = await whole(backend, body)
-            assert counted >= answer["usage"]["prompt_tokens"] > 0
-            assert (await backend.traits(model)).context_window > counted
+        backend, model, _ = opened
+        body = says(model, "Rain falls on the plain. " * 20, max_tokens=1)
+        counted = await backend.count(body)
+        answer = await whole(backend, body)
+        assert counted >= answer["usage"]["prompt_tokens"] > 0
+        assert (await backend.traits(model)).context_window > counted
 
-    asyncio.run(main())
+    opened.run(main())
 
 
+@of("chat")
 def test_it_lists_its_models(opened: Opened) -> None:
     async def main() -> None:
-        async with opened() as (backend, model):
-            assert model in [listed.id for listed in await backend.models()]
+        backend, model, _ = opened
+        assert model in [listed.id for listed in await backend.models()]
 
-    asyncio.run(main())
+    opened.run(main())
 
 
+@of("chat")
 def test_it_opens_again(opened: Opened) -> None:
     async def main() -> None:
-        async with opened() as (backend, model):
-            await backend.close()
-            await backend.open()
-            assert (await whole(backend, says(model, max_tokens=2)))["choices"]
+        backend, model, _ = opened
+        await backend.close()
+        await backend.open()
+        assert (await whole(backend, says(model, max_tokens=2)))["choices"]
 
-    asyncio.run(main())
+    opened.run(main())

@@ -1,83 +1,20 @@
 """What every backend promises beside chat, whoever answers behind it: the other ports of ``models/base.py``."""
 
-import asyncio
 import base64
-import contextlib
 from array import array
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
 from everloom.kit.errors import BadRequest
+from everloom.kit.png import read_png
 from everloom.models.base import Answer, Capability, Form, FormFile
-from everloom.models.files.weights import DEFAULT_MODEL, EMBEDDING_MODEL, MINILM, SMOLLM2
-from everloom.models.llama.backend import LocalBackend
-from everloom.models.minilm.moderation import MODERATION_MODEL, MiniLMModeration
-from everloom.models.speech.espeak import ESPEAK_MODEL, EspeakBackend
-from everloom.models.transcription.sphinx import SPHINX_MODEL, SphinxBackend
-from everloom.models.upstream.backend import UpstreamBackend
-from tests.offers import CATEGORIES, serve_all, wav
-from tests.scripted import ScriptedUpstream
-from tests.weights import default_weights
-
-Opened = contextlib.AbstractAsyncContextManager[tuple[Any, str]]
-"""An open backend, and the name of a model on it that does what the test asks."""
-
-
-@contextlib.asynccontextmanager
-async def upstream() -> AsyncIterator[tuple[Any, str]]:
-    with ScriptedUpstream() as server:
-        serve_all(server)
-        backend = UpstreamBackend(server.url, retries=0)
-        await backend.open()
-        try:
-            yield backend, "gpt-4o"
-        finally:
-            await backend.close()
-
-
-def alone(make: Callable[[], Any], name: str) -> Callable[[], Opened]:
-    @contextlib.asynccontextmanager
-    async def opened() -> AsyncIterator[tuple[Any, str]]:
-        backend = make()
-        await backend.open()
-        try:
-            yield backend, name
-        finally:
-            await backend.close()
-
-    return opened
-
-
-def _local() -> LocalBackend:
-    return LocalBackend({DEFAULT_MODEL: SMOLLM2, EMBEDDING_MODEL: MINILM}, default_weights())
-
-
-@contextlib.asynccontextmanager
-async def moderator() -> AsyncIterator[tuple[Any, str]]:
-    async with alone(_local, EMBEDDING_MODEL)() as (local, model):
-        yield MiniLMModeration(local.embed, model), MODERATION_MODEL
-
-
-ADAPTERS: dict[Capability, dict[str, Callable[[], Opened]]] = {
-    "complete": {"upstream": upstream, "local": alone(_local, DEFAULT_MODEL)},
-    "embed": {"upstream": upstream, "local": alone(_local, EMBEDDING_MODEL)},
-    "moderate": {"upstream": upstream, "minilm": moderator},
-    "speak": {"upstream": upstream, "espeak": alone(EspeakBackend, ESPEAK_MODEL)},
-    "transcribe": {"upstream": upstream, "sphinx": alone(SphinxBackend, SPHINX_MODEL)},
-}
-
-
-def of(offer: Capability) -> Any:
-    """The test, for each adapter that offers this."""
-    found = ADAPTERS[offer]
-    return pytest.mark.parametrize("opened", list(found.values()), ids=list(found))
-
-
-EVERY = [(offer, name, opened) for offer, found in ADAPTERS.items() for name, opened in found.items()]
+from everloom.models.transcription.sphinx import SPHINX_MODEL
+from tests.contracts.adapters import ADAPTERS, EVERY, Opened, of
+from tests.offers import CATEGORIES, wav
+from tests.pictures import half
 
 
 async def read(answer: Answer) -> bytes:
@@ -87,101 +24,151 @@ async def read(answer: Answer) -> bytes:
         await answer.close()
 
 
-def form(folder: Path, content: bytes, **fields: str) -> Form:
-    path = folder / "sound"
+def form(folder: Path, name: str, content: bytes, **fields: str) -> Form:
+    path = folder / name
     path.write_bytes(content)
-    file = FormFile(field="file", filename="a.wav", content_type="audio/wav", path=path, size=len(content))
+    kind = "image/png" if name == "image" else "audio/wav"
+    file = FormFile(field=name, filename=f"a.{kind[-3:]}", content_type=kind, path=path, size=len(content))
     return Form(fields=tuple(fields.items()), files=(file,))
 
 
-@pytest.mark.parametrize(("offer", "name", "opened"), EVERY, ids=[f"{offer}-{name}" for offer, name, _ in EVERY])
-def test_it_lists_the_model_and_says_what_it_offers(offer: Capability, name: str, opened: Callable[[], Opened]) -> None:
-    async def main() -> None:
-        async with opened() as (backend, model):
-            assert offer in backend.capabilities(model)
-            assert model in {listed.id for listed in await backend.models()}
-            if name != "upstream":  # which alone knows what it has
-                assert not backend.capabilities("nobody's")
+def test_every_port_has_adapters_here() -> None:
+    assert set(ADAPTERS) == set(get_args(Capability))
+    assert all(len(adapters) > 1 for adapters in ADAPTERS.values())
 
-    asyncio.run(main())
+
+@pytest.mark.parametrize("opened", EVERY, ids="-".join, indirect=True)
+def test_it_lists_the_model_and_says_what_it_offers(opened: Opened, request: pytest.FixtureRequest) -> None:
+    offer, name = request.node.callspec.params["opened"]
+
+    async def main() -> None:
+        backend, model, _ = opened
+        assert offer in backend.capabilities(model)
+        assert model in {listed.id for listed in await backend.models()}
+        if name not in ("upstream", "guard"):  # which alone know what they have
+            assert not backend.capabilities("nobody's")
+        if offer in ("speak", "transcribe", "draw"):
+            assert backend.max_concurrency is None or backend.max_concurrency >= 1
+
+    opened.run(main())
 
 
 @of("complete")
-def test_a_text_completion(opened: Callable[[], Opened]) -> None:
+def test_a_text_completion(opened: Opened) -> None:
     async def main() -> None:
-        async with opened() as (backend, model):
-            answer = await backend.complete({"model": model, "prompt": "Once upon a time", "max_tokens": 8})
-            assert answer.content_type == "application/json"
-            said = msgspec.json.decode(await read(answer))
-            assert (said["object"], said["choices"][0]["index"]) == ("text_completion", 0)
-            assert said["usage"]["total_tokens"] > said["usage"]["completion_tokens"] > 0
-            streamed = await backend.complete({"model": model, "prompt": "One", "max_tokens": 4, "stream": True})
-            assert streamed.content_type.partition(";")[0] == "text/event-stream"
-            assert (await read(streamed)).rstrip().endswith(b"data: [DONE]")
+        backend, model, _ = opened
+        answer = await backend.complete({"model": model, "prompt": "Once upon a time", "max_tokens": 8})
+        assert answer.content_type == "application/json"
+        said = msgspec.json.decode(await read(answer))
+        assert (said["object"], said["choices"][0]["index"]) == ("text_completion", 0)
+        assert said["usage"]["total_tokens"] > said["usage"]["completion_tokens"] > 0
+        streamed = await backend.complete({"model": model, "prompt": "One", "max_tokens": 4, "stream": True})
+        assert streamed.content_type.partition(";")[0] == "text/event-stream"
+        assert (await read(streamed)).rstrip().endswith(b"data: [DONE]")
 
-    asyncio.run(main())
+    opened.run(main())
 
 
 @of("embed")
-def test_vectors_in_the_order_of_their_texts(opened: Callable[[], Opened]) -> None:
+def test_vectors_in_the_order_of_their_texts(opened: Opened) -> None:
     async def main() -> None:
-        async with opened() as (backend, model):
-            asked = {"model": model, "input": ["a cat", "a dog", "a cat"]}
-            found = msgspec.json.decode(await backend.embed({**asked, "encoding_format": "float"}, asked_as=model))
-            assert [item["index"] for item in found["data"]] == [0, 1, 2]
-            one, two, three = (item["embedding"] for item in found["data"])
-            assert one == pytest.approx(three, abs=1e-6)
-            assert one != pytest.approx(two, abs=1e-3)
-            assert found["usage"]["prompt_tokens"] > 0
-            told = msgspec.json.decode(await backend.embed({**asked, "encoding_format": "base64"}, asked_as=model))
-            assert list(array("f", base64.b64decode(told["data"][1]["embedding"]))) == pytest.approx(two, abs=1e-6)
+        backend, model, _ = opened
+        asked = {"model": model, "input": ["a cat", "a dog", "a cat"]}
+        found = msgspec.json.decode(await backend.embed({**asked, "encoding_format": "float"}, asked_as=model))
+        assert [item["index"] for item in found["data"]] == [0, 1, 2]
+        one, two, three = (item["embedding"] for item in found["data"])
+        assert one == pytest.approx(three, abs=1e-6)
+        assert one != pytest.approx(two, abs=1e-3)
+        assert found["usage"]["prompt_tokens"] > 0
+        told = msgspec.json.decode(await backend.embed({**asked, "encoding_format": "base64"}, asked_as=model))
+        assert list(array("f", base64.b64decode(told["data"][1]["embedding"]))) == pytest.approx(two, abs=1e-6)
 
-    asyncio.run(main())
+    opened.run(main())
 
 
 @of("moderate")
-def test_a_judgement_of_every_category(opened: Callable[[], Opened]) -> None:
+def test_a_judgement_of_every_category(opened: Opened) -> None:
     async def main() -> None:
-        async with opened() as (backend, model):
-            answer = await backend.moderate({"model": model, "input": ["I will kill you.", "A nice day."]})
-            bad, good = msgspec.json.decode(answer)["results"]
-            for result in (bad, good):
-                assert set(result["categories"]) == set(result["category_scores"]) == set(CATEGORIES)
-                assert result["flagged"] == any(result["categories"].values())
-            assert (bad["flagged"], good["flagged"]) == (True, False)
+        backend, model, _ = opened
+        answer = await backend.moderate({"model": model, "input": ["I will kill you.", "A nice day."]})
+        bad, good = msgspec.json.decode(answer)["results"]
+        for result in (bad, good):
+            assert set(result["categories"]) == set(result["category_scores"]) == set(CATEGORIES)
+            assert result["flagged"] == any(result["categories"].values())
+        assert (bad["flagged"], good["flagged"]) == (True, False)
 
-    asyncio.run(main())
+    opened.run(main())
 
 
 @of("speak")
-def test_sound_in_the_format_asked_for(opened: Callable[[], Opened]) -> None:
+def test_sound_in_the_format_asked_for(opened: Opened) -> None:
     async def main() -> None:
-        async with opened() as (backend, model):
-            asked = {"model": model, "voice": "alloy", "input": "Hello there.", "response_format": "wav"}
-            answer = await backend.speak(asked)
-            assert answer.content_type == "audio/wav"
-            assert (await read(answer))[:4] == b"RIFF"
-            left = await backend.speak({**asked, "input": "A long speech. " * 200})
-            await left.close()
-            assert (await read(await backend.speak(asked)))[:4] == b"RIFF", "who leaves harms nobody"
+        backend, model, _ = opened
+        asked = {"model": model, "voice": "alloy", "input": "Hello there.", "response_format": "wav"}
+        answer = await backend.speak(asked)
+        assert answer.content_type == "audio/wav"
+        assert (await read(answer))[:4] == b"RIFF"
+        left = await backend.speak({**asked, "input": "A long speech. " * 200})
+        await left.close()
+        assert (await read(await backend.speak(asked)))[:4] == b"RIFF", "who leaves harms nobody"
 
-    asyncio.run(main())
+    opened.run(main())
 
 
 @of("transcribe")
-def test_what_was_heard_in_the_format_asked_for(opened: Callable[[], Opened], tmp_path: Path) -> None:
+def test_what_was_heard_in_the_format_asked_for(opened: Opened, tmp_path: Path) -> None:
     async def main() -> None:
-        async with opened() as (backend, model):
-            asked = form(tmp_path, wav(1.0), model=model)
-            answer = await backend.transcribe(asked)
-            assert isinstance(msgspec.json.decode(await read(answer))["text"], str)
-            subtitles = form(tmp_path, wav(1.0), model=model, response_format="vtt")
-            assert (await read(await backend.transcribe(subtitles))).startswith(b"WEBVTT")
-            if model == SPHINX_MODEL:  # which hears English and writes English
-                with pytest.raises(BadRequest, match="translate"):
-                    await backend.transcribe(asked, translate=True)
-            else:
-                translated = await backend.transcribe(asked, translate=True)
-                assert "text" in msgspec.json.decode(await read(translated))
+        backend, model, _ = opened
+        asked = form(tmp_path, "file", wav(1.0), model=model)
+        answer = await backend.transcribe(asked)
+        assert isinstance(msgspec.json.decode(await read(answer))["text"], str)
+        subtitles = form(tmp_path, "file", wav(1.0), model=model, response_format="vtt")
+        assert (await read(await backend.transcribe(subtitles))).startswith(b"WEBVTT")
+        if model == SPHINX_MODEL:  # which hears English and writes English
+            with pytest.raises(BadRequest, match="translate"):
+                await backend.transcribe(asked, translate=True)
+        else:
+            translated = await backend.transcribe(asked, translate=True)
+            assert "text" in msgspec.json.decode(await read(translated))
 
-    asyncio.run(main())
+    opened.run(main())
+
+
+async def drawn(answer: Answer) -> list[dict[str, Any]]:
+    assert answer.content_type.partition(";")[0] == "application/json"
+    said = msgspec.json.decode(await read(answer))
+    assert isinstance(said["created"], int)
+    return said["data"]  # type: ignore[no-any-return]  # decoded JSON
+
+
+@of("draw")
+def test_pictures_as_bytes(opened: Opened, tmp_path: Path) -> None:
+    async def main() -> None:
+        backend, model, _ = opened
+        asked = {"model": model, "prompt": "An otter", "size": "64x64", "response_format": "b64_json"}
+        pictures = await drawn(await backend.generate_image({**asked, "n": 2}))
+        assert len(pictures) == 2
+        for picture in pictures:
+            found = read_png(base64.b64decode(picture["b64_json"]))
+            assert found.width == found.height
+        [edited] = await drawn(await backend.edit_image(form(tmp_path, "image", half(64), **asked)))
+        assert read_png(base64.b64decode(edited["b64_json"]))
+        del asked["prompt"]
+        varied = await drawn(await backend.vary_image(form(tmp_path, "image", half(64), **asked, n="2")))
+        assert [read_png(base64.b64decode(picture["b64_json"])).height > 0 for picture in varied] == [True, True]
+
+    opened.run(main())
+
+
+@pytest.mark.parametrize("opened", EVERY, ids="-".join, indirect=True)
+def test_it_opens_again(opened: Opened, request: pytest.FixtureRequest) -> None:
+    offer, _ = request.node.callspec.params["opened"]
+
+    async def main() -> None:
+        backend, model, _ = opened
+        await backend.close()
+        await backend.open()
+        assert offer in backend.capabilities(model)
+        assert model in {listed.id for listed in await backend.models()}
+
+    opened.run(main())

@@ -204,6 +204,17 @@ def test_pictures_that_are_none_do_not_reach_the_child(tmp_path: Path) -> None:
     drawing_on(tmp_path, scenario)
 
 
+def test_a_picture_that_cannot_be_drawn_over_is_the_callers_fault(tmp_path: Path) -> None:
+    """Its header is right and its data has the right size, and no filter has the number 9."""
+
+    async def scenario(backend: DiffusersBackend) -> None:
+        with pytest.raises(ApiError, match="cannot be read") as refused:
+            await backend.vary_image(form(tmp_path, {}, image=png(8, data=(b"\x09" + bytes(32)) * 8)))
+        assert (refused.value.status, refused.value.code) == (400, "invalid_image_format")
+
+    drawing_on(tmp_path, scenario)
+
+
 def test_what_the_safety_checker_hides_is_refused(tmp_path: Path) -> None:
     async def scenario(backend: DiffusersBackend) -> None:
         with pytest.raises(ApiError) as refused:

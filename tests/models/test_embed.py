@@ -21,7 +21,10 @@ from openai.types import CreateEmbeddingResponse
 from everloom.kit.errors import BadRequest, ModelFailure
 from everloom.models.files.weights import EMBEDDING_MODEL, MINILM
 from everloom.models.llama.backend import LocalBackend
+from everloom.models.memory_budget import MemoryBudget, budget_of_machine
+from everloom.models.minilm.backend import MiniLMBackend
 from everloom.models.minilm.engine import MiniLMEngine
+from everloom.models.registry import Models
 from tests.models.reference_bert import Bert
 from tests.weights import default_gguf, default_weights
 
@@ -42,19 +45,22 @@ TEXTS = [
 
 
 class Embedder:
-    """A backend of both default models, and a loop to run it in."""
+    """The backends of both default models, and a loop to run them in."""
 
     def __init__(self, runner: asyncio.Runner) -> None:
         self.runner = runner
         weights = default_weights()
-        self.backend = LocalBackend({EMBEDDING_MODEL: MINILM, "chat": default_gguf()}, weights)
+        budget = MemoryBudget(budget_of_machine())
+        self.backend = MiniLMBackend(EMBEDDING_MODEL, weights, budget)
+        self.chat = LocalBackend({"chat": default_gguf()}, weights, budget=budget)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
 
     def ask(self, input: Any, **more: Any) -> dict[str, Any]:
         body = {"model": EMBEDDING_MODEL, "input": input, **more}
-        said: dict[str, Any] = json.loads(self.run(self.backend.embed(body)))
+        backend = self.chat if body["model"] == "chat" else self.backend
+        said: dict[str, Any] = json.loads(self.run(backend.embed(body)))
         return said
 
     def vectors(self, input: Any) -> np.ndarray:
@@ -69,6 +75,7 @@ def embedder() -> Iterator[Embedder]:
             yield local
         finally:
             runner.run(local.backend.close())
+            runner.run(local.chat.close())
 
 
 @pytest.fixture(scope="module")
@@ -161,12 +168,12 @@ def test_its_own_number_of_dimensions_may_be_asked_for(embedder: Embedder) -> No
 
 
 def test_it_does_not_chat(embedder: Embedder) -> None:
-    body = {"model": EMBEDDING_MODEL, "messages": [{"role": "user", "content": "Hi"}]}
-    with pytest.raises(BadRequest, match="not a chat model"):
-        embedder.run(embedder.backend.chat(body))
-    with pytest.raises(BadRequest, match="not a chat model"):
-        embedder.run(embedder.backend.count(body))
-    assert embedder.run(embedder.backend.traits(EMBEDDING_MODEL)).context_window == 512
+    names = Models([(EMBEDDING_MODEL, embedder.backend, None), ("chat", embedder.chat, None)])
+    for verb in ("chat", "complete"):
+        with pytest.raises(BadRequest, match="On this server `chat` does") as refused:
+            names.resolve(EMBEDDING_MODEL, verb)
+        assert refused.value.code == "invalid_model"
+    assert names.resolve(EMBEDDING_MODEL, "embed") == (embedder.backend, EMBEDDING_MODEL)
 
 
 def test_a_search_does_not_wait_for_a_file(embedder: Embedder) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from everloom.kit.errors import ModelFailure
 from everloom.models.files.weights import MINILM
-from everloom.models.minilm.batching import LOT_TEXTS, Input, Request, Turns, weight
+from everloom.models.minilm.batching import BATCH_TEXTS, BatchQueue, EmbeddingRequest, Input, weight
 from everloom.models.minilm.engine import MiniLMEngine, TooLong, UnknownTokens
 from tests.weights import default_weights
 
@@ -19,14 +19,14 @@ def lots_of(*requests: list[str], free: int = 1) -> list[list[tuple[int, str]]]:
     """What goes out together, until nothing waits: (which request, text)."""
 
     async def main() -> list[list[tuple[int, str]]]:
-        turns, made = Turns(), []
+        queue, made = BatchQueue(), []
         for texts in requests:
-            made.append(Request(texts, asyncio.get_running_loop().create_future()))
-            turns.add(made[-1])
+            made.append(EmbeddingRequest(texts, asyncio.get_running_loop().create_future()))
+            queue.add(made[-1])
         lots = []
-        while lot := turns.lot(free):
+        while lot := queue.next_batch(free):
             lots.append([(made.index(request), str(request.inputs[place])) for request, place in lot])
-        assert len(turns) == 0
+        assert len(queue) == 0
         return lots
 
     return asyncio.run(main())
@@ -42,7 +42,7 @@ def test_short_requests_go_out_together() -> None:
 def test_a_search_stands_in_the_next_lot() -> None:
     [first, *rest] = lots_of([f"passage {number}" for number in range(100)], ["rain"])
     assert (1, "rain") in first[:2]
-    assert sum(map(len, rest)) == 101 - LOT_TEXTS
+    assert sum(map(len, rest)) == 101 - BATCH_TEXTS
 
 
 def test_texts_keep_their_order() -> None:
@@ -65,15 +65,15 @@ def test_a_text_weighs_as_its_tokens_do() -> None:
 
 def test_who_leaves_waits_no_longer() -> None:
     async def main() -> None:
-        turns = Turns()
-        gone, stays = (Request(["a"] * 100, asyncio.get_running_loop().create_future()) for _ in range(2))
-        turns.add(gone)
-        turns.add(stays)
-        turns.lot(1)
-        turns.drop(gone)
-        turns.drop(gone)
-        assert len(turns) == 100 - LOT_TEXTS // 2
-        assert {request for request, _ in turns.lot(1)} == {stays}
+        queue = BatchQueue()
+        gone, stays = (EmbeddingRequest(["a"] * 100, asyncio.get_running_loop().create_future()) for _ in range(2))
+        queue.add(gone)
+        queue.add(stays)
+        queue.next_batch(1)
+        queue.drop(gone)
+        queue.drop(gone)
+        assert len(queue) == 100 - BATCH_TEXTS // 2
+        assert {request for request, _ in queue.next_batch(1)} == {stays}
 
     asyncio.run(main())
 
@@ -120,7 +120,7 @@ def test_nobody_fails_of_anothers_text() -> None:
             ]
             said = await asyncio.gather(*map(model.embed, inputs), return_exceptions=True)
             kinds = [type(one).__name__ for one in said]
-            assert kinds == ["Vectors", "TooLong", "UnknownTokens", "UnicodeEncodeError", "TooLong", "Vectors"]
+            assert kinds == ["Embeddings", "TooLong", "UnknownTokens", "UnicodeEncodeError", "TooLong", "Embeddings"]
             assert isinstance(said[1], TooLong)
             assert said[1].tokens == 602
 

@@ -14,9 +14,10 @@ from openai.types import Completion
 
 from everloom.kit.errors import ApiError, BadRequest
 from everloom.models.completion_text import Token
-from everloom.models.files.weights import EMBEDDING_MODEL, MINILM
+from everloom.models.files.weights import MINILM
 from everloom.models.llama.backend import LocalBackend
 from everloom.models.llama.completions import Cutter
+from tests.models.gguf_bert import write_gguf
 from tests.models.local_model import NAME, Local, loaded
 from tests.weights import default_gguf, default_weights
 
@@ -276,12 +277,13 @@ def test_penalties_and_biases_do_something(local: Local) -> None:
     assert complete(local, prompt=FRANCE, max_tokens=4, temperature=2, top_p=0).choices[0].text.startswith(" Paris")
 
 
-def test_a_model_for_vectors_does_not_complete() -> None:
+def test_a_model_for_vectors_does_not_complete(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "own.gguf", *default_weights().fetch(MINILM))
     with asyncio.Runner() as runner:
-        backend = LocalBackend({EMBEDDING_MODEL: MINILM}, default_weights())
-        assert "complete" not in backend.capabilities(EMBEDDING_MODEL)
+        backend = LocalBackend({"own": tmp_path / "own.gguf"}, default_weights())
+        assert "complete" not in backend.capabilities("own")
         with pytest.raises(BadRequest, match="makes embeddings"):
-            runner.run(backend.complete({"model": EMBEDDING_MODEL, "prompt": "a"}))
+            runner.run(backend.complete({"model": "own", "prompt": "a"}))
         runner.run(backend.close())
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from everloom.kit.errors import ModelFailure
-from everloom.models.files.weights import MINILM
 from everloom.models.llama.backend import LocalBackend
 from everloom.models.memory_budget import MemoryBudget, available, budget_of_machine, resident
+from everloom.models.minilm.backend import MiniLMBackend
 from tests.models.local_model import user
 from tests.models.test_local_process import wait_for_end
 from tests.weights import default_gguf, default_weights
@@ -124,15 +124,22 @@ def test_a_model_larger_than_all_the_memory_is_refused(two: dict[str, Path]) -> 
 
 
 def test_preload_loads_what_fits(two: dict[str, Path]) -> None:
-    async def work(backend: LocalBackend) -> None:
-        await backend.preload()
-        assert len(backend.children()) == 2  # a, and the small one that fits beside it
-        first = backend.children()
-        await backend.embed({"model": "small", "input": "x"})
-        await ask(backend, "a")
-        assert backend.children() == first
+    async def main() -> None:
+        budget = MemoryBudget(450_000_000)
+        backend = LocalBackend(two, default_weights(), context=1024, budget=budget)
+        small = MiniLMBackend("small", default_weights(), budget)
+        try:
+            await budget.preload([*backend.loadable().values(), *small.loadable().values()])
+            first = backend.children(), small.children()
+            assert list(map(len, first)) == [1, 1]  # a, and the small one that fits beside it
+            await small.embed({"model": "small", "input": "x"})
+            await ask(backend, "a")
+            assert (backend.children(), small.children()) == first
+        finally:
+            await backend.close()
+            await small.close()
 
-    run({**two, "small": MINILM}, work, 450_000_000)
+    asyncio.run(main())
 
 
 def test_the_estimate_is_about_what_it_takes(two: dict[str, Path]) -> None:

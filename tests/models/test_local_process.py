@@ -15,7 +15,7 @@ import pytest
 
 from everloom.kit.errors import ModelFailure
 from everloom.models.llama.backend import LocalBackend
-from everloom.models.llama.engine import Engine
+from everloom.models.llama.engine import LlamaEngine
 from tests.models.local_model import NAME, Local, loaded, user
 from tests.weights import default_gguf, default_weights
 
@@ -158,7 +158,7 @@ def test_an_engine_that_is_stuck_is_ended_and_started_again() -> None:
     """A stopped process is as silent as one that compiles for ever."""
 
     async def stuck_and_asked_again() -> None:
-        engine = Engine(default_gguf(), slots=1, context=256, stall=1)
+        engine = LlamaEngine(default_gguf(), slots=1, context=256, stall=1)
         hello = {"messages": user("Hi"), "max_tokens": 2, "stream": True}
         try:
             await engine.ready()

@@ -10,7 +10,7 @@ import pytest
 from everloom.kit.errors import BadRequest, ModelFailure
 from everloom.models.memory_budget import MemoryBudget
 from everloom.models.speech.piper import PiperBackend
-from everloom.models.speech.pool import Speakers
+from everloom.models.speech.pool import SpeakerPool
 from tests.models import piperless
 from tests.models.sounds import a_piper_voice, sound_of
 
@@ -148,7 +148,7 @@ def test_a_file_that_is_no_voice_says_so(voice: Path) -> None:
 def test_a_missing_package_is_named() -> None:
     async def main() -> None:
         install = "pip install 'everloom[piper]'"
-        speakers = Speakers("The voice `tone`", str(Path(piperless.__file__)), most=1, install=install)
+        speakers = SpeakerPool("The voice `tone`", str(Path(piperless.__file__)), most=1, install=install)
         try:
             with pytest.raises(ModelFailure, match="needs the package piper") as failed:
                 await speakers.known()

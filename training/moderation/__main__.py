@@ -17,7 +17,7 @@ import numpy as np
 
 from everloom.models.files.weights import MINILM, Weights
 from everloom.models.minilm.engine import MiniLMEngine
-from everloom.models.minilm.moderation import HEADS, Head, Heads
+from everloom.models.minilm.moderation import HEADS, CategoryHead, Heads
 from everloom.objects.moderations import CATEGORIES
 from training.moderation.learning import FOLDS, PENALTIES, Floats, best_threshold, fit, unseen
 from training.moderation.measuring import report
@@ -68,7 +68,7 @@ def train(some: list[Sentence], rows: Floats) -> Heads:
     fold_of = {name: place % FOLDS for place, name in enumerate(names)}
     folds = np.array([fold_of[sentence.block] for sentence in some])
     weight = np.array([1 / sentence.alike for sentence in some])
-    heads: dict[str, Head] = {}
+    heads: dict[str, CategoryHead] = {}
     guesses: dict[str, Floats] = {}
     for label in LABELS:
         open_rows = np.array([f"?{label}" in sentence.labels for sentence in some])
@@ -81,7 +81,7 @@ def train(some: list[Sentence], rows: Floats) -> Heads:
         fitted = fit(rows[known], truth[known], weight[known], penalty)
         print(f"{label}: penalty {penalty:g}", file=sys.stderr)
         packed = base64.b64encode(fitted.weights.astype("<f4").tobytes()).decode()
-        heads[label] = Head(bias=round(fitted.bias, 6), weights=packed)
+        heads[label] = CategoryHead(bias=round(fitted.bias, 6), weights=packed)
     return Heads(heads=heads, products=PRODUCTS, thresholds=_thresholds(some, guesses, weight))
 
 

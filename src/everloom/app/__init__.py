@@ -13,7 +13,7 @@ from typing import IO
 from everloom.api.http.routes import Route
 from everloom.api.http.spool import sweep_forms
 from everloom.app.http import ROUTES, build_server
-from everloom.app.models import build_models
+from everloom.app.models import Preload, build_models
 from everloom.blobs.obstore import ObjectBlobs
 from everloom.bus.base import Bus
 from everloom.bus.memory import MemoryBus
@@ -21,7 +21,6 @@ from everloom.config import Settings
 from everloom.context import Ports, ServerLimits
 from everloom.jobs.base import Jobs
 from everloom.jobs.dbos import DbosJobs
-from everloom.models.llama.backend import LocalBackend
 from everloom.sandbox.base import Sandboxes
 from everloom.sandbox.pool import JupyterSandboxes
 from everloom.store.base import Database
@@ -57,11 +56,11 @@ class App:
     """A server of these settings, as an ASGI application that answers ``routes``, and as a worker."""
 
     def __init__(
-        self, settings: Settings, ports: Ports, local: LocalBackend | None = None, routes: Iterable[Route] = ROUTES
+        self, settings: Settings, ports: Ports, preload: Preload | None = None, routes: Iterable[Route] = ROUTES
     ) -> None:
         self.settings = settings
         self.ports = ports
-        self._local = local
+        self._preload = preload
         self.asgi = build_server(ports, routes)
         self._tasks: list[asyncio.Task[None]] = []
         self._claim: IO[str] | None = None
@@ -82,8 +81,8 @@ class App:
         await ports.vectors.open()
         self._tasks.append(asyncio.create_task(self._launch(work)))
         await asyncio.to_thread(sweep_forms)
-        if self.settings.preload and self._local is not None:
-            await self._local.preload()
+        if self.settings.preload and self._preload is not None:
+            await self._preload()
 
     async def _launch(self, work: bool) -> None:
         if work:  # Before the first job, which may be a run that asks for it.
@@ -144,7 +143,7 @@ def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
     else:
         database, bus, vectors = _postgres(settings.database)
         jobs = DbosJobs(settings.database)
-    models, local = build_models(settings)
+    models, preload = build_models(settings)
     ports = Ports(
         database=database,
         bus=bus,
@@ -162,7 +161,7 @@ def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
             public_url=settings.public_url,
         ),
     )
-    return App(settings, ports, local, routes)
+    return App(settings, ports, preload, routes)
 
 
 def sandboxes(settings: Settings) -> Sandboxes:

@@ -1,7 +1,9 @@
 """Who answers for which model name, by the settings."""
 
 import sys
+from collections.abc import Awaitable, Callable, Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -10,9 +12,10 @@ from everloom.models.base import Backend
 from everloom.models.chat_moderation import ModelGuard
 from everloom.models.diffusers.backend import DiffusersBackend, PipelineSettings
 from everloom.models.files.formats import Format, format_of
-from everloom.models.files.weights import DEFAULT_MODEL, EMBEDDING_MODEL, MINILM, SMOLLM2, Weight, Weights
+from everloom.models.files.weights import DEFAULT_MODEL, EMBEDDING_MODEL, SMOLLM2, Weight, Weights
 from everloom.models.llama.backend import LocalBackend
-from everloom.models.memory_budget import MemoryBudget, budget_of_machine
+from everloom.models.memory_budget import MemoryBudget, Preloadable, budget_of_machine
+from everloom.models.minilm.backend import MiniLMBackend
 from everloom.models.minilm.moderation import MODERATION_MODEL, MiniLMModeration
 from everloom.models.registry import Models
 from everloom.models.speech.espeak import ESPEAK_MODEL, EspeakBackend
@@ -22,12 +25,18 @@ from everloom.models.transcription.whisper import WhisperBackend
 from everloom.models.unavailable import UnusableBackend
 from everloom.models.upstream.backend import UpstreamBackend
 
+Preload = Callable[[], Awaitable[None]]
+"""Loads the models that can be loaded before anybody asks for them, as far as there is room. ``ModelFailure`` when one
+cannot be.
+"""
 
-def build_models(settings: Settings) -> tuple[Models, LocalBackend]:
-    """Every model of a server, not yet open, and the backend of those that can be loaded beforehand."""
+
+def build_models(settings: Settings) -> tuple[Models, Preload]:
+    """Every model of a server, not yet open, and what loads some of them beforehand."""
     paths, unusable = _on_this_machine(settings)
     budget = MemoryBudget(settings.local_memory or budget_of_machine(), idle=settings.local_idle)
     local = _local(settings, paths["gguf"], budget)
+    minilm = MiniLMBackend(EMBEDDING_MODEL, Weights(settings.weights), budget)
     machine: dict[Format, Backend] = {
         "gguf": local,
         "diffusers": _diffusers(settings, paths["diffusers"], budget),
@@ -43,16 +52,20 @@ def build_models(settings: Settings) -> tuple[Models, LocalBackend]:
         backend: Backend = answering.get(entry.id, local) if entry.backend == "local" else _upstream(entry, settings)
         own = entry.id if entry.backend == "local" and entry.path else entry.model
         named.append((entry.id, _guarding(entry, backend), own))
-    named += [(DEFAULT_MODEL, local, None), (EMBEDDING_MODEL, local, None)]
+    named += [(DEFAULT_MODEL, local, None), (EMBEDDING_MODEL, minilm, None)]
     named += [(ESPEAK_MODEL, EspeakBackend(), None), (SPHINX_MODEL, SphinxBackend(), None)]
     if EMBEDDING_MODEL not in {entry.id for entry in settings.models}:  # The heads fit that one model's vectors.
-        named.append((MODERATION_MODEL, MiniLMModeration(local.embed, EMBEDDING_MODEL), None))
+        named.append((MODERATION_MODEL, MiniLMModeration(minilm.embed, EMBEDDING_MODEL), None))
+    # A model file under the embedding model's name stands in its place.
+    loadable: Mapping[str, Preloadable] = {**minilm.loadable(), **local.loadable()}
+    order = dict.fromkeys((DEFAULT_MODEL, EMBEDDING_MODEL, *paths["gguf"]))
+    preload = partial(budget.preload, [loadable[name] for name in order])
     default = None
     if settings.upstream:
         default = UpstreamBackend(settings.upstream, settings.upstream_key or None, timeout=settings.upstream_timeout)
     projects = {entry.id: entry.projects for entry in settings.models if entry.projects}
     stand_ins = _stand_ins(settings.moderation_model)
-    return Models(named, settings.aliases, default=default, stand_ins=stand_ins, projects=projects), local
+    return Models(named, settings.aliases, default=default, stand_ins=stand_ins, projects=projects), preload
 
 
 def _stand_ins(moderation: str) -> list[tuple[str, str]]:
@@ -105,9 +118,9 @@ def _upstream(entry: ModelEntry, settings: Settings) -> Backend:
 
 
 def _local(settings: Settings, paths: dict[str, Path], budget: MemoryBudget) -> LocalBackend:
-    defaults: dict[str, Path | Weight] = {DEFAULT_MODEL: SMOLLM2, EMBEDDING_MODEL: MINILM}
+    default: dict[str, Path | Weight] = {DEFAULT_MODEL: SMOLLM2}
     return LocalBackend(
-        defaults | paths,
+        default | paths,
         Weights(settings.weights),
         slots=settings.local_slots,
         context=settings.local_context,

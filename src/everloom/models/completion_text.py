@@ -4,7 +4,6 @@ An engine, or a chat model asked once a prompt, brings ``Source``s; what is the 
 numbers of the choices, the best of several candidates, log probabilities and their offsets, usage, streams.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
@@ -12,9 +11,10 @@ from contextlib import aclosing
 from msgspec import Struct
 
 from everloom.kit.clock import now
-from everloom.kit.errors import BadRequest, ModelFailure
+from everloom.kit.errors import BadRequest
 from everloom.kit.ids import new_id
 from everloom.kit.sse import DONE, frame
+from everloom.models.merged_stream import MergedStream
 from everloom.objects.base import JsonObject, encode
 
 
@@ -106,41 +106,28 @@ def unsupported(name: str, why: str) -> BadRequest:
 
 
 class TextAnswer:
-    """The answer of several sources, at most ``at_once`` of them speaking at a time."""
+    """The answer of several sources, at most ``max_concurrency`` of them speaking at a time."""
 
-    def __init__(self, plan: Plan, sources: Sequence[Source], at_once: int) -> None:
+    def __init__(self, plan: Plan, sources: Sequence[Source], max_concurrency: int) -> None:
         self.model = plan.model
         self.content_type = "text/event-stream; charset=utf-8" if plan.streams else "application/json"
         self._plan = plan
         self._waiting = deque(sources)
-        self._speakers = min(at_once, len(sources))
-        self._said: asyncio.Queue[Piece | Exception | None] = asyncio.Queue()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._first: deque[Piece | None] = deque()
+        self._speakers = min(max_concurrency, len(sources))
+        self._said: MergedStream[Piece] = MergedStream()
         self._usage = _Tally(plan.prompt_tokens)
         head: JsonObject = {"id": new_id("cmpl-"), "object": "text_completion", "created": now(), "model": plan.model}
         self._head = head if plan.fingerprint is None else {**head, "system_fingerprint": plan.fingerprint}
 
     async def begin(self) -> None:
         """Ask, and return with the first words. Errors: the sources'."""
-        self._tasks = [asyncio.create_task(self._listen()) for _ in range(self._speakers)]
-        try:
-            told = False
-            while not told:
-                piece = await self._next()
-                self._first.append(piece)
-                told = piece is None or bool(piece.text or piece.finish)
-        except BaseException:
-            await self.close()
-            raise
+        speakers = (self._listen() for _ in range(self._speakers))
+        await self._said.begin(speakers, lambda piece: bool(piece.text or piece.finish))
 
     async def close(self) -> None:
         """Silence whoever still speaks."""
         self._waiting.clear()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._said.put_nowait(ModelFailure("The answer was closed before its end."))  # for a reader that still waits
+        await self._said.close()
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """The answer's bytes."""
@@ -179,33 +166,16 @@ class TextAnswer:
         last = frame(encode({**self._head, "choices": [], "usage": self._usage.render()})) if counted else b""
         yield last + frame(DONE)
 
-    async def _listen(self) -> None:
-        """Takes words as fast as they come, so that a slow reader does not hold the model."""
-        try:
-            while self._waiting:
-                async with aclosing(self._waiting.popleft()()) as pieces:
-                    async for piece in pieces:
-                        self._said.put_nowait(piece)
-            self._said.put_nowait(None)
-        except Exception as error:  # told to the reader, who raises it
-            self._said.put_nowait(error)
-
-    async def _next(self) -> Piece | None:
-        """The next piece of any choice; None when one of the speakers has nothing more to say."""
-        said = await self._said.get()
-        if isinstance(said, Exception):
-            raise said
-        return said
+    async def _listen(self) -> AsyncGenerator[Piece, None]:
+        while self._waiting:
+            async with aclosing(self._waiting.popleft()()) as pieces:
+                async for piece in pieces:
+                    yield piece
 
     async def _pieces(self) -> AsyncIterator[Piece]:
-        speakers = self._speakers
-        while speakers:
-            piece = self._first.popleft() if self._first else await self._next()
-            if piece is None:
-                speakers -= 1
-            else:
-                self._usage.add(piece)
-                yield piece
+        async for piece in self._said.pieces():
+            self._usage.add(piece)
+            yield piece
 
 
 class _Tally:

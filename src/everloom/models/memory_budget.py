@@ -7,13 +7,13 @@ least recently goes. Why a queue and not a lock a model: ``docs/local-models.md`
 import asyncio
 import contextlib
 import logging
-import os
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+import psutil
 from prometheus_client import Gauge
 
 from everloom.kit.errors import ModelFailure
@@ -29,7 +29,7 @@ LEAST = 1 << 30
 WAIT_S = 600.0
 """How long a request waits for room before it is told that there is none."""
 
-_MOUNTED = Path("/")
+_GROUP = Path("/sys/fs/cgroup")
 _log = logging.getLogger(__name__)
 _bytes = Gauge("everloom_local_model_bytes", "Memory counted for a model that is loaded on this machine.", ["model"])
 
@@ -50,6 +50,14 @@ class Loadable(Protocol):
 
     async def unload(self) -> None:
         """End the process; the next use starts it again. Called only while nobody uses the model."""
+        ...
+
+
+class Preloadable(Loadable, Protocol):
+    """One that can be loaded before anybody asks for it."""
+
+    async def load(self) -> None:
+        """Fetch and load it, with room for it in the budget. Errors: ``ModelFailure``."""
         ...
 
 
@@ -135,6 +143,14 @@ class MemoryBudget:
     async def has_room(self, model: Loadable) -> bool:
         """Whether a model could be loaded now without another one's going."""
         return model in self._shares or await self._need(model) <= self._free()
+
+    async def preload(self, models: Sequence[Preloadable]) -> None:
+        """Load now what has room beside what is loaded, in the order given, and the first one in any case.
+        ``ModelFailure`` when one cannot be.
+        """
+        for number, model in enumerate(models):
+            if not number or await self.has_room(model):
+                await model.load()
 
     async def close(self) -> None:
         """Wait until what is being unloaded is gone. Whoever owns the models ends the rest."""
@@ -303,38 +319,29 @@ def available() -> int:
 
 
 def resident(pid: int | None) -> int:
-    """Bytes of memory that a process takes (Linux; elsewhere 0)."""
-    if pid is None:
-        return 0
-    return _number(_MOUNTED / "proc" / str(pid) / "status", "VmRSS:") or 0
+    """Bytes of memory that a process takes; 0 for one that has gone."""
+    with contextlib.suppress(psutil.Error):
+        return 0 if pid is None else int(psutil.Process(pid).memory_info().rss)
+    return 0
 
 
 def _of_machine() -> int | None:
-    told = _number(_MOUNTED / "proc/meminfo", "MemAvailable:")
-    if told is not None:
-        return told
-    with contextlib.suppress(ValueError, OSError, AttributeError):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(psutil.Error, OSError, RuntimeError, NotImplementedError):
+        return int(psutil.virtual_memory().available)
     return None
 
 
 def _of_container() -> int | None:
-    """What a control group (version 2) leaves us; caches of files that it counts are given back at need."""
-    group = _MOUNTED / "sys/fs/cgroup"
+    """What a control group (version 2) leaves us, of which psutil does not know. Caches of files, which the group
+    counts too, are given back at need.
+    """
     try:
-        most = int((group / "memory.max").read_text())
-        used = int((group / "memory.current").read_text())
+        most = int((_GROUP / "memory.max").read_text())
+        used = int((_GROUP / "memory.current").read_text())
+        counted = dict(line.split() for line in (_GROUP / "memory.stat").read_text().splitlines())
+        return max(0, most - used + int(counted.get("inactive_file", 0)))
     except (OSError, ValueError):  # none, or "max"
         return None
-    return max(0, most - used + (_number(group / "memory.stat", "inactive_file ", unit=1) or 0))
-
-
-def _number(file: Path, name: str, unit: int = 1024) -> int | None:
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in file.read_text().splitlines():
-            if line.startswith(name):
-                return int(line.split()[1]) * unit
-    return None
 
 
 def _gb(size: int) -> str:

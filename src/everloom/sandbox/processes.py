@@ -1,20 +1,17 @@
-"""What a tree of processes uses, read from /proc."""
+"""What a tree of processes uses. A process may end between any two looks; then it uses nothing."""
 
 import contextlib
 import os
 from collections.abc import Iterator
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-_TICK = os.sysconf("SC_CLK_TCK")
-
-
-def _gone() -> contextlib.suppress:
-    """A process may end between any two looks, and its files be empty then."""
-    return contextlib.suppress(OSError, ValueError, IndexError)
+import psutil
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started, or that were left to it; none once it is gone."""
+    """The processes that a process has started, or that were left to it; none once it is gone.
+
+    psutil looks for them among all processes of the machine: 42 ms where there are 288, and we look every moment.
+    """
     found: list[int] = []
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
@@ -34,27 +31,27 @@ def tree(pid: int) -> Iterator[int]:
 
 def processor_seconds(pids: list[int]) -> float:
     """Of the processes, and of the children they have waited for."""
-    ticks = 0
+    seconds = 0.0
     for pid in pids:
-        with _gone(), open(f"/proc/{pid}/stat") as file:
-            # Behind the name, which may hold anything: utime, stime, cutime, cstime are fields 14 to 17.
-            ticks += sum(map(int, file.read().rpartition(")")[2].split()[11:15]))
-    return ticks / _TICK
+        with contextlib.suppress(psutil.Error):
+            times = psutil.Process(pid).cpu_times()
+            seconds += times.user + times.system + times.children_user + times.children_system
+    return seconds
 
 
 def resident(pids: list[int]) -> int:
     """Bytes in memory; pages that several share are counted for each. Quick."""
-    pages = 0
+    size = 0
     for pid in pids:
-        with _gone(), open(f"/proc/{pid}/statm") as file:
-            pages += int(file.read().split()[1])
-    return pages * _PAGE
+        with contextlib.suppress(psutil.Error):
+            size += psutil.Process(pid).memory_info().rss
+    return size
 
 
 def proportional(pids: list[int]) -> int:
     """Bytes in memory, shared pages divided among those who share them. Slow: call it when ``resident`` is too much."""
     size = 0
     for pid in pids:
-        with _gone(), open(f"/proc/{pid}/smaps_rollup") as file:
-            size += sum(int(line.split()[1]) << 10 for line in file if line.startswith("Pss:"))
+        with contextlib.suppress(psutil.Error):
+            size += psutil.Process(pid).memory_full_info().pss
     return size

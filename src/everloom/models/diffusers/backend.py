@@ -7,7 +7,7 @@ import asyncio
 import base64
 import re
 import sys
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest, ModelFailure
 from everloom.kit.png import BadPng, read_png
 from everloom.models.base import Capability, Form, FormFile
-from everloom.models.diffusers.process import Drawn, Job, PipelineProcess
+from everloom.models.diffusers.process import DrawingJob, DrawnImages, PipelineProcess
+from everloom.models.local import LocalModels
 from everloom.models.memory_budget import MemoryBudget
 from everloom.objects.base import JsonObject, encode
-from everloom.objects.models import Model
 
 MAX_SIDE = 2048
 """Pixels of a picture's longest side: what a pipeline needs grows with its square, and faster."""
@@ -63,7 +63,7 @@ class PipelineSettings(Struct, frozen=True, kw_only=True):
     guidance: float | None = None
 
 
-class DiffusersBackend:
+class DiffusersBackend(LocalModels):
     """Pipelines by name. One picture is drawn at a time, whatever pipeline draws it; the others wait in order.
 
     ``budget``: the memory they have together with the other models on this machine. ``python``: an interpreter in whose
@@ -79,44 +79,24 @@ class DiffusersBackend:
         self._budget = budget
         self._turn = asyncio.Lock()
         self._waiting = 0
-        self._since = now()
-
-    async def open(self) -> None:
-        """Nothing is loaded before it is asked for."""
-
-    async def close(self) -> None:
-        """End the children."""
-        for pipeline in self._pipelines.values():
-            await pipeline.unload()
-
-    async def models(self) -> Sequence[Model]:
-        """All of them, loaded or not."""
-        return [Model(id=name, created=self._since, owned_by="everloom") for name in self._pipelines]
-
-    def capabilities(self, model: str) -> Collection[Capability]:
-        """They draw."""
-        return _DRAWS if model in self._pipelines else ()
-
-    def children(self) -> list[int]:
-        """The process ids of the loaded pipelines, for whoever looks after the machine."""
-        return [pid for pipeline in self._pipelines.values() if (pid := pipeline.pid) is not None]
+        super().__init__(pipelines, _DRAWS, [pipeline.process for pipeline in self._pipelines.values()])
 
     async def generate_image(self, body: JsonObject) -> "Pictures":
         """createImage."""
-        return await self._draw(body, Job(kind="generate", n=1))
+        return await self._draw(body, DrawingJob(kind="generate", n=1))
 
     async def edit_image(self, form: Form) -> "Pictures":
         """createImageEdit: what is transparent is filled in, the rest stays as it was."""
         image, mask = await _only_picture(form), form.file("mask")
-        job = Job(kind="edit", n=1, image=str(image.path), mask=str(mask.path) if mask else "")
+        job = DrawingJob(kind="edit", n=1, image=str(image.path), mask=str(mask.path) if mask else "")
         return await self._draw(_fields(form), job)
 
     async def vary_image(self, form: Form) -> "Pictures":
         """createImageVariation: drawn anew over a noisy copy of it."""
         image = await _only_picture(form)
-        return await self._draw(_fields(form), Job(kind="vary", n=1, image=str(image.path)))
+        return await self._draw(_fields(form), DrawingJob(kind="vary", n=1, image=str(image.path)))
 
-    async def _draw(self, asked: JsonObject, job: Job) -> "Pictures":
+    async def _draw(self, asked: JsonObject, job: DrawingJob) -> "Pictures":
         model = asked["model"]
         _read(asked, job)
         if self._waiting >= MOST_WAITING:
@@ -208,7 +188,7 @@ async def _only_picture(form: Form) -> FormFile:
     return pictures[0]
 
 
-def _read(asked: JsonObject, job: Job) -> None:
+def _read(asked: JsonObject, job: DrawingJob) -> None:
     """Take over what was asked into the job. Errors: 400 for what no pipeline does."""
     for name, usual in _PASSED_OVER.items():
         if asked.get(name) is not None and asked[name] not in usual:
@@ -233,7 +213,7 @@ def _size(text: str) -> tuple[int, int]:
     return width, height
 
 
-def _answer(drawn: Drawn, revised: str | None) -> bytes:
+def _answer(drawn: DrawnImages, revised: str | None) -> bytes:
     more = {} if revised is None else {"revised_prompt": revised}
     images = [{"b64_json": base64.b64encode(image).decode(), **more} for image in drawn.images]
     return encode({"created": now(), "data": images})

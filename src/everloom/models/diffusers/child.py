@@ -1,11 +1,11 @@
 """The child process that draws with one diffusers pipeline.
 
-``python -P diffusers_child.py FOLDER STEPS GUIDANCE`` (0 and -1: as the pipeline itself would) stands alone, for it may
-run in another environment than the server: torch takes gigabytes. It reads a line of JSON for each job from standard
-input and writes lines of JSON to standard output: ``{"ready": true}`` or ``{"error": text}``, then for each job some
-``{"image": bytes}``, each followed by so many bytes of PNG, and ``{"done": true}`` (with ``prompt`` where not all of it
-was read), ``{"refused": …}``, ``{"stopped": true}`` or ``{"failed": text}``. ``{"stop": number}`` ends the jobs up to
-that number, the one in hand at its next step. It ends with its input.
+``python -P child.py FOLDER STEPS GUIDANCE`` (0 and -1: as the pipeline itself would) stands alone, for it may run in
+another environment than the server: torch takes gigabytes. It reads a frame of JSON for each job from standard input
+and writes frames to standard output (``subprocesses/framing.py``): ``{"ready": true}`` or ``{"error": text}``, then for
+each job some pictures, each a byte ``i`` and a PNG, and ``{"done": true}`` (with ``prompt`` where not all of it was
+read), ``{"refused": …}``, ``{"stopped": true}`` or ``{"failed": text}``. ``{"stop": number}`` ends the jobs up to that
+number, the one in hand at its next step. It ends with its input.
 """
 
 import inspect
@@ -13,9 +13,8 @@ import io
 import json
 import os
 import queue
-import signal
+import runpy
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,11 @@ _FINEST = 8
 """Pixels that no pipeline divides: smaller latents than an eighth of the picture are unknown."""
 
 
-class Stopped(Exception):
+class DrawingStopped(Exception):
     """Nobody waits for the job in hand any more."""
 
 
-class Refused(Exception):
+class DrawingRefused(Exception):
     """A job that cannot be done; ``fields`` go into the platform's error."""
 
     def __init__(self, message: str, param: str | None, code: str) -> None:
@@ -47,8 +46,9 @@ class Stops:
 
 def main() -> None:
     """Serve until the parent lets go."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent closes the pipe, also after Ctrl-C
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # By its path, since the package may not be there, nor what else is there with it be fit for this interpreter.
+    framing = runpy.run_path(str(Path(__file__).parents[1] / "subprocesses" / "framing.py"))
+    parent = framing["ParentPipe"]()
     os.environ |= {
         "OMP_WAIT_POLICY": "passive",  # spinning threads made a step fifty times as long on a busy machine
         "HF_HUB_OFFLINE": "1",
@@ -56,56 +56,46 @@ def main() -> None:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "DO_NOT_TRACK": "1",
     }
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
     jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     stops = Stops()
-    threading.Thread(target=_listen, args=(jobs, stops), daemon=True).start()
+    parent.listen(lambda frame: _hear(json.loads(frame), jobs, stops))
     folder, steps, guidance = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     try:
         painter = Painter(_load(folder), steps, guidance, stops)
     except ImportError as error:
-        _say(answers, {"error": f"diffusers is not installed beside it (pip install 'everloom[images]'): {error}"})
+        _say(parent, {"error": f"diffusers is not installed beside it (pip install 'everloom[images]'): {error}"})
         os._exit(1)
     except Exception as error:
-        _say(answers, {"error": f"{error or repr(error)}"})
+        _say(parent, {"error": f"{error or repr(error)}"[:4000]})
         os._exit(1)
-    _say(answers, {"ready": True})
+    _say(parent, {"ready": True})
     while True:
-        _do(painter, jobs.get(), answers)
+        _do(painter, jobs.get(), parent)
 
 
-def _listen(jobs: "queue.SimpleQueue[dict[str, Any]]", stops: Stops) -> None:
-    for line in sys.stdin.buffer:
-        order = json.loads(line)
-        if "stop" in order:
-            stops.up_to = order["stop"]
-        else:
-            jobs.put(order)
-    os._exit(0)
+def _hear(order: dict[str, Any], jobs: "queue.SimpleQueue[dict[str, Any]]", stops: Stops) -> None:
+    if "stop" in order:
+        stops.up_to = order["stop"]
+    else:
+        jobs.put(order)
 
 
-def _say(answers: Any, said: dict[str, Any], data: bytes = b"") -> None:
-    try:
-        answers.write(json.dumps(said).encode() + b"\n" + data)
-        answers.flush()
-    except BrokenPipeError:
-        os._exit(0)
+def _say(parent: Any, said: dict[str, Any]) -> None:
+    parent.say(json.dumps(said).encode())
 
 
-def _do(painter: "Painter", job: dict[str, Any], answers: Any) -> None:
+def _do(painter: "Painter", job: dict[str, Any], parent: Any) -> None:
     try:
         for _ in range(job["n"]):
-            png = painter.paint(job)
-            _say(answers, {"image": len(png)}, png)
+            parent.say(b"i" + painter.paint(job))
         said: dict[str, Any] = {"done": True, "prompt": painter.what_was_read(job["prompt"])}
-    except Stopped:
+    except DrawingStopped:
         said = {"stopped": True}
-    except Refused as refusal:
+    except DrawingRefused as refusal:
         said = {"refused": refusal.fields}
     except Exception as error:
         said = {"failed": repr(error)[:500]}
-    _say(answers, said)
+    _say(parent, said)
 
 
 def _load(folder: Path) -> Any:
@@ -143,7 +133,7 @@ class Painter:
         self._others: dict[str, Any] = {}
 
     def paint(self, job: dict[str, Any]) -> bytes:
-        """One picture, as PNG. Errors: ``Stopped``, ``Refused``."""
+        """One picture, as PNG. Errors: ``DrawingStopped``, ``DrawingRefused``."""
         self._look(job)
         pipeline = self._for(job["kind"])
         width, height = self._size(job)
@@ -160,7 +150,7 @@ class Painter:
         result = pipeline(**given, **self._stoppable(taken, job))
         if any(getattr(result, "nsfw_content_detected", None) or ()):
             text = "Your request was rejected: the safety checker of this pipeline does not show what was drawn."
-            raise Refused(text, None, "content_policy_violation")
+            raise DrawingRefused(text, None, "content_policy_violation")
         return _png(result.images[0], given)
 
     def what_was_read(self, prompt: str) -> str | None:
@@ -189,7 +179,7 @@ class Painter:
             except (ValueError, AttributeError, TypeError) as error:
                 what = "edit images" if kind == "edit" else "make variations"
                 text = f"This model does not {what}: its pipeline ({type(self._pipeline).__name__}) has no form for it."
-                raise Refused(text, "model", "invalid_model") from error
+                raise DrawingRefused(text, "model", "invalid_model") from error
             self._others[kind].set_progress_bar_config(disable=True)
         return self._others[kind]
 
@@ -203,7 +193,7 @@ class Painter:
         step = max(_FINEST, scale * 2 if hasattr(self._pipeline, "transformer") else scale)
         if job["width"] % step or job["height"] % step:
             text = f"The size is not supported by this model. (Width and height must be multiples of {step}.)"
-            raise Refused(text, "size", "invalid_size")
+            raise DrawingRefused(text, "size", "invalid_size")
         return job["width"], job["height"]
 
     def _count(self, taken: Any, job: dict[str, Any]) -> int:
@@ -214,7 +204,7 @@ class Painter:
 
     def _look(self, job: dict[str, Any]) -> None:
         if job["number"] <= self._stops.up_to:
-            raise Stopped
+            raise DrawingStopped
 
     def _stoppable(self, taken: Any, job: dict[str, Any]) -> dict[str, Any]:
         def at_step(pipeline: Any, step: int, timestep: Any, given: dict[str, Any]) -> dict[str, Any]:
@@ -230,19 +220,28 @@ def _pictures(job: dict[str, Any], width: int, height: int) -> dict[str, Any]:
     """The picture in its size, and for an edit the mask: white where the picture, or the mask given, is transparent."""
     from PIL import Image
 
-    with Image.open(job["image"]) as opened:
-        picture = opened.convert("RGBA")
+    picture = _opened(job["image"], "image")
     found = {"image": picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)}
     if job["kind"] == "edit":
         if job["mask"]:
-            with Image.open(job["mask"]) as opened:
-                picture = opened.convert("RGBA")
+            picture = _opened(job["mask"], "mask")
         mask = picture.getchannel("A").point(lambda alpha: 255 if alpha == 0 else 0)
         if mask.getextrema()[1] == 0:
             text = "Nothing is to be edited: no part of the mask (or, without one, of the image) is transparent."
-            raise Refused(text, "mask" if job["mask"] else "image", "invalid_mask_image_format")
+            raise DrawingRefused(text, "mask" if job["mask"] else "image", "invalid_mask_image_format")
         found["mask_image"] = mask.resize((width, height), Image.Resampling.NEAREST)
     return found
+
+
+def _opened(path: str, param: str) -> Any:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as opened:
+            return opened.convert("RGBA")
+    except (OSError, SyntaxError, ValueError) as error:  # which is all that Pillow says of files that are none
+        text = f"This model edits PNG images: this one cannot be read ({error})."
+        raise DrawingRefused(text, param, "invalid_image_format") from error
 
 
 def _png(picture: Any, given: dict[str, Any]) -> bytes:

@@ -14,24 +14,22 @@ from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest, ModelFailure, NotFound
 from everloom.models.base import Capability, Traits
 from everloom.models.completion_text import TextAnswer
+from everloom.models.embedding import refuse_others_tokens
 from everloom.models.files.formats import size_of
 from everloom.models.files.gguf import loaded_bytes, read_head
-from everloom.models.files.weights import EMBEDDING_MODEL, MINILM, Weight, Weights
+from everloom.models.files.weights import EMBEDDING_MODEL, Weight, Weights
 from everloom.models.llama import completions, embeddings
 from everloom.models.llama import request as local_request
 from everloom.models.llama.chat import LocalAnswer
-from everloom.models.llama.engine import Engine, Facts, context_exceeded
+from everloom.models.llama.engine import Facts, LlamaEngine, context_exceeded
 from everloom.models.llama.grammar import PROBE, Grammar
-from everloom.models.memory_budget import MemoryBudget, budget_of_machine
-from everloom.models.minilm.engine import CONTEXT, MiniLMEngine
+from everloom.models.memory_budget import MemoryBudget, Preloadable, budget_of_machine
 from everloom.objects.base import JsonObject, encode
 from everloom.objects.models import Model
 
 DEFAULT_SLOTS = 4
 DEFAULT_CONTEXT = 4096
 _REMEMBERED_GRAMMARS = 512
-_MINILM_BESIDE = 96 << 20
-"""Bytes that its child takes beside the weights: Python with numpy, and room to compute in."""
 
 _CHATS: frozenset[Capability] = frozenset({"chat", "complete"})
 _EMBEDS: frozenset[Capability] = frozenset({"embed"})
@@ -44,8 +42,8 @@ class LocalBackend:
     """GGUF models by name: a path, or weights that are fetched at first use.
 
     ``slots``: requests that run at once on each model. ``context``: tokens that prompt and answer of one request
-    have together, never more than the model was trained for. ``threads`` as in ``Engine``. ``budget``: the memory that
-    they share, by default a part of this machine's.
+    have together, never more than the model was trained for. ``threads`` as in ``LlamaEngine``. ``budget``: the memory
+    that they share, by default a part of this machine's.
     """
 
     def __init__(
@@ -59,10 +57,8 @@ class LocalBackend:
         budget: MemoryBudget | None = None,
     ) -> None:
         self._budget = budget or MemoryBudget(budget_of_machine())
-        self._models: dict[str, _LocalModel | _MiniLM] = {
-            name: _MiniLM(name, weights, self._budget)
-            if source is MINILM
-            else _LocalModel(name, source, weights, self._budget, slots=slots, context=context, threads=threads)
+        self._models = {
+            name: _LocalModel(name, source, weights, self._budget, slots=slots, context=context, threads=threads)
             for name, source in models.items()
         }
         self._since = now()
@@ -77,12 +73,12 @@ class LocalBackend:
             await model.unload()
 
     async def preload(self) -> None:
-        """Fetch and load now what has room beside what is loaded, in the order given, and the first one in any case.
-        ``ModelFailure`` when one cannot be.
-        """
-        for number, model in enumerate(self._models.values()):
-            if not number or await self._budget.has_room(model):
-                await model.load()
+        """Fetch and load now what has room, in the order given: as ``MemoryBudget.preload``."""
+        await self._budget.preload(list(self._models.values()))
+
+    def loadable(self) -> Mapping[str, Preloadable]:
+        """Its models by name, as they take part in the memory budget."""
+        return self._models
 
     async def models(self) -> Sequence[Model]:
         """All of them, loaded or not."""
@@ -102,7 +98,7 @@ class LocalBackend:
 
     async def embed(self, body: JsonObject, *, asked_as: str | None = None) -> bytes:
         """createEmbedding. 400 for a model that only chats, as ``chat`` is for one that only embeds."""
-        embeddings.refuse_others_tokens(body, asked_as)
+        refuse_others_tokens(body, asked_as)
         return await self._model(body["model"]).embed(body)
 
     async def count(self, body: JsonObject) -> int:
@@ -117,7 +113,7 @@ class LocalBackend:
         """The process ids of the loaded models, for whoever looks after the machine."""
         return [pid for model in self._models.values() if (pid := model.pid) is not None]
 
-    def _model(self, name: str) -> "_LocalModel | _MiniLM":
+    def _model(self, name: str) -> "_LocalModel":
         if name not in self._models:
             message = f"The model `{name}` does not exist or you do not have access to it."
             raise NotFound(message, param="model", code="model_not_found")
@@ -145,7 +141,7 @@ class _LocalModel:
         self._slots = slots
         self._context = context
         self._threads = threads
-        self._engine: Engine | None = None
+        self._engine: LlamaEngine | None = None
         self._embeds: bool | None = None
         self._chooses_tools: bool | None = None
         self._bytes = 0
@@ -165,7 +161,7 @@ class _LocalModel:
         await self.engine()
         return self._bytes
 
-    async def engine(self) -> Engine:
+    async def engine(self) -> LlamaEngine:
         """The engine, not necessarily started; the weights are fetched first where they are to be."""
         async with self._finding:
             if self._engine is None:
@@ -226,7 +222,7 @@ class _LocalModel:
             message = f"The model `{body['model']}` makes no embeddings. On this server `{EMBEDDING_MODEL}` does."
             raise BadRequest(message, param="model")
         async with self._budget.use(self):
-            return await embeddings.by_llama(engine, body)
+            return await embeddings.embed(engine, body)
 
     async def count(self, body: JsonObject) -> int:
         engine = await self._chat_engine()
@@ -236,7 +232,7 @@ class _LocalModel:
             asked = {"content": rendered["prompt"], "add_special": True, "parse_special": True}
             return len((await engine.ask("/tokenize", asked))["tokens"])
 
-    async def _chat_engine(self) -> Engine:
+    async def _chat_engine(self) -> LlamaEngine:
         engine = await self.engine()
         if engine.embeds:
             raise _no_chat()
@@ -247,7 +243,7 @@ class _LocalModel:
             return (await asyncio.to_thread(self._weights.fetch, self._source))[0]
         return self._source
 
-    def _make_engine(self, path: Path) -> Engine:
+    def _make_engine(self, path: Path) -> LlamaEngine:
         try:
             head = read_head(path)
             files = size_of(path)
@@ -256,9 +252,9 @@ class _LocalModel:
         context = min(self._context, head.context)
         slots = embeddings.slots(context) if head.embeds else self._slots
         self._bytes = loaded_bytes(files, head, slots, context)
-        return Engine(path, slots=slots, context=context, threads=self._threads, embeds=head.embeds)
+        return LlamaEngine(path, slots=slots, context=context, threads=self._threads, embeds=head.embeds)
 
-    async def _compiles(self, engine: Engine, grammar: Grammar) -> bool:
+    async def _compiles(self, engine: LlamaEngine, grammar: Grammar) -> bool:
         """Whether the engine can decode by a grammar: it says nothing when it cannot, so it is tried, once."""
         key = hashlib.sha256(grammar.rules.encode()).digest()
         if key not in self._compiled:
@@ -268,61 +264,6 @@ class _LocalModel:
                 self._compiled.pop(next(iter(self._compiled)))
             self._compiled[key] = said["content"].startswith(PROBE)
         return self._compiled[key]
-
-
-class _MiniLM:
-    """The embedding model of a fresh install, which llama.cpp does not serve."""
-
-    def __init__(self, name: str, weights: Weights, budget: MemoryBudget) -> None:
-        self.name = name
-        self._weights = weights
-        self._budget = budget
-        self._engine: MiniLMEngine | None = None
-        self._finding = asyncio.Lock()
-
-    @property
-    def pid(self) -> int | None:
-        return self._engine.pid if self._engine is not None else None
-
-    async def unload(self) -> None:
-        if self._engine is not None:
-            await self._engine.close()
-
-    async def estimate(self) -> int:
-        await self.engine()
-        return sum(file.bytes for file in MINILM.files) + _MINILM_BESIDE
-
-    async def load(self) -> None:
-        engine = await self.engine()
-        async with self._budget.use(self):
-            await engine.ready()
-
-    async def engine(self) -> MiniLMEngine:
-        """The engine, not necessarily started; the weights are fetched first where they are to be."""
-        async with self._finding:
-            if self._engine is None:
-                self._engine = MiniLMEngine(*await asyncio.to_thread(self._weights.fetch, MINILM))
-            return self._engine
-
-    def capabilities(self) -> Collection[Capability]:
-        return _EMBEDS
-
-    async def embed(self, body: JsonObject) -> bytes:
-        engine = await self.engine()
-        async with self._budget.use(self):
-            return await embeddings.by_minilm(engine, body)
-
-    async def traits(self) -> Traits:
-        return Traits(context_window=CONTEXT, chooses_tools=False)
-
-    async def chat(self, body: JsonObject) -> LocalAnswer:
-        raise _no_chat()
-
-    async def complete(self, body: JsonObject) -> TextAnswer:
-        raise _no_chat()
-
-    async def count(self, body: JsonObject) -> int:
-        raise _no_chat()
 
 
 def _talk(facts: Facts) -> local_request.Talk:

@@ -1,6 +1,5 @@
 """What the engine says, as the chat completion of the reference: whole or in chunks, never the engine's own extras."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 
@@ -8,11 +7,12 @@ import msgspec
 from msgspec import Struct, field
 
 from everloom.kit.clock import now
-from everloom.kit.errors import ApiError, ModelFailure
+from everloom.kit.errors import ModelFailure
 from everloom.kit.ids import new_id
 from everloom.kit.sse import DONE, frame
 from everloom.models.llama.request import Ask
 from everloom.models.llama.tool_calls import CallBegins, CallGoesOn, CallReader, Event, Text
+from everloom.models.merged_stream import MergedStream
 from everloom.objects.base import JsonObject, encode
 from everloom.objects.chat import ToolCallChunk
 
@@ -137,25 +137,15 @@ class LocalAnswer:
             head["service_tier"] = "default"
         self._head = {**head, "system_fingerprint": fingerprint}
         self._with_usage = bool((request.get("stream_options") or {}).get("include_usage"))
-        self._said: asyncio.Queue[Step | ApiError | None] = asyncio.Queue()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._first: list[Step | None] = []
+        self._steps: MergedStream[Step] = MergedStream()
 
     async def begin(self) -> None:
         """Ask, and return with the first word of the model. Errors: as the engine's."""
-        self._tasks = [asyncio.create_task(self._listen(choice)) for choice in range(self._choices)]
-        try:
-            self._first = [await self._next()]
-        except BaseException:
-            await self.close()
-            raise
+        await self._steps.begin(map(self._listen, range(self._choices)), lambda step: True)
 
     async def close(self) -> None:
         """Stop the model where it still speaks."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._said.put_nowait(ModelFailure("The answer was closed before its end."))  # for a reader that still waits
+        await self._steps.close()
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """The answer's bytes."""
@@ -165,40 +155,19 @@ class LocalAnswer:
         else:
             yield await self._whole()
 
-    async def _listen(self, choice: int) -> None:
-        """Takes one choice's words as fast as they come, so that a slow reader does not hold the model."""
+    async def _listen(self, choice: int) -> AsyncGenerator[Step, None]:
         body = self._ask.body
         if choice and "seed" in body:
             body = {**body, "seed": body["seed"] + choice}
         voice = Voice(choice, self._ask, self._top)
-        try:
-            async with aclosing(self._generate(body)) as payloads:
-                async for payload in payloads:
-                    self._said.put_nowait(voice.read(payload))
-            self._said.put_nowait(None)
-        except ApiError as error:
-            self._said.put_nowait(error)
-
-    async def _next(self) -> Step | None:
-        """The next step of any choice; None when a choice is over."""
-        said = await self._said.get()
-        if isinstance(said, ApiError):
-            raise said
-        return said
-
-    async def _steps(self) -> AsyncIterator[Step]:
-        open_choices = self._choices
-        while open_choices:
-            step = self._first.pop() if self._first else await self._next()
-            if step is None:
-                open_choices -= 1
-            else:
-                yield step
+        async with aclosing(self._generate(body)) as payloads:
+            async for payload in payloads:
+                yield voice.read(payload)
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         writer = ChunkWriter({**self._head, "object": "chat.completion.chunk"}, self._ask.old_style, self._with_usage)
         usages = []
-        async for step in self._steps():
+        async for step in self._steps.pieces():
             if step.usage is not None:
                 usages.append(step.usage)
             block = writer.write(step)
@@ -209,7 +178,7 @@ class LocalAnswer:
     async def _whole(self) -> bytes:
         choices = [WholeChoice(index, self._ask.old_style) for index in range(self._choices)]
         usages = []
-        async for step in self._steps():
+        async for step in self._steps.pieces():
             if step.usage is not None:
                 usages.append(step.usage)
             choices[step.choice].add(step)

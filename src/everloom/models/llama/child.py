@@ -1,37 +1,37 @@
 """The child process that holds one local model: llama.cpp's own server on loopback, behind a random key.
 
-``python -m everloom.models.llama.child`` reads one JSON line (``path, key, slots, context, threads, embeds``) from
-standard input, loads the model, writes one JSON line (``url``, or ``error``) and serves until standard input
+``python -m everloom.models.llama.child`` reads one frame of JSON (``path, key, slots, context, threads, embeds``) from
+standard input, loads the model, writes one frame of JSON (``url``, or ``error``) and serves until standard input
 ends. The parent holds the other end of that pipe, so the child is gone when the parent is, however it ended.
 """
 
 import json
 import os
-import signal
-import sys
 from typing import Any
+
+from everloom.models.subprocesses.framing import ParentPipe
 
 
 def main() -> None:
     """Serve one model until the parent lets go."""
-    # The parent drains on these and then closes the pipe; a terminal or an init system signals both of us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    config = json.loads(sys.stdin.readline())
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what the engine prints must not mix with what we say
+    parent = ParentPipe()
+    frames = parent.frames()
+    config = json.loads(next(frames, b"null"))
+    if config is None:
+        os._exit(0)
     try:
-        said: dict[str, str] = {"url": _serve(config)}
+        engine = _serve(config)  # which stops when the object goes
+        said = {"url": str(engine.listening_address)}
     except Exception as error:
-        said = {"error": str(error)}
-    answers.write(json.dumps(said) + "\n")
-    answers.flush()
+        said = {"error": str(error)[:4000]}
+    parent.say(json.dumps(said).encode())
     if "url" in said:
-        sys.stdin.read()
+        for _ in frames:
+            pass
     os._exit(0)  # at once, whatever the engine's threads are doing
 
 
-def _serve(config: dict[str, Any]) -> str:
+def _serve(config: dict[str, Any]) -> Any:
     # Spinning OpenMP threads gave 2 tokens/s on a busy machine, waiting ones 41. Read when the library loads.
     os.environ["OMP_WAIT_POLICY"] = "passive"
     import xllamacpp  # type: ignore[import-untyped]  # the wheel brings no types
@@ -54,17 +54,8 @@ def _serve(config: dict[str, Any]) -> str:
     params.ui = False
     params.endpoint_slots = False
     params.verbosity = 0
-    return _start(xllamacpp.Server, params)
+    return xllamacpp.Server(params)
 
-
-def _start(server: Any, params: Any) -> str:
-    global _engine
-    _engine = server(params)
-    return str(_engine.listening_address)
-
-
-_engine: Any = None
-"""Kept for the life of the process: the server stops when the object goes."""
 
 if __name__ == "__main__":
     main()

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from everloom.kit.errors import BadRequest, ModelFailure
 from everloom.models.completion_text import Piece, TextAnswer, Token, plan_of, prompts_of, stops_of, unsupported
-from everloom.models.llama.engine import Engine
+from everloom.models.llama.engine import LlamaEngine
 from everloom.objects.base import JsonObject
 
 DEFAULT_TOKENS = 16
@@ -62,7 +62,9 @@ Generate = Callable[[JsonObject], AsyncGenerator[bytes, None]]
 ENDPOINT = "/completion"
 
 
-async def complete(engine: Engine, generate: Generate, body: JsonObject, *, fingerprint: str, slots: int) -> TextAnswer:
+async def complete(
+    engine: LlamaEngine, generate: Generate, body: JsonObject, *, fingerprint: str, slots: int
+) -> TextAnswer:
     """createCompletion; returns with the first words. ``slots``: requests that the engine serves at once.
 
     Errors: 400 for prompts that are too long, tokens that the model does not have, parameters it cannot honour.
@@ -114,7 +116,7 @@ class _Prompt:
 class _Names:
     """The texts of tokens as they stand behind others (at the beginning, some tokenizers cut a space off)."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: LlamaEngine) -> None:
         self._engine = engine
         self._known: dict[int, str] = {}
         self._before: tuple[int, str] | None = None
@@ -129,7 +131,7 @@ class _Names:
         return self._known[token]
 
 
-async def _read(engine: Engine, body: JsonObject, prompt: str | list[int] | None, most: int) -> _Prompt:
+async def _read(engine: LlamaEngine, body: JsonObject, prompt: str | list[int] | None, most: int) -> _Prompt:
     """The prompt in tokens. Refuses what does not fit the model's window together with the answer."""
     text = "" if prompt is None or isinstance(prompt, list) else prompt
     if len(text.encode("utf-8", "replace")) > engine.context * _BYTES_A_TOKEN:
@@ -151,13 +153,13 @@ async def _read(engine: Engine, body: JsonObject, prompt: str | list[int] | None
     return _Prompt(text, tokens, begun)
 
 
-async def _tokens(engine: Engine, text: str, *, whole: bool) -> list[int]:
+async def _tokens(engine: LlamaEngine, text: str, *, whole: bool) -> list[int]:
     asked = {"content": text, "add_special": whole, "parse_special": True}
     tokens: list[int] = (await engine.ask("/tokenize", asked))["tokens"]
     return tokens
 
 
-async def _text(engine: Engine, tokens: list[int]) -> str:
+async def _text(engine: LlamaEngine, tokens: list[int]) -> str:
     try:
         text: str = (await engine.ask("/detokenize", {"tokens": tokens}))["content"]
     except ModelFailure as error:
@@ -171,13 +173,13 @@ async def _text(engine: Engine, tokens: list[int]) -> str:
     return text
 
 
-async def _new_text(engine: Engine) -> int:
+async def _new_text(engine: LlamaEngine) -> int:
     """The token behind which a new text begins."""
     tokens = await _tokens(engine, NEW_TEXT, whole=False)
     return tokens[0] if len(tokens) == 1 else (await engine.ready()).end_token
 
 
-async def _around_gap(engine: Engine, tokens: list[int], suffix: str) -> list[int]:
+async def _around_gap(engine: LlamaEngine, tokens: list[int], suffix: str) -> list[int]:
     """The prompt and what is to stand behind the answer, in the marks that the model was trained on."""
     for before, behind, gap in FILL_IN_MARKS:
         marks = [await _tokens(engine, mark, whole=False) for mark in (before, behind, gap)]

@@ -4,13 +4,11 @@ Why a child and why HTTP: ``docs/decisions/local-engine.md``.
 """
 
 import asyncio
-import contextlib
 import os
 import re
 import secrets
 import sys
 import time
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -19,18 +17,64 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
-from everloom.kit.errors import ApiError, BadRequest, ModelFailure
+from everloom.kit.errors import NO_JSON, ApiError, BadRequest, ModelFailure
 from everloom.kit.sse import DONE, DataLines
-from everloom.models.subprocesses import process as children
+from everloom.models.embedding import text_too_long
+from everloom.models.subprocesses.process import ChildLost, ChildProcess, ChildSilent
 from everloom.objects.base import JsonObject, encode
 
 _LOAD_S = 300.0
-_LINE_BYTES = 1 << 20
+_FRAME_BYTES = 1 << 16
+_ANSWER_BYTES = 1 << 26
+"""The longest answer that is read whole: sixteen vectors, a rendered prompt, the tokens of one."""
+
+_URL = re.compile(r"http://127\.0\.0\.1:\d{1,5}")
 STALL_S = 600.0
 """Silence on all requests together, after which the engine counts as stuck: no prompt takes as long to read."""
 _MARKED_CALL = re.compile(r'<tool_call>(?:\\n|\s)*\{\\?"name\\?"')
 """A call as templates write it: the line's end and the quotation marks may be escaped in a string of theirs."""
 _TOO_LARGE = re.compile(r"input \((\d+) tokens\) is too large")
+
+
+class _Ready(Struct):
+    """What the child says first, as its module describes."""
+
+    url: str = ""
+    error: str = ""
+
+
+class _Props(Struct):
+    """llama.cpp's ``/props``, as far as it is of use."""
+
+    eos_token: str
+    chat_template_caps: dict[str, Any] = {}
+    chat_template: str | None = None
+
+
+class _Tokens(Struct):
+    tokens: list[int]
+
+
+class _Card(Struct):
+    meta: dict[str, Any] | None = None
+
+
+class _Cards(Struct):
+    data: list[_Card]
+
+
+class _Fault(Struct):
+    """An error as llama.cpp tells it."""
+
+    code: int | None = None
+    message: str | None = None
+    type: str | None = None
+    n_ctx: int = 0
+    n_prompt_tokens: int = 0
+
+
+class _Refused(Struct):
+    error: _Fault
 
 
 class Facts(Struct, frozen=True):
@@ -47,7 +91,7 @@ class Facts(Struct, frozen=True):
     """How many tokens it has, where the engine says so."""
 
 
-class Engine:
+class LlamaEngine:
     """``slots`` requests run at once, each with ``context`` tokens for prompt and answer; more wait their turn.
 
     ``threads`` generate (default: half the processors, at least one; all of them read prompts). ``embeds``: the model
@@ -74,7 +118,12 @@ class Engine:
         # falls free; the rest waits here, where a client that leaves costs nothing.
         self._free = asyncio.Semaphore(2 * slots)
         self._starting = asyncio.Lock()
-        self._process: Process | None = None
+        self._child: ChildProcess[_Ready] = ChildProcess(
+            (sys.executable, "-m", "everloom.models.llama.child"),
+            msgspec.json.Decoder(_Ready).decode,
+            load_s=_LOAD_S,
+            longest=_FRAME_BYTES,
+        )
         self._facts: Facts | None = None
         self._session: aiohttp.ClientSession | None = None
         self._stall = stall
@@ -84,7 +133,7 @@ class Engine:
     @property
     def pid(self) -> int | None:
         """The child's process id while there is one."""
-        return self._process.pid if self._process is not None and self._process.returncode is None else None
+        return self._child.pid
 
     async def ready(self) -> Facts:
         """The model's facts, loading it first if it is not loaded. ``ModelFailure`` when it cannot be."""
@@ -100,18 +149,21 @@ class Engine:
 
     async def close(self) -> None:
         """End the child, and with it every answer under way."""
-        process, self._process, self._facts = self._process, None, None
+        self._facts = None
         session, self._session = self._session, None
         if session is not None:
             await session.close()
-        if process is not None:
-            await children.end(process)
+        await self._child.end()
 
     async def ask(self, path: str, body: JsonObject) -> Any:
         """One request with a short answer (tokenize, apply-template); needs no slot."""
         response = await self._post(path, body)
         async with response:
-            return msgspec.json.decode(await self._read(response))
+            said = await self._read(response)
+        try:
+            return msgspec.json.decode(said)
+        except NO_JSON as error:
+            raise _unreadable() from error
 
     async def generate(self, path: str, body: JsonObject) -> AsyncGenerator[bytes, None]:
         """A streamed answer's events. Waits its turn; leaving the iteration stops the model.
@@ -138,6 +190,8 @@ class Engine:
                     yield payload
         except aiohttp.ClientError as error:
             raise self._died() from error
+        except ValueError as error:
+            raise _unreadable() from error
         raise self._died()
 
     async def _block(self, response: aiohttp.ClientResponse) -> bytes:
@@ -189,7 +243,7 @@ class Engine:
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         try:
-            return await response.read()
+            return await _bounded(response)
         except aiohttp.ClientError as error:
             raise self._died() from error
 
@@ -198,34 +252,23 @@ class Engine:
 
         ``for_sure``: nobody listens any more, so a child that still lives is of no use and is ended.
         """
-        process = self._process
-        if process is None:
-            return True
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), 1.0)
-        if process.returncode is None and for_sure:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-        return process.returncode is not None
+        if not await self._child.gone(1.0) and for_sure:
+            await self._child.end(at_once=True)
+        return self._child.pid is None
 
     async def _load(self) -> Facts:
         key = secrets.token_urlsafe(32)
-        process = self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "everloom.models.llama.child", stdin=PIPE, stdout=PIPE, limit=_LINE_BYTES
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
         config = {"path": str(self._path), "key": key, "slots": self._slots}
         config |= {"context": self.context, "threads": self._threads, "embeds": self.embeds}
-        process.stdin.write(encode(config) + b"\n")
         try:
-            said = await asyncio.wait_for(process.stdout.readline(), _LOAD_S)
-        except TimeoutError:
+            answer = await self._child.ready(encode(config))
+        except ChildSilent:
             raise ModelFailure(f"The model {self._path.name} did not load in {_LOAD_S:.0f} s.", status=503) from None
-        answer = msgspec.json.decode(said) if said else {"error": "the process that loads it ended"}
-        if "error" in answer:
-            raise ModelFailure(f"The model {self._path.name} cannot be loaded: {answer['error']}", status=503)
+        except ChildLost:
+            answer = _Ready(error="the process that loads it ended")
+        if answer.error or not _URL.fullmatch(answer.url):
+            reason = answer.error or "its process does not say where it is"
+            raise ModelFailure(f"The model {self._path.name} cannot be loaded: {reason}", status=503)
         self._session = aiohttp.ClientSession(
             # A kept connection may be closed by llama.cpp just as we write on it; a new one costs 0.2 ms.
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
@@ -233,56 +276,64 @@ class Engine:
             headers={"authorization": f"Bearer {key}", "content-type": "application/json"},
         )
         try:
-            return await self._learn(answer["url"])
-        except (aiohttp.ClientError, KeyError, IndexError) as error:
+            return await _learn(self._session, answer.url)
+        except (aiohttp.ClientError, ModelFailure, IndexError, *NO_JSON) as error:
             raise ModelFailure(
                 f"The model {self._path.name} loaded and does not answer: {error!r}", status=503
             ) from error
-
-    async def _learn(self, url: str) -> Facts:
-        assert self._session is not None
-        async with self._session.get(url + "/props") as response:
-            props = await response.json()
-        end = encode({"content": props["eos_token"], "parse_special": True, "add_special": False})
-        async with self._session.post(url + "/tokenize", data=end) as response:
-            tokens = (await response.json())["tokens"]
-        async with self._session.get(url + "/v1/models") as response:
-            meta = (await response.json())["data"][0].get("meta") or {}
-        return Facts(
-            url=url,
-            knows_tools=props.get("chat_template_caps", {}).get("supports_tools", False),
-            end_token=tokens[-1],
-            marks_calls=_MARKED_CALL.search(props.get("chat_template") or "") is not None,
-            vocabulary=meta.get("n_vocab"),
-        )
 
     def _died(self) -> ModelFailure:
         return ModelFailure("The local model's process ended in the middle of this request. It is being started again.")
 
     def _refusal(self, status: int, body: bytes) -> ApiError:
         try:
-            error = msgspec.json.decode(body)["error"]
-        except (msgspec.MsgspecError, KeyError, TypeError):
+            error = _refused.decode(body).error
+        except NO_JSON:
             return ModelFailure(f"The local model's process answered {status}.")
-        if error.get("type") == "exceed_context_size_error":
+        if error.type == "exceed_context_size_error":
             if self.embeds:
-                return text_too_long(error["n_ctx"], error["n_prompt_tokens"])
-            return context_exceeded(error["n_ctx"], error["n_prompt_tokens"])
-        if error.get("code") == 400:
-            return BadRequest(f"The local model refused the request: {error.get('message')}")
-        if self.embeds and (found := _TOO_LARGE.search(error.get("message") or "")):
+                return text_too_long(error.n_ctx, error.n_prompt_tokens)
+            return context_exceeded(error.n_ctx, error.n_prompt_tokens)
+        if error.code == 400:
+            return BadRequest(f"The local model refused the request: {error.message}")
+        if self.embeds and (found := _TOO_LARGE.search(error.message or "")):
             return text_too_long(self.context, int(found[1]))
-        return ModelFailure(f"The local model failed: {error.get('message')}", status=500)
+        return ModelFailure(f"The local model failed: {error.message}", status=500)
 
 
-def text_too_long(window: int, tokens: int) -> BadRequest:
-    """The platform's refusal of a text that is too long to embed."""
-    return BadRequest(
-        f"This model's maximum context length is {window} tokens, however you requested {tokens} tokens ({tokens} in "
-        "your prompt; 0 for the completion). Please reduce your prompt; or completion length.",
-        param="input",
-        code="context_length_exceeded",
+_refused = msgspec.json.Decoder(_Refused)
+
+
+async def _learn(session: aiohttp.ClientSession, url: str) -> Facts:
+    """What the engine says of its model."""
+    async with session.get(url + "/props") as response:
+        props = msgspec.json.decode(await _bounded(response), type=_Props)
+    end = encode({"content": props.eos_token, "parse_special": True, "add_special": False})
+    async with session.post(url + "/tokenize", data=end) as response:
+        tokens = msgspec.json.decode(await _bounded(response), type=_Tokens).tokens
+    async with session.get(url + "/v1/models") as response:
+        meta = msgspec.json.decode(await _bounded(response), type=_Cards).data[0].meta or {}
+    return Facts(
+        url=url,
+        knows_tools=props.chat_template_caps.get("supports_tools", False),
+        end_token=tokens[-1],
+        marks_calls=_MARKED_CALL.search(props.chat_template or "") is not None,
+        vocabulary=meta.get("n_vocab"),
     )
+
+
+async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+    """A whole answer. ``ModelFailure`` for one that has no end."""
+    body = bytearray()
+    async for block in response.content.iter_any():
+        body += block
+        if len(body) > _ANSWER_BYTES:
+            raise _unreadable()
+    return bytes(body)
+
+
+def _unreadable() -> ModelFailure:
+    return ModelFailure("The local model's process said something unreadable.")
 
 
 def context_exceeded(window: int, tokens: int) -> BadRequest:

@@ -1,7 +1,7 @@
 """Texts that wait for the embedding model, and whose turn it is.
 
-What has come together while the model was busy goes out together: a lot of sixteen short texts costs the model half of
-what they cost one by one. Requests take turns text by text, so that a search stands in the next lot, however many
+What has come together while the model was busy goes out together: a batch of sixteen short texts costs the model half
+of what they cost one by one. Requests take turns text by text, so that a search stands in the next batch, however many
 texts of a file wait beside it.
 """
 
@@ -9,14 +9,14 @@ from asyncio import Future
 from collections import deque
 from collections.abc import Sequence
 
-LOT_BYTES = 2000
-LOT_TEXTS = 16
-"""What is computed at once, about 500 tokens: a search waits for the lots before it, so they are short."""
+from everloom.models.embedding import Input
 
-Input = str | list[int]
+BATCH_BYTES = 2000
+BATCH_TEXTS = 16
+"""What is computed at once, about 500 tokens: a search waits for the batches before it, so they are short."""
 
 
-class Request:
+class EmbeddingRequest:
     """A request's texts and what has become of them; ``done`` is set when all have vectors, or one has failed."""
 
     def __init__(self, inputs: Sequence[Input], done: "Future[None]") -> None:
@@ -41,45 +41,45 @@ class Request:
             self.done.set_exception(error)
 
 
-Lot = list[tuple[Request, int]]
+Batch = list[tuple[EmbeddingRequest, int]]
 """Texts to compute at once: of which request each is, and its place there."""
 
 
-class Turns:
+class BatchQueue:
     """The requests that have texts left to hand out, the next one first."""
 
     def __init__(self) -> None:
-        self._requests: deque[Request] = deque()
+        self._requests: deque[EmbeddingRequest] = deque()
 
     def __len__(self) -> int:
         """How many texts wait."""
         return sum(len(request.inputs) - request.handed_out for request in self._requests)
 
-    def add(self, request: Request) -> None:
+    def add(self, request: EmbeddingRequest) -> None:
         """Let a request wait for its turn."""
         self._requests.append(request)
 
-    def drop(self, request: Request) -> None:
+    def drop(self, request: EmbeddingRequest) -> None:
         """Forget what a request still waits for, if anything."""
         if request in self._requests:
             self._requests.remove(request)
 
-    def lot(self, free: int) -> Lot:
+    def next_batch(self, free: int) -> Batch:
         """The next texts; none when nothing waits. ``free``: the threads that what waits is shared among."""
-        most = min(LOT_TEXTS, -(-len(self) // free))
-        lot: Lot = []
+        most = min(BATCH_TEXTS, -(-len(self) // free))
+        batch: Batch = []
         size = 0
-        while self._requests and len(lot) < most:
+        while self._requests and len(batch) < most:
             request = self._requests[0]
             size += weight(request.inputs[request.handed_out])
-            if lot and size > LOT_BYTES:
+            if batch and size > BATCH_BYTES:
                 break
             self._requests.popleft()
-            lot.append((request, request.handed_out))
+            batch.append((request, request.handed_out))
             request.handed_out += 1
             if request.handed_out < len(request.inputs):
                 self._requests.append(request)
-        return lot
+        return batch
 
     def fail(self, error: Exception) -> None:
         """Turn everybody away."""

@@ -1,22 +1,21 @@
 """The child process that makes the vectors of all-MiniLM-L6-v2.
 
 ``python -m everloom.models.minilm.child SAFETENSORS TOKENIZER THREADS`` reads frames from standard input and writes
-frames to standard output until the input ends. A frame is its length (four bytes, little-endian) and that many bytes
-of MessagePack: first ``{"ready": true}`` or ``{"error": text}``, then for each ``[id, [text or tokens, …]]`` an
-``[id, {...}]`` with ``tokens``, a number for each text, and ``vectors`` (little-endian floats). A text that is too long
-has no vector; tokens that the model does not have count as none. ``failed`` says what was wrong with all of it.
+frames to standard output until the input ends (``subprocesses/framing.py``). Each holds MessagePack: first
+``{"ready": true}`` or ``{"error": text}``, then for each ``[id, [text or tokens, …]]`` an ``[id, {...}]`` with
+``tokens``, a number for each text, and ``vectors`` (little-endian floats). A text that is too long has no vector;
+tokens that the model does not have count as none. ``failed`` says what was wrong with all of it.
 """
 
 import os
 import queue
-import signal
 import struct
 import sys
 import threading
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from everloom.models.subprocesses.framing import read_frame, write_frame
+from everloom.models.subprocesses.framing import ParentPipe
 
 if TYPE_CHECKING:
     from everloom.models.minilm.network import MiniLM
@@ -27,14 +26,11 @@ _TOKENS_TOGETHER = 1024
 
 def main() -> None:
     """Serve until the parent lets go."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent closes the pipe, also after Ctrl-C
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    parent = ParentPipe()
     # A thread of ours for each core does better than matrix products that are shared out and wait for each other
     # spinning: 400 texts a second against 160 on two busy cores. Read when numpy loads.
     for library in ("OPENBLAS_NUM", "OMP_NUM", "MKL_NUM", "BLIS_NUM", "VECLIB_MAXIMUM"):
         os.environ[f"{library}_THREADS"] = "1"
-    answers = _Answers(os.fdopen(os.dup(1), "wb"))
-    os.dup2(2, 1)
     import msgspec  # after the settings above
 
     from everloom.models.minilm.network import MiniLM
@@ -42,40 +38,27 @@ def main() -> None:
     try:
         model = MiniLM(Path(sys.argv[1]), Path(sys.argv[2]))
     except (OSError, ValueError, KeyError, struct.error) as error:
-        answers.write({"error": repr(error)})
+        parent.say(msgspec.msgpack.encode({"error": repr(error)[:500]}))
         os._exit(1)
-    answers.write({"ready": True})
-    lots: queue.SimpleQueue[tuple[int, list[Any]]] = queue.SimpleQueue()
+    parent.say(msgspec.msgpack.encode({"ready": True}))
+    batches: queue.SimpleQueue[tuple[int, list[Any]]] = queue.SimpleQueue()
     for _ in range(int(sys.argv[3])):
-        threading.Thread(target=_work, args=(model, lots, answers), daemon=True).start()
+        threading.Thread(target=_work, args=(model, batches, parent), daemon=True).start()
     decode = msgspec.msgpack.Decoder().decode
-    while (frame := read_frame(sys.stdin.buffer)) is not None:
-        lots.put(decode(frame))
+    for frame in parent.frames():
+        batches.put(decode(frame))
     os._exit(0)
 
 
-class _Answers:
-    """Standard output, a frame at a time."""
+def _work(model: "MiniLM", batches: "queue.SimpleQueue[tuple[int, list[Any]]]", parent: ParentPipe) -> None:
+    from msgspec.msgpack import encode
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._one = threading.Lock()
-
-    def write(self, value: Any) -> None:
-        import msgspec
-
-        data = msgspec.msgpack.encode(value)
-        with self._one:
-            write_frame(self._file, data)
-
-
-def _work(model: "MiniLM", lots: "queue.SimpleQueue[tuple[int, list[Any]]]", answers: _Answers) -> None:
     while True:
-        number, inputs = lots.get()
+        number, inputs = batches.get()
         try:
-            answers.write((number, _embed(model, inputs)))
+            parent.say(encode((number, _embed(model, inputs))))
         except Exception as error:
-            answers.write((number, {"failed": repr(error)}))
+            parent.say(encode((number, {"failed": repr(error)[:500]})))
 
 
 def _embed(model: "MiniLM", inputs: list[Any]) -> dict[str, Any]:

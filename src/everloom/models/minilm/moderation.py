@@ -9,7 +9,7 @@ import re
 import sys
 from array import array
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from operator import mul
 from pathlib import Path
@@ -17,11 +17,10 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest
 from everloom.models.base import Capability
+from everloom.models.local import LocalModels
 from everloom.objects.base import JsonObject, encode
-from everloom.objects.models import Model
 from everloom.objects.moderations import CATEGORIES, Moderation, judged
 
 MODERATION_MODEL = "minilm-moderation"
@@ -47,7 +46,7 @@ Embed = Callable[[JsonObject], Awaitable[bytes]]
 """createEmbedding, as in the port ``Embeds``."""
 
 
-class Head(Struct, frozen=True):
+class CategoryHead(Struct, frozen=True):
     """One logistic regression. ``weights`` are 32-bit floats, little-endian, as base64."""
 
     bias: float
@@ -67,7 +66,7 @@ class Heads(Struct, frozen=True, dict=True):
     ``thresholds``: the probability from which on a category is flagged; it is shown as a score of 0.5.
     """
 
-    heads: dict[str, Head]
+    heads: dict[str, CategoryHead]
     products: dict[str, tuple[str, str]]
     thresholds: dict[str, float]
 
@@ -83,32 +82,21 @@ class Heads(Struct, frozen=True, dict=True):
         return {name: shown(found[name], self.thresholds[name]) for name in CATEGORIES}
 
 
-class MiniLMModeration:
-    """The backend of that one model. ``embed`` answers for ``embedding_model``, which must be all-MiniLM-L6-v2."""
+class MiniLMModeration(LocalModels):
+    """The backend of that one model. ``embed`` answers for ``embedding_model``, which must be all-MiniLM-L6-v2.
+
+    The vectors' model is another backend's to open and to close.
+    """
 
     def __init__(self, embed: Embed, embedding_model: str) -> None:
         self._embed = embed
         self._embedding_model = embedding_model
-        self._since = now()
+        super().__init__((MODERATION_MODEL,), _CAPABILITIES)
 
     @cached_property
     def heads(self) -> Heads:
         """Read at first use."""
         return msgspec.json.decode(HEADS.read_bytes(), type=Heads)
-
-    async def open(self) -> None:
-        """Nothing is loaded before it is asked for."""
-
-    async def close(self) -> None:
-        """The vectors' model is another backend's to close."""
-
-    async def models(self) -> Sequence[Model]:
-        """The one model."""
-        return [Model(id=MODERATION_MODEL, created=self._since, owned_by="everloom")]
-
-    def capabilities(self, model: str) -> Collection[Capability]:
-        """To moderate, under its one name."""
-        return _CAPABILITIES if model == MODERATION_MODEL else ()
 
     async def moderate(self, body: JsonObject) -> bytes:
         """createModeration. Errors: ``BadRequest`` for images, which this model cannot see, and for too much text."""
@@ -216,4 +204,4 @@ _vectors_of = msgspec.json.Decoder(_Vectors)
 
 
 def _floats(embedding: str) -> "array[float]":
-    return Head(0.0, embedding).floats()
+    return CategoryHead(0.0, embedding).floats()

@@ -1,26 +1,23 @@
 """What the child processes that speak have in common: orders in, sound out.
 
-A frame is its length (four bytes, little-endian) and that many bytes. Standard input brings ``Order`` and ``Stop`` as
-MessagePack. Standard output brings one ``Ready``, then for each order blocks of sound (a byte ``s`` and the sound)
-and one ``End`` (a byte ``e`` and MessagePack). The child ends when its input does.
+Frames (``subprocesses/framing.py``) on standard input bring ``Order`` and ``StopSpeaking`` as MessagePack. Standard
+output brings one ``Ready``, then for each order blocks of sound (a byte ``s`` and the sound) and one ``End`` (a byte
+``e`` and MessagePack). The child ends when its input does.
 """
 
 import os
 import queue
 import re
 import resource
-import signal
-import sys
-import threading
 import time
 import unicodedata
 from collections.abc import Callable
-from typing import IO, Protocol
+from typing import Protocol
 
 import msgspec
 from msgspec import Struct
 
-from everloom.models.subprocesses.framing import read_frame, write_frame
+from everloom.models.subprocesses.framing import ParentPipe
 
 SOUND, END = b"s", b"e"
 
@@ -52,7 +49,7 @@ class Order(Struct, frozen=True, kw_only=True, tag=True):
     pitch: int = 50
 
 
-class Stop(Struct, frozen=True, tag=True):
+class StopSpeaking(Struct, frozen=True, tag=True):
     """Nobody listens any more to the order of this number."""
 
     number: int
@@ -73,7 +70,7 @@ class End(Struct, frozen=True, kw_only=True):
     failed: str = ""
 
 
-class Engine(Protocol):
+class SpeechEngine(Protocol):
     """Speaks, one text at a time. ``rate``: samples a second of what it makes."""
 
     rate: int
@@ -106,27 +103,24 @@ def plain(text: str) -> str:
 _BLANK = frozenset(("Cc", "Cs", "Zs", "Zl", "Zp"))
 
 
-def serve(load: Callable[[], Engine]) -> None:
+def serve(load: Callable[[], SpeechEngine]) -> None:
     """Take orders until the parent lets go; never returns."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent closes the pipe, also after Ctrl-C
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    parent = ParentPipe()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash leaves no text behind
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
     try:
         engine = load()
     except ImportError as error:
-        write_frame(out, msgspec.msgpack.encode(Ready(error=str(error), missing=error.name or "")))
+        parent.say(msgspec.msgpack.encode(Ready(error=str(error)[:1000], missing=error.name or "")))
         os._exit(1)
     except Exception as error:
-        write_frame(out, msgspec.msgpack.encode(Ready(error=repr(error))))
+        parent.say(msgspec.msgpack.encode(Ready(error=repr(error)[:1000])))
         os._exit(1)
-    write_frame(out, msgspec.msgpack.encode(engine.ready))
+    parent.say(msgspec.msgpack.encode(engine.ready))
     orders = _Orders()
-    threading.Thread(target=orders.listen, daemon=True).start()
+    parent.listen(orders.hear)
     while True:
         order = orders.next()
-        _perform(engine, order, out, orders)
+        _perform(engine, order, parent, orders)
 
 
 class _Orders:
@@ -134,29 +128,27 @@ class _Orders:
 
     def __init__(self) -> None:
         self._waiting: queue.SimpleQueue[Order] = queue.SimpleQueue()
+        self._decode = msgspec.msgpack.Decoder(Order | StopSpeaking).decode
         self.stopped = -1
 
     def next(self) -> Order:
         return self._waiting.get()
 
-    def listen(self) -> None:
-        decode = msgspec.msgpack.Decoder(Order | Stop).decode
-        while (data := read_frame(sys.stdin.buffer)) is not None:
-            said = decode(data)
-            if isinstance(said, Stop):
-                self.stopped = said.number
-            else:
-                self._waiting.put(said)
-        os._exit(0)
+    def hear(self, frame: bytes) -> None:
+        said = self._decode(frame)
+        if isinstance(said, StopSpeaking):
+            self.stopped = said.number
+        else:
+            self._waiting.put(said)
 
 
-def _perform(engine: Engine, order: Order, out: IO[bytes], orders: _Orders) -> None:
+def _perform(engine: SpeechEngine, order: Order, parent: ParentPipe, orders: _Orders) -> None:
     from everloom.models.speech.audio_encoding import Encoder
 
     failed = ""
     try:
         encoder = Encoder(order.format, engine.rate, order.speed)
-        sound = _Sound(out)
+        sound = _Sound(parent)
         heard = 0
 
         def hear(samples: bytes) -> bool:
@@ -175,15 +167,15 @@ def _perform(engine: Engine, order: Order, out: IO[bytes], orders: _Orders) -> N
             sound.add(encoder.end())
         sound.send()
     except Exception as error:
-        failed = repr(error)
-    write_frame(out, END + msgspec.msgpack.encode(End(failed=failed)))
+        failed = repr(error)[:1000]
+    parent.say(END + msgspec.msgpack.encode(End(failed=failed)))
 
 
 class _Sound:
     """Sound on its way out: the first bytes at once, what follows in blocks."""
 
-    def __init__(self, out: IO[bytes]) -> None:
-        self._out = out
+    def __init__(self, parent: ParentPipe) -> None:
+        self._parent = parent
         self._held = bytearray()
         self._sent = 0.0
 
@@ -194,6 +186,6 @@ class _Sound:
 
     def send(self) -> None:
         if self._held:
-            write_frame(self._out, SOUND + bytes(self._held))
+            self._parent.say(SOUND + bytes(self._held))
             self._held.clear()
             self._sent = time.monotonic()

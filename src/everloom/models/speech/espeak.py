@@ -3,17 +3,15 @@
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from everloom.kit.clock import now
 from everloom.models.base import Answer, Capability
+from everloom.models.local import LocalModels
 from everloom.models.speech import request as speech_request
 from everloom.models.speech.child import Order, Ready
-from everloom.models.speech.pool import Speakers
+from everloom.models.speech.pool import SpeakerPool
 from everloom.models.speech.request import SpeechEvents
 from everloom.objects.base import JsonObject
-from everloom.objects.models import Model
 
 ESPEAK_MODEL = "espeak-ng"
 
@@ -73,7 +71,7 @@ _SCRIPTS = {
 _OTHER_NAMES = {"en": _LATIN, "no": "nb", "zh": "cmn"}
 
 
-class EspeakBackend:
+class EspeakBackend(LocalModels):
     """The model ``espeak-ng``. Up to four texts at once, no more than there are processors; the rest wait."""
 
     max_concurrency: int | None
@@ -81,27 +79,10 @@ class EspeakBackend:
     def __init__(self) -> None:
         self.max_concurrency = most = min(_MOST, os.cpu_count() or 1)
         install = "install everloom anew, or pip install espeakng-loader"
-        self._speakers = Speakers("espeak-ng", "-m", "everloom.models.speech.espeak_child", most=most, install=install)
-        self._since = now()
-
-    async def open(self) -> None:
-        """Nothing is started before it is asked for."""
-
-    async def close(self) -> None:
-        """End the children."""
-        await self._speakers.close()
-
-    async def models(self) -> Sequence[Model]:
-        """The one."""
-        return [Model(id=ESPEAK_MODEL, created=self._since, owned_by="everloom")]
-
-    def capabilities(self, model: str) -> Collection[Capability]:
-        """To speak, under its one name."""
-        return _SPEAKS if model == ESPEAK_MODEL else ()
-
-    def children(self) -> list[int]:
-        """The process ids of the children, for whoever looks after the machine."""
-        return self._speakers.pids
+        self._speakers = SpeakerPool(
+            "espeak-ng", "-m", "everloom.models.speech.espeak_child", most=most, install=install
+        )
+        super().__init__((ESPEAK_MODEL,), _SPEAKS, (self._speakers,))
 
     async def speak(self, body: JsonObject) -> Answer:
         """createSpeech. 400 for a voice that is neither the platform's nor ``language`` or ``language+variant``."""

@@ -44,7 +44,7 @@ class Espeak:
         self._fault: Exception | None = None
 
     def speak(self, order: Order, hear: Callable[[bytes], bool]) -> None:
-        """As ``speech_child.Engine``. Neither SSML nor phonemes nor commands are read out of the text."""
+        """As ``child.SpeechEngine``. Neither SSML nor phonemes nor commands are read out of the text."""
         self._hear, self._fault = hear, None
         if self._library.espeak_SetVoiceByName(order.voice.encode()) != _OK:
             raise ValueError(f"espeak-ng has no voice {order.voice!r}")

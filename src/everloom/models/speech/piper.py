@@ -1,20 +1,19 @@
 """Speech by piper voices, from files that the operator names (extra ``[piper]``). Limits: ``docs/audio.md``."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from everloom.kit.clock import now
 from everloom.kit.errors import ModelFailure
 from everloom.models.base import Answer, Capability
+from everloom.models.local import LocalModels
 from everloom.models.memory_budget import MemoryBudget
 from everloom.models.speech import request as speech_request
 from everloom.models.speech.child import Order, Ready
-from everloom.models.speech.pool import Speakers
+from everloom.models.speech.pool import SpeakerPool
 from everloom.models.speech.request import VOICES, SpeechEvents
 from everloom.objects.base import JsonObject
-from everloom.objects.models import Model
 
 _SPEAKS: frozenset[Capability] = frozenset({"speak"})
 _ENGINE_BYTES = 100 * 1024 * 1024
@@ -23,7 +22,7 @@ _ENGINE_BYTES = 100 * 1024 * 1024
 _INSTALL = "pip install 'everloom[piper]'"
 
 
-class PiperBackend:
+class PiperBackend(LocalModels):
     """Voices by name: each ``.onnx`` file, its ``.onnx.json`` beside it, in a child process; one text at a time.
 
     ``budget``: the memory they have together with the other models on this machine.
@@ -33,27 +32,7 @@ class PiperBackend:
 
     def __init__(self, voices: Mapping[str, Path], budget: MemoryBudget) -> None:
         self._voices = {name: _Voice(name, path, budget) for name, path in voices.items()}
-        self._since = now()
-
-    async def open(self) -> None:
-        """Nothing is loaded before it is asked for."""
-
-    async def close(self) -> None:
-        """End the children."""
-        for voice in self._voices.values():
-            await voice.speakers.close()
-
-    async def models(self) -> Sequence[Model]:
-        """All of them, loaded or not."""
-        return [Model(id=name, created=self._since, owned_by="everloom") for name in self._voices]
-
-    def capabilities(self, model: str) -> Collection[Capability]:
-        """They speak."""
-        return _SPEAKS if model in self._voices else ()
-
-    def children(self) -> list[int]:
-        """The process ids of the loaded voices, for whoever looks after the machine."""
-        return [pid for voice in self._voices.values() for pid in voice.speakers.pids]
+        super().__init__(voices, _SPEAKS, [voice.speakers for voice in self._voices.values()])
 
     async def speak(self, body: JsonObject) -> Answer:
         """createSpeech. Each of the platform's voices is the file's one, or one of its speakers, who have names too."""
@@ -73,7 +52,7 @@ class _Voice:
         self._path = path
         child = ("-m", "everloom.models.speech.piper_child", str(path))
         room = partial(budget.use, self)
-        self.speakers = Speakers(f"The voice `{name}`", *child, most=1, install=_INSTALL, room=room)
+        self.speakers = SpeakerPool(f"The voice `{name}`", *child, most=1, install=_INSTALL, room=room)
 
     @property
     def pid(self) -> int | None:

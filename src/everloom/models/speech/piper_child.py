@@ -44,7 +44,7 @@ class Piper:
         self.ready = Ready(voices=tuple(self._speakers) if config.num_speakers > 1 else ())
 
     def speak(self, order: Order, hear: Callable[[bytes], bool]) -> None:
-        """As ``speech_child.Engine``. ``voice`` is a speaker's name, or empty."""
+        """As ``child.SpeechEngine``. ``voice`` is a speaker's name, or empty."""
         settings = self._settings(speaker_id=self._speakers[order.voice] if order.voice else None)
         for piece in pieces(plain(order.text)):
             # Text in double brackets would be taken for phonemes.

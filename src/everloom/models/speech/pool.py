@@ -6,27 +6,26 @@ The child's side, and the form of what goes through the pipes: ``speech/child.py
 import asyncio
 import itertools
 import sys
-from asyncio.subprocess import PIPE, Process
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
-from pathlib import Path
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-import everloom
 from everloom.kit.errors import ApiError, ModelFailure
-from everloom.models.speech.child import SOUND, End, Order, Ready, Stop
-from everloom.models.subprocesses import process as children
-from everloom.models.subprocesses.framing import framed
+from everloom.models.speech.child import SOUND, End, Order, Ready, StopSpeaking
+from everloom.models.subprocesses.pool import ChildPool
+from everloom.models.subprocesses.process import ChildLost, ChildProcess, ChildSilent, bare_environment
 
 _LOAD_S = 60.0
 _SILENCE_S = 60.0
 """How long a child may take for its next block of sound."""
 
 _STOP_S = 5.0
+_FRAME_BYTES = 1 << 22
+"""A child's blocks of sound have some kilobytes; what an encoder holds back may come at once."""
 
 _HELD_BYTES = 8 * 1024 * 1024
 """Sound that waits for a slow client: a quarter of an hour of mp3, three minutes of pcm. Behind it the child waits."""
@@ -117,7 +116,7 @@ class Speech:
         self._news.set()
 
 
-class Speakers:
+class SpeakerPool:
     """Up to ``most`` children that run ``arguments`` with this Python; ``name`` in messages. Texts take turns.
 
     ``install`` is said where a package is missing. ``room`` is held while a child is in use.
@@ -132,26 +131,21 @@ class Speakers:
         room: Callable[[], AbstractAsyncContextManager[Any]] = nullcontext,
     ) -> None:
         self._name = name
-        self._command = (sys.executable, *arguments)
-        self._install = install
-        self._room = room
-        self._free = asyncio.Semaphore(most)
-        self._idle: list[_Child] = []
-        self._children: set[_Child] = set()
-        self._working: dict[asyncio.Task[None], Speech] = {}
+        command = (sys.executable, *arguments)
+        self._pool = ChildPool(lambda: _Speaker(name, command, install), most=most, room=room)
+        self._working: set[Speech] = set()
         self._ready: Ready | None = None
         self._closed = False
 
     @property
     def pids(self) -> list[int]:
         """The children that there are."""
-        return [child.pid for child in self._children if child.alive]
+        return self._pool.pids
 
     async def known(self) -> Ready:
         """What the engine says of itself, which takes a child the first time. Errors: ``ModelFailure``."""
         if self._ready is None:
-            async with self._room(), self._free:
-                self._idle.append(await self._child())
+            await self._pool.put_back(await self._speaker())
         assert self._ready is not None
         return self._ready
 
@@ -159,13 +153,9 @@ class Speakers:
         """Return with the first sound. The order's number does not matter. Errors: ``ModelFailure``."""
         for attempt in itertools.count(1):
             speech = Speech(content_type, model)
-            async with AsyncExitStack() as entering:
-                await entering.enter_async_context(self._room())
-                await entering.enter_async_context(self._free)
-                child = await self._child()
-                task = asyncio.create_task(self._converse(child, order, speech, entering.pop_all()))
-            self._working[task] = speech
-            task.add_done_callback(self._working.pop)
+            child = await self._speaker()
+            self._working.add(speech)
+            self._pool.later(self._converse(child, order, speech))
             try:
                 await speech.begun()
             except _Died:
@@ -181,80 +171,65 @@ class Speakers:
     async def close(self) -> None:
         """End the children; what they were at fails."""
         self._closed = True
-        for speech in self._working.values():
+        for speech in self._working:
             await speech.close()
-        await self.unload()
-        if self._working:
-            await asyncio.wait(self._working)
+        await self._pool.close()
 
     async def unload(self) -> None:
         """End the children while nobody uses them; the next text starts one again."""
-        self._idle.clear()
-        children, self._children = self._children, set()
-        await asyncio.gather(*(child.end() for child in children))
+        await self._pool.unload()
 
-    async def _child(self) -> "_Child":
-        while self._idle:
-            child = self._idle.pop()
-            if child.alive:
-                return child
-            await self._drop(child)
-        child = _Child(self._name)
-        self._children.add(child)
+    async def _speaker(self) -> "_Speaker":
+        """A child that is ready, to be put back."""
+        child = await self._pool.take()
         try:
-            self._ready = await child.start(self._command, self._install)
+            self._ready = await child.ready()
         except BaseException:
-            await self._drop(child)
+            await self._pool.put_back(child, fit=False)
             raise
         return child
 
-    async def _drop(self, child: "_Child") -> None:
-        self._children.discard(child)
-        await child.end(kill=True)
-
-    async def _converse(self, child: "_Child", order: Order, speech: Speech, held: AsyncExitStack) -> None:
+    async def _converse(self, child: "_Speaker", order: Order, speech: Speech) -> None:
         """One order from its start to its end; then the child is free for the next."""
         healthy = False
-        async with held:
-            try:
-                healthy = await child.speak(order, speech)
-            except ApiError as error:
-                speech.end(error)
-            finally:
-                speech.end(None if healthy else _Died(self._name))
-                if healthy:
-                    self._idle.append(child)
-                else:
-                    await self._drop(child)
+        try:
+            healthy = await child.speak(order, speech)
+        except ApiError as error:
+            speech.end(error)
+        finally:
+            self._working.discard(speech)
+            speech.end(None if healthy else _Died(self._name))
+            await self._pool.put_back(child, fit=healthy)
 
 
-class _Child:
+class _Speaker:
     """One process."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, command: Sequence[str], install: str) -> None:
         self._name = name
-        self._process: Process | None = None
+        self._install = install
+        # Nothing of our environment: it holds keys, and what reads the texts of strangers has crashed on some.
+        self._process: ChildProcess[Ready] = ChildProcess(
+            command,
+            msgspec.msgpack.Decoder(Ready).decode,
+            load_s=_LOAD_S,
+            environment=bare_environment(),
+            longest=_FRAME_BYTES,
+        )
         self._numbers = itertools.count()
 
     @property
-    def alive(self) -> bool:
-        return self._process is not None and self._process.returncode is None
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
+    def pid(self) -> int | None:
         return self._process.pid
 
-    async def start(self, command: Sequence[str], install: str) -> Ready:
-        # Nothing of our environment: it holds keys, and what reads the texts of strangers has crashed on some.
-        environment = {"PYTHONPATH": str(Path(everloom.__file__).parents[1]), "PYTHONSAFEPATH": "1", "PYTHONUTF8": "1"}
-        self._process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=environment)
+    async def ready(self) -> Ready:
+        """What its engine says of itself, loaded if it is not. Errors: ``ModelFailure``."""
         try:
-            ready = msgspec.msgpack.decode(await self._frame(_LOAD_S), type=Ready)
-        except (TimeoutError, asyncio.IncompleteReadError) as error:
+            ready = await self._process.ready()
+        except ChildLost as error:
             raise ModelFailure(f"The process of {self._name} did not start.", status=503) from error
         if ready.missing:
-            text = f"{self._name} needs the package {ready.missing}, which is not installed: {install}."
+            text = f"{self._name} needs the package {ready.missing}, which is not installed: {self._install}."
             raise ModelFailure(text, status=503)
         if ready.error:
             raise ModelFailure(f"{self._name} cannot be loaded: {ready.error}", status=503)
@@ -263,29 +238,33 @@ class _Child:
     async def speak(self, order: Order, speech: Speech) -> bool:
         """Whether the child is fit for another order. ``ModelFailure`` when it is not fit, or failed at this one."""
         order = replace(order, number=next(self._numbers))
-        speech.stop = lambda: self._send(Stop(order.number))
+        speech.stop = lambda: self._send(StopSpeaking(order.number))
         self._send(order)
+        if speech.left:
+            speech.stop()
         try:
-            while (data := await self._frame(_STOP_S if speech.left else _SILENCE_S))[:1] == SOUND:
+            while isinstance(said := await self._process.hear(_said, _STOP_S if speech.left else _SILENCE_S), bytes):
                 if not speech.left:
-                    await speech.take(data[1:])
-        except TimeoutError as error:
+                    await speech.take(said)
+        except ChildSilent as error:
             raise ModelFailure(f"{self._name} has made no sound for {_SILENCE_S:g} seconds.", status=504) from error
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
+        except ChildLost as error:
             raise _Died(self._name) from error
-        if failed := msgspec.msgpack.decode(data[1:], type=End).failed:
-            speech.end(ModelFailure(f"{self._name} failed: {failed}", status=500))
+        if said.failed:
+            speech.end(ModelFailure(f"{self._name} failed: {said.failed}", status=500))
         return True
 
-    async def end(self, *, kill: bool = False) -> None:
-        if self._process is not None:
-            await children.end(self._process, at_once=kill)
+    async def end(self, *, at_once: bool = False) -> None:
+        """End it."""
+        await self._process.end(at_once=at_once)
 
-    def _send(self, message: Order | Stop) -> None:
-        if self._process is not None and self._process.stdin is not None and not self._process.stdin.is_closing():
-            self._process.stdin.write(framed(msgspec.msgpack.encode(message)))
+    def _send(self, message: Order | StopSpeaking) -> None:
+        self._process.send(msgspec.msgpack.encode(message))
 
-    async def _frame(self, seconds: float) -> bytes:
-        assert self._process is not None
-        async with asyncio.timeout(seconds):
-            return await children.next_frame(self._process)
+
+def _said(frame: bytes) -> bytes | End:
+    """A block of sound, or the end of an order."""
+    return frame[1:] if frame[:1] == SOUND else _end.decode(frame[1:])
+
+
+_end = msgspec.msgpack.Decoder(End)

@@ -1,1 +1,1 @@
-"""Child processes in which models run, and what is said over their pipes."""
+"""Child processes in which models run: one of them, several of a kind, and how they are spoken with."""

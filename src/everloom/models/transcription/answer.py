@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from everloom.kit import sse
-from everloom.models.transcription.pool import Heard
+from everloom.models.transcription.pool import ActiveTranscription
 from everloom.models.transcription.request import Wish
 from everloom.models.transcription.subtitles import Segment, Transcript, written
 from everloom.objects.languages import LANGUAGES
@@ -17,11 +17,11 @@ _EVENTS = "text/event-stream"
 class LocalTranscript:
     """An ``Answer``. ``body`` is None for a stream, whose blocks are made as the words come."""
 
-    def __init__(self, model: str, heard: Heard, content_type: str, body: bytes | None) -> None:
+    def __init__(self, model: str, active: ActiveTranscription, content_type: str, body: bytes | None) -> None:
         self.model = model
         self.content_type = content_type
-        self.seconds: float | None = heard.seconds
-        self._heard = heard
+        self.seconds: float | None = active.seconds
+        self._active = active
         self._body = body
 
     async def blocks(self) -> AsyncIterator[bytes]:
@@ -30,7 +30,7 @@ class LocalTranscript:
             yield self._body
             return
         text = ""
-        async for segment in self._heard.segments():
+        async for segment in self._active.segments():
             delta = segment.text if text else segment.text.lstrip()
             text += delta
             yield _event(type="transcript.text.delta", delta=delta)
@@ -38,26 +38,26 @@ class LocalTranscript:
 
     async def close(self) -> None:
         """Let go; the child leaves the file if it is at it still."""
-        await self._heard.close()
+        await self._active.close()
 
 
-async def answer(model: str, heard: Heard, wish: Wish) -> LocalTranscript:
+async def answer(model: str, active: ActiveTranscription, wish: Wish) -> LocalTranscript:
     """The answer in the form that was wished for: a stream at once, anything else when all has been heard."""
     if wish.stream:
-        return LocalTranscript(model, heard, _EVENTS, None)
+        return LocalTranscript(model, active, _EVENTS, None)
     try:
-        segments: list[Segment] = [segment async for segment in heard.segments()]
+        segments: list[Segment] = [segment async for segment in active.segments()]
         transcript = Transcript(
             task="translate" if wish.job.translate else "transcribe",
-            language="english" if wish.job.translate else LANGUAGES.get(heard.language, heard.language),
-            seconds=heard.seconds,
+            language="english" if wish.job.translate else LANGUAGES.get(active.language, active.language),
+            seconds=active.seconds,
             segments=segments,
         )
         body, content_type = written(transcript, wish.format, wish.granularities)
     except BaseException:
-        await heard.close()
+        await active.close()
         raise
-    return LocalTranscript(model, heard, content_type, body)
+    return LocalTranscript(model, active, content_type, body)
 
 
 def _event(**members: Any) -> bytes:

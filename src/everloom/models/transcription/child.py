@@ -1,28 +1,25 @@
 """What the child processes that transcribe have in common: frames in, frames out, one file at a time.
 
-Standard input brings frames, standard output takes them, until the input ends. A frame is its length (four bytes,
-little-endian) and that many bytes of MessagePack. First there is a ``Said`` with ``ready`` or ``error``. Then for
-each ``Job`` there are ``Said``s: ``seconds`` once the file is decoded, ``language`` once that is known, ``segment``s,
-and at the end ``done``, ``refused``, ``failed`` or ``stopped``. A nil instead of a job asks the child to leave the one
-at hand.
+Standard input brings frames of MessagePack, standard output takes them, until the input ends
+(``subprocesses/framing.py``). First there is a ``Said`` with ``ready`` or ``error``. Then for each ``TranscriptionJob``
+there are ``Said``s: ``seconds`` once the file is decoded, ``language`` once that is known, ``segment``s, and at the end
+``done``, ``refused``, ``failed`` or ``stopped``. A nil instead of a job asks the child to leave the one at hand.
 """
 
 import contextlib
 import os
 import queue
 import resource
-import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 import msgspec
 
-from everloom.models.subprocesses.framing import read_frame, write_frame
+from everloom.models.subprocesses.framing import ParentPipe
 from everloom.models.transcription.audio_decoding import RATE, UNDECODABLE, Refused, samples
-from everloom.models.transcription.request import Job, Said
+from everloom.models.transcription.request import Said, TranscriptionJob
 from everloom.models.transcription.subtitles import Segment
 
 GoOn = Callable[[], None]
@@ -32,7 +29,7 @@ GoOn = Callable[[], None]
 class Recognizer(Protocol):
     """What makes words of samples."""
 
-    def hear(self, pcm: bytearray, job: Job, go_on: GoOn) -> tuple[str, Iterator[Segment]]:
+    def hear(self, pcm: bytearray, job: TranscriptionJob, go_on: GoOn) -> tuple[str, Iterator[Segment]]:
         """The language (two letters), and the segments as they are found. Errors: ``Refused``."""
         ...
 
@@ -43,10 +40,8 @@ class Stopped(Exception):
 
 def serve(load: Callable[[], Recognizer], memory: int | None) -> None:
     """Serve until the parent lets go. ``memory``: bytes of addresses the process may use; None for any number."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent closes the pipe, also after Ctrl-C
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    child = _Child(os.fdopen(os.dup(1), "wb"))
-    os.dup2(2, 1)
+    parent = ParentPipe()
+    child = _Child(parent)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if memory is not None:
@@ -57,37 +52,35 @@ def serve(load: Callable[[], Recognizer], memory: int | None) -> None:
         child.say(Said(error=f"{type(error).__name__}: {error}"[:500]))
         os._exit(1)
     child.say(Said(ready=True))
-    threading.Thread(target=child.listen, args=(sys.stdin.buffer,), daemon=True).start()
+    parent.listen(child.hear)
     while True:
         child.work(recognizer, child.jobs.get())
 
 
 class _Child:
-    def __init__(self, output: IO[bytes]) -> None:
-        self.jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        self._output = output
+    def __init__(self, parent: ParentPipe) -> None:
+        self.jobs: queue.SimpleQueue[TranscriptionJob] = queue.SimpleQueue()
+        self._parent = parent
         self._stop = threading.Event()
+        self._decode = msgspec.msgpack.Decoder(TranscriptionJob | None).decode
 
-    def listen(self, file: IO[bytes]) -> None:
-        """Take what the parent says; when it has gone, go too."""
-        decode = msgspec.msgpack.Decoder(Job | None).decode
-        while (frame := read_frame(file)) is not None:
-            job = decode(frame)
-            if job is None:
-                self._stop.set()
-            else:
-                self._stop.clear()
-                self.jobs.put(job)
-        os._exit(0)
+    def hear(self, frame: bytes) -> None:
+        """Take what the parent says."""
+        job = self._decode(frame)
+        if job is None:
+            self._stop.set()
+        else:
+            self._stop.clear()
+            self.jobs.put(job)
 
     def say(self, said: Said) -> None:
-        write_frame(self._output, msgspec.msgpack.encode(said))
+        self._parent.say(msgspec.msgpack.encode(said))
 
     def go_on(self) -> None:
         if self._stop.is_set():
             raise Stopped
 
-    def work(self, recognizer: Recognizer, job: Job) -> None:
+    def work(self, recognizer: Recognizer, job: TranscriptionJob) -> None:
         try:
             pcm = samples(Path(job.path), self.go_on)
             self.say(Said(seconds=len(pcm) / (2 * RATE)))

@@ -19,7 +19,7 @@ class Pauses(Struct, frozen=True, kw_only=True):
     threshold: float = 0.5
 
 
-class Job(Struct, frozen=True, kw_only=True):
+class TranscriptionJob(Struct, frozen=True, kw_only=True):
     """One file for a child process. ``language``: two letters; None to find out."""
 
     path: str
@@ -50,7 +50,7 @@ class Said(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Wish(Struct, frozen=True, kw_only=True):
     """A request as a model on this machine sees it: the file's job, and how the answer is to look."""
 
-    job: Job
+    job: TranscriptionJob
     format: Format
     granularities: frozenset[str]
     stream: bool
@@ -70,7 +70,7 @@ def read_wish(form: Form, *, translate: bool) -> Wish:
     file = form.file("file")
     assert file is not None
     granularities = frozenset(form.all("timestamp_granularities"))
-    job = Job(
+    job = TranscriptionJob(
         path=str(file.path),
         translate=translate,
         language=said.get("language") or None,

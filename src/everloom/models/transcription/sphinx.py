@@ -1,14 +1,11 @@
 """Transcription in the box: pocketsphinx in child processes, English only, draft quality. Limits: ``docs/audio.md``."""
 
-from collections.abc import Collection, Sequence
-
-from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest
 from everloom.models.base import Capability, Form
+from everloom.models.local import LocalModels
 from everloom.models.transcription.answer import LocalTranscript, answer
-from everloom.models.transcription.pool import Listeners
+from everloom.models.transcription.pool import TranscriberPool
 from everloom.models.transcription.request import Wish, read_wish, unsupported
-from everloom.objects.models import Model
 
 SPHINX_MODEL = "pocketsphinx"
 
@@ -22,38 +19,22 @@ _STOP_S = 2.0
 _CAPABILITIES: frozenset[Capability] = frozenset({"transcribe"})
 
 
-class SphinxBackend:
+class SphinxBackend(LocalModels):
     """The model ``pocketsphinx``. Its package carries the acoustic model and the words."""
 
     max_concurrency: int | None = _CHILDREN
 
     def __init__(self) -> None:
-        self._listeners = Listeners(SPHINX_MODEL, "sphinx_child", most=_CHILDREN, silence_s=_SILENCE_S, stop_s=_STOP_S)
-        self._since = now()
-
-    async def open(self) -> None:
-        """Nothing is started before it is asked for."""
-
-    async def close(self) -> None:
-        """End the children."""
-        await self._listeners.close()
-
-    async def models(self) -> Sequence[Model]:
-        """The one."""
-        return [Model(id=SPHINX_MODEL, created=self._since, owned_by="everloom")]
-
-    def capabilities(self, model: str) -> Collection[Capability]:
-        return _CAPABILITIES if model == SPHINX_MODEL else ()
-
-    def children(self) -> list[int]:
-        """The process ids of the children, for whoever looks after the machine."""
-        return self._listeners.pids
+        self._transcribers = TranscriberPool(
+            SPHINX_MODEL, "sphinx_child", most=_CHILDREN, silence_s=_SILENCE_S, stop_s=_STOP_S
+        )
+        super().__init__((SPHINX_MODEL,), _CAPABILITIES, (self._transcribers,))
 
     async def transcribe(self, form: Form, *, translate: bool = False) -> LocalTranscript:
         """createTranscription. What pocketsphinx cannot do is refused: translations, other languages, prompts."""
         wish = read_wish(form, translate=translate)
         _check(wish)
-        return await answer(SPHINX_MODEL, await self._listeners.hear(wish.job), wish)
+        return await answer(SPHINX_MODEL, await self._transcribers.transcribe(wish.job), wish)
 
 
 def _check(wish: Wish) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from everloom.models.transcription.audio_decoding import RATE
 from everloom.models.transcription.child import GoOn, serve
-from everloom.models.transcription.request import Job
+from everloom.models.transcription.request import TranscriptionJob
 from everloom.models.transcription.subtitles import Segment, Word
 
 MEMORY = 2 << 30
@@ -43,7 +43,7 @@ class Sphinx:
         self._decoder: Any = Decoder(samprate=RATE, maxhmmpf=_PATHS, loglevel="FATAL")
         self._means = self._decoder.get_cmn(False)
 
-    def hear(self, pcm: bytearray, job: Job, go_on: GoOn) -> tuple[str, Iterator[Segment]]:
+    def hear(self, pcm: bytearray, job: TranscriptionJob, go_on: GoOn) -> tuple[str, Iterator[Segment]]:
         """The segments between pauses, English whatever was said."""
         self._forget()
         return "en", self._segments(pcm, go_on)

@@ -5,19 +5,18 @@ The library is an extra (``everloom[whisper]``) and is imported by the child alo
 
 import asyncio
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from everloom.kit.clock import now
 from everloom.kit.errors import ModelFailure
 from everloom.models.base import Capability, Form
+from everloom.models.local import LocalModels
 from everloom.models.memory_budget import MemoryBudget
 from everloom.models.transcription.answer import LocalTranscript, answer
-from everloom.models.transcription.pool import Listeners
+from everloom.models.transcription.pool import TranscriberPool
 from everloom.models.transcription.request import read_wish
-from everloom.objects.models import Model
 
 _SILENCE_S = 1200.0
 """Half a minute of audio takes the largest models minutes on a few cores."""
@@ -31,7 +30,7 @@ _ENGINE_BYTES = 400 * 1024 * 1024
 _CAPABILITIES: frozenset[Capability] = frozenset({"transcribe"})
 
 
-class WhisperBackend:
+class WhisperBackend(LocalModels):
     """Folders of Whisper models in CTranslate2's form, by name. Each has a child of its own, one file at a time,
     with ``threads`` (default: one a processor). ``budget``: the memory they have together with the other models here.
     """
@@ -39,37 +38,21 @@ class WhisperBackend:
     max_concurrency: int | None = 1
 
     def __init__(self, folders: Mapping[str, Path], budget: MemoryBudget, *, threads: int | None = None) -> None:
-        self._since = now()
         count = threads or os.cpu_count() or 1
         self._models = {name: _Whisper(name, folder, budget, count) for name, folder in folders.items()}
-
-    async def open(self) -> None:
-        """Nothing is loaded before it is asked for."""
-
-    async def close(self) -> None:
-        """End the children."""
-        for model in self._models.values():
-            await model.listeners.close()
-
-    async def models(self) -> Sequence[Model]:
-        """All of them, loaded or not."""
-        return [Model(id=name, created=self._since, owned_by="everloom") for name in self._models]
-
-    def capabilities(self, model: str) -> Collection[Capability]:
-        return _CAPABILITIES if model in self._models else ()
-
-    def children(self) -> list[int]:
-        """The process ids of the loaded models, for whoever looks after the machine."""
-        return [pid for model in self._models.values() for pid in model.listeners.pids]
+        super().__init__(folders, _CAPABILITIES, [model.transcribers for model in self._models.values()])
 
     async def transcribe(self, form: Form, *, translate: bool = False) -> LocalTranscript:
-        """createTranscription and createTranslation. Errors: as ``Listeners.hear``; 503 without the library."""
+        """createTranscription and createTranslation.
+
+        Errors: as ``TranscriberPool.transcribe``; 503 without the library.
+        """
         name = form.get("model") or ""
         wish = read_wish(form, translate=translate)
         if find_spec("faster_whisper") is None:
             text = f"The model `{name}` needs faster-whisper: install it with pip install 'everloom[whisper]'."
             raise ModelFailure(text, status=503, code="missing_library")
-        return await answer(name, await self._models[name].listeners.hear(wish.job), wish)
+        return await answer(name, await self._models[name].transcribers.transcribe(wish.job), wish)
 
 
 class _Whisper:
@@ -78,7 +61,7 @@ class _Whisper:
     def __init__(self, name: str, folder: Path, budget: MemoryBudget, threads: int) -> None:
         self.name = name
         self._folder = folder
-        self.listeners = Listeners(
+        self.transcribers = TranscriberPool(
             name,
             "whisper_child",
             (str(folder), str(threads)),
@@ -90,7 +73,7 @@ class _Whisper:
 
     @property
     def pid(self) -> int | None:
-        return next(iter(self.listeners.pids), None)
+        return next(iter(self.transcribers.pids), None)
 
     async def estimate(self) -> int:
         """The model's file, which is read whole, and what it works with."""
@@ -100,4 +83,4 @@ class _Whisper:
             raise ModelFailure(f"The model `{self.name}` cannot be read: {error}", status=503) from error
 
     async def unload(self) -> None:
-        await self.listeners.unload()
+        await self.transcribers.unload()

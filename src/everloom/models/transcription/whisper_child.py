@@ -12,7 +12,7 @@ from typing import Any
 
 from everloom.models.transcription.audio_decoding import Refused
 from everloom.models.transcription.child import GoOn, serve
-from everloom.models.transcription.request import Job
+from everloom.models.transcription.request import TranscriptionJob
 from everloom.models.transcription.subtitles import Segment, Word
 
 
@@ -28,7 +28,7 @@ class Whisper:
 
         self._model: Any = WhisperModel(folder, device="cpu", compute_type="auto", cpu_threads=threads)
 
-    def hear(self, pcm: bytearray, job: Job, go_on: GoOn) -> tuple[str, Iterator[Segment]]:
+    def hear(self, pcm: bytearray, job: TranscriptionJob, go_on: GoOn) -> tuple[str, Iterator[Segment]]:
         """The language, found or given, and what is said. What is no speech is cut out before: whisper makes
         words of silence, and takes its time for them."""
         import numpy as np
@@ -48,7 +48,7 @@ class Whisper:
         )
         return info.language, _segments(segments, go_on)
 
-    def _check(self, job: Job) -> None:
+    def _check(self, job: TranscriptionJob) -> None:
         """Refuse what the library would pass over with a warning."""
         if job.translate and not self._model.model.is_multilingual:
             raise Refused("This model knows only English and cannot translate.", "invalid_model", "model")
@@ -58,7 +58,7 @@ class Whisper:
             raise Refused(text, "unsupported_language", "language")
 
 
-def _pauses(job: Job) -> dict[str, Any] | None:
+def _pauses(job: TranscriptionJob) -> dict[str, Any] | None:
     if job.pauses is None:
         return None
     return {
