@@ -120,6 +120,8 @@ class RunLease(Object, kw_only=True):
     """
 
     holder: str
+    called_at: int = 0
+    """When somebody else was last called to end the run (``work/runs/expiry.py``), in Unix seconds."""
 
 
 class Generation(Object, kw_only=True):

@@ -14,8 +14,9 @@ from msgspec import Struct
 from everloom.kit.errors import BadRequest, NotFound
 from everloom.kit.ids import new_rank, rank_at, rank_of
 from everloom.objects.base import Object, Page, PageQuery, encode
+from everloom.objects.jobs import Job, Lane
 from everloom.store import sql
-from everloom.store.base import Absent, Add, Change, Conflict, Event, Forget, Operation, Remove, Tell, Void
+from everloom.store.base import Absent, Add, Change, Conflict, Event, Forget, Operation, Remove, Start, Tell, Void
 from everloom.store.kinds import KINDS, Kind
 from everloom.store.sql import Dialect
 
@@ -93,6 +94,18 @@ def across(dialect: Dialect, cls: type[T], limit: int, where: Mapping[str, Any])
     rows = yield Ask(sql.across(dialect, kind, fits), [*parameters, limit])
     decode = decoder(cls).decode
     return [(project, decode(body)) for project, body in rows]
+
+
+def waiting(dialect: Dialect, lane: Lane, limit: int) -> Plan[list[Job]]:
+    """``Database.waiting``."""
+    rows = yield Ask(sql.waiting(dialect), [lane, limit])
+    return [Job(*row) for row in rows]
+
+
+def done(dialect: Dialect, ids: Sequence[str]) -> Plan[None]:
+    """``Database.done``."""
+    for parameter in [list(ids)] if dialect == "postgresql" else ids:
+        yield Ask(sql.DONE[dialect], [parameter], True)
 
 
 def events(dialect: Dialect, project: str, log: str, after: int, limit: int) -> Plan[list[Event]]:
@@ -303,6 +316,10 @@ def _forget(dialect: Dialect, project: str, forget: Forget, log: str | None) -> 
     yield Ask(sql.forget(dialect), [project, forget.log], True)
 
 
+def _start(dialect: Dialect, project: str, start: Start, log: str | None) -> Plan[None]:
+    yield Ask(sql.start(dialect), [start.id, project, start.kind, start.key, start.lane], True)
+
+
 def _tell(dialect: Dialect, project: str, log: str | None, names: Sequence[str], data: bytes) -> Plan[None]:
     for name in names:
         yield Ask(sql.tell(dialect), [project, log, project, log, name, data], True)
@@ -316,6 +333,7 @@ _APPLY: dict[type[Any], Callable[[Dialect, str, Any, str | None], Plan[Any]]] = 
     Tell: _say,
     Void: _void,
     Forget: _forget,
+    Start: _start,
 }
 
 

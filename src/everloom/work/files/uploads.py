@@ -15,6 +15,7 @@ from everloom.context import Context, Ports
 from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest
 from everloom.kit.ids import new_id
+from everloom.kit.upkeep import every
 from everloom.objects.files import File
 from everloom.objects.uploads import (
     MAX_PARTS,
@@ -242,13 +243,12 @@ async def free(ctx: Context, upload_id: str) -> None:
 
 async def watch(ports: Ports) -> None:
     """Sweep every half minute, until cancelled."""
-    while True:
-        try:
-            await sweep(ports)
-            await blobs.sweep(ports)
-        except Exception:
-            log.exception("sweeping uploads failed; trying again")
-        await asyncio.sleep(LOOK_SECONDS)
+
+    async def both() -> None:
+        await sweep(ports)
+        await blobs.sweep(ports)
+
+    await every(LOOK_SECONDS, "sweeping uploads", both)
 
 
 async def sweep(ports: Ports) -> None:

@@ -20,6 +20,7 @@ from everloom.context import Context, Ports
 from everloom.kit.clock import now
 from everloom.kit.errors import NO_JSON, ApiError, Forbidden, NotFound
 from everloom.kit.ids import new_id
+from everloom.kit.upkeep import every
 from everloom.models.base import Answer, Draws, Form
 from everloom.objects.base import JsonObject, PageQuery, encode
 from everloom.objects.images import GeneratedImage
@@ -285,12 +286,7 @@ def _content_type(data: bytes) -> str:
 
 async def watch(ports: Ports) -> None:
     """Sweep every half minute, until cancelled."""
-    while True:
-        try:
-            await sweep(ports)
-        except Exception:
-            log.exception("sweeping images failed; trying again")
-        await asyncio.sleep(LOOK_SECONDS)
+    await every(LOOK_SECONDS, "sweeping images", lambda: sweep(ports))
 
 
 async def sweep(ports: Ports) -> None:

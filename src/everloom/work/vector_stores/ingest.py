@@ -9,11 +9,13 @@ import asyncio
 import logging
 from bisect import bisect_left
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import accumulate
 from typing import Literal
 
 from everloom.context import Context, Ports
-from everloom.kit.errors import ApiError, NotFound
+from everloom.kit.errors import ApiError, NotFound, Unavailable
+from everloom.kit.upkeep import every
 from everloom.objects.files import File
 from everloom.objects.vector_stores import (
     DEFAULT_CHUNKING,
@@ -31,12 +33,9 @@ from everloom.vectors.base import Chunk, Vector
 from everloom.work.inference.embeddings import embed
 from everloom.work.vector_stores.chunking import spans, windows
 from everloom.work.vector_stores.extraction import Invalid, Unsupported, extract
-from everloom.work.vector_stores.stores import Tally, dispatch, forget, has_expired
+from everloom.work.vector_stores.stores import Tally, has_expired
 
 log = logging.getLogger(__name__)
-
-FILES_AT_ONCE = 4
-"""Files that one process reads at a time, however many jobs it has."""
 
 _TEXTS_AT_ONCE = 64
 """Texts embedded between two looks whether the file is still wanted."""
@@ -48,8 +47,6 @@ _FLOAT_BYTES = 4
 _OUR_FAULT = "An internal error occurred."
 _EMPTY = "The file could not be parsed because it is empty."
 
-_room = asyncio.Semaphore(FILES_AT_ONCE)
-
 
 class Withdrawn(Exception):
     """Nobody waits for this file any more: it was removed, cancelled, or begun anew."""
@@ -59,12 +56,22 @@ async def ingest(ports: Ports, project: str, key: str, pauses: Sequence[float] =
     """Do the tasks of one job, ``key``."""
     ctx = Context.of(ports, project)
     for task in await ctx.store.all(IndexTask, job=key):
-        if task.verb == "forget":
-            await forget(ctx, task)
-            continue
-        async with _room:
-            await read(ctx, task, pauses)
-    await dispatch(ports)
+        try:
+            if task.verb == "forget":
+                await _forget(ctx, task)
+            else:
+                await read(ctx, task, pauses)
+        except Unavailable:
+            raise
+        except Exception:  # the job's other tasks have done nothing wrong
+            log.exception("%s %s in %s failed", task.verb, task.file_id, task.vector_store_id)
+
+
+async def _forget(ctx: Context, task: IndexTask) -> None:
+    """Take away the chunks of a file or a store that is gone."""
+    await ctx.ports.vectors.remove(ctx.project, task.vector_store_id, task.file_id or None)
+    with suppress(NotFound):  # whoever asked for it was faster
+        await ctx.store.write(Remove(IndexTask, task.id))
 
 
 async def read(ctx: Context, task: IndexTask, pauses: Sequence[float] = PAUSES) -> None:
@@ -226,14 +233,6 @@ def _mark_expired(store: VectorStore) -> None:
         store.usage_bytes = 0
 
 
-async def watch(ports: Ports, pause: float = 2.0) -> None:
-    """Look after stranded tasks and stores that are due, until cancelled; a hundredth of the time at most."""
-    while True:
-        loop = asyncio.get_running_loop()
-        before = loop.time()
-        try:
-            await dispatch(ports)
-            await expire_due(ports)
-        except Exception:
-            log.exception("looking after vector stores failed; trying again")
-        await asyncio.sleep(max(pause, 100 * (loop.time() - before)))
+async def watch(ports: Ports) -> None:
+    """Look after stores that are due, until cancelled; a hundredth of the time at most."""
+    await every(2.0, "looking after vector stores", lambda: expire_due(ports), share=0.01)
