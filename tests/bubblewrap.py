@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from everloom.sandbox.base import Image, Limits, Logs, Session
+from everloom.sandbox.base import Picture, Printed, SandboxLimits, Session
 from everloom.sandbox.pool import JupyterSandboxes
 
 T = TypeVar("T")
@@ -41,10 +41,10 @@ class Bench:
     def do(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(coroutine)
 
-    def run(self, code: str, key: str = "one", timeout: float = 30.0) -> list[Logs | Image]:
+    def run(self, code: str, key: str = "one", timeout: float = 30.0) -> list[Printed | Picture]:
         """What the code shows."""
 
-        async def running() -> list[Logs | Image]:
+        async def running() -> list[Printed | Picture]:
             async with self.sandboxes.session(key) as session:
                 return [shown async for shown in session.run(code, timeout)]
 
@@ -52,7 +52,7 @@ class Bench:
 
     def logs(self, code: str, key: str = "one", timeout: float = 30.0) -> str:
         """The text that the code shows."""
-        return "".join(shown.text for shown in self.run(code, key, timeout) if isinstance(shown, Logs))
+        return "".join(shown.text for shown in self.run(code, key, timeout) if isinstance(shown, Printed))
 
     def fails(self, code: str, error: str, key: str = "one") -> str:
         """Assert that the code's last line is this error of Python's."""
@@ -99,7 +99,7 @@ async def content(session: Session, path: str) -> bytes:
 
 
 @contextmanager
-def bench(folder: Path, limits: Limits | None = None, **options: Any) -> Iterator[Bench]:
+def bench(folder: Path, limits: SandboxLimits | None = None, **options: Any) -> Iterator[Bench]:
     """Sandboxes in a loop; skips the test, with the reason, where they cannot be had."""
     with asyncio.Runner() as runner:
         sandboxes = JupyterSandboxes(folder, limits=limits, **{"pool": 0} | options)

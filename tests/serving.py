@@ -12,7 +12,7 @@ from everloom.api.http.auth import Auth
 from everloom.api.http.routes import Route
 from everloom.api.http.server import Server
 from everloom.bus.memory import MemoryBus
-from everloom.context import Limits, Ports
+from everloom.context import Ports, ServerLimits
 from everloom.models.registry import Models
 from everloom.store.sqlite import SqliteDatabase
 from everloom.work import keys
@@ -68,7 +68,7 @@ class Serving:
             models=self._models,
             vectors=nowhere,
             sandboxes=nowhere,
-            limits=Limits(),
+            limits=ServerLimits(),
         )
         try:
             await self._listen(Server(ports, Auth(database), self._routes))

@@ -14,7 +14,7 @@ from everloom.store.base import Database, Store
 from everloom.vectors.base import Vectors
 
 
-class Limits(Struct, frozen=True, kw_only=True):
+class ServerLimits(Struct, frozen=True, kw_only=True):
     """What an operator may set about runs and requests. Times in seconds, sizes in bytes."""
 
     run_expires: int = 600
@@ -39,7 +39,7 @@ class Ports(Struct, frozen=True, kw_only=True):
     models: Models
     vectors: Vectors
     sandboxes: Sandboxes
-    limits: Limits
+    limits: ServerLimits
     turns: Turns = field(default_factory=Turns)
     """Where the requests of projects wait for models of this machine."""
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from everloom.sandbox.base import Image, Limits, Logs, SandboxDied, SandboxFull, SandboxUnavailable
+from everloom.sandbox.base import Picture, Printed, SandboxDied, SandboxFull, SandboxLimits, SandboxUnavailable
 from everloom.sandbox.pool import JupyterSandboxes
 from tests.bubblewrap import Bench, bench
 from tests.cli.programs import everloom
 
-LIMITS = Limits(disk=64 << 20, file=32 << 20, logs=2_000, images=2, idle_cpu=2)
+LIMITS = SandboxLimits(disk=64 << 20, file=32 << 20, logs=2_000, images=2, idle_cpu=2)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_output_comes_as_it_is_written(box: Bench) -> None:
     async def running() -> list[float]:
         async with box.sandboxes.session("one") as session:
             code = "import time\nfor n in range(3):\n    print(n, flush=True)\n    time.sleep(0.4)"
-            return [time.monotonic() async for shown in session.run(code) if isinstance(shown, Logs)]
+            return [time.monotonic() async for shown in session.run(code) if isinstance(shown, Printed)]
 
     times = box.do(running())
     assert len(times) == 3
@@ -68,7 +68,7 @@ def test_nobody_answers_a_question_of_the_code(box: Bench) -> None:
 def test_a_plot_is_a_picture(box: Bench, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     shown = box.run("import matplotlib.pyplot as plt\nplt.plot([1, 3, 2])\nplt.show()")
-    assert [type(output) for output in shown] == [Image]
+    assert [type(output) for output in shown] == [Picture]
     (tmp_path / "plot.png").write_bytes(shown[0].png)  # type: ignore[union-attr]  # an image, see above
     pillow = pytest.importorskip("PIL.Image")
     with pillow.open(tmp_path / "plot.png") as picture:
@@ -79,8 +79,8 @@ def test_a_plot_is_a_picture(box: Bench, tmp_path: Path) -> None:
 def test_too_many_pictures_are_left_out(box: Bench) -> None:
     pytest.importorskip("matplotlib")
     shown = box.run("for n in range(4):\n    plt.plot([n, 1])\n    plt.show()")
-    assert [type(output) for output in shown] == [Image, Image, Logs]
-    assert shown[-1] == Logs("\n[More images are not shown: there are more than 2.]\n")
+    assert [type(output) for output in shown] == [Picture, Picture, Printed]
+    assert shown[-1] == Printed("\n[More images are not shown: there are more than 2.]\n")
 
 
 def test_too_much_text_is_cut(box: Bench) -> None:
@@ -161,7 +161,7 @@ def test_code_that_is_left_is_stopped(box: Bench) -> None:
     async def leaving() -> None:
         async with box.sandboxes.session("one") as session:
             running = session.run("print('on', flush=True)\nwhile True: pass")
-            assert await anext(running) == Logs("on\n")
+            assert await anext(running) == Printed("on\n")
             await running.aclose()
 
     box.do(leaving())
@@ -207,10 +207,10 @@ def test_a_kernel_that_ends_itself_is_replaced_and_the_next_call_says_so(box: Be
     with pytest.raises(SandboxDied, match="ended the Python that ran it"):
         box.run("import os; os._exit(3)", "ends")
     first, *rest = box.run("'x' in globals()", "ends")
-    assert isinstance(first, Logs)
+    assert isinstance(first, Printed)
     assert first.text.startswith("[A new sandbox was started; variables and files of the last one are gone. The code")
-    assert rest == [Logs("False\n")]
-    assert box.run("1", "ends") == [Logs("1\n")]
+    assert rest == [Printed("False\n")]
+    assert box.run("1", "ends") == [Printed("1\n")]
 
 
 def test_what_was_left_running_may_not_eat_the_processor(box: Bench) -> None:
@@ -246,7 +246,7 @@ def processes() -> list[str]:
 
 
 def test_the_one_idle_longest_makes_room(tmp_path: Path) -> None:
-    with bench(tmp_path, Limits(kernels=1)) as box:
+    with bench(tmp_path, SandboxLimits(kernels=1)) as box:
         box.run("x = 1", "first")
         box.run("x = 2", "second")
         told = box.logs("'x' in globals()", "first")

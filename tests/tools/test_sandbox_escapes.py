@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from everloom.sandbox.base import Limits, SandboxDied
+from everloom.sandbox.base import SandboxDied, SandboxLimits
 from tests.bubblewrap import Bench, bench, content
 
-SMALL = Limits(memory=400 << 20, disk=16 << 20, entries=300, file=8 << 20, processes=60, open_files=64, cpu=20)
+SMALL = SandboxLimits(memory=400 << 20, disk=16 << 20, entries=300, file=8 << 20, processes=60, open_files=64, cpu=20)
 SECRET = "sk-host-secret-0123456789"
 
 OWN = ("/dev/null", "/mnt/data/", "/proc/", "/tmp/", "/dev/urandom")
@@ -434,7 +434,7 @@ def test_an_endless_loop_that_heeds_no_interrupt_is_killed(box: Bench) -> None:
 
 
 def test_processor_time_of_all_processes_counts(tmp_path: Path) -> None:
-    with bench(tmp_path, Limits(cpu=2)) as box:
+    with bench(tmp_path, SandboxLimits(cpu=2)) as box:
         spin = "import os\nfor _ in range(3): os.fork()\nwhile True: pass"
         with pytest.raises(SandboxDied, match="more than 2 seconds of processor time"):
             box.run(spin, timeout=30)

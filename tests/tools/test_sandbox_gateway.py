@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from everloom.sandbox.base import Image, Limits, Logs, SandboxDied, SandboxUnavailable
+from everloom.sandbox.base import Picture, Printed, SandboxDied, SandboxLimits, SandboxUnavailable
 from everloom.sandbox.pool import JupyterSandboxes
 from tests.bubblewrap import Bench, bench
 from tests.sdk.environments import Sdk, python_of
@@ -70,7 +70,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def box(url: str, tmp_path: Path) -> Iterator[Bench]:
-    with bench(tmp_path, Limits(logs=1_000), gateway=url, gateway_token=TOKEN) as found:
+    with bench(tmp_path, SandboxLimits(logs=1_000), gateway=url, gateway_token=TOKEN) as found:
         yield found
         # The next test's kernel finds the same folder: see ``gateway``.
         with contextlib.suppress(SandboxUnavailable, SandboxDied):
@@ -79,11 +79,11 @@ def box(url: str, tmp_path: Path) -> Iterator[Bench]:
 
 def test_code_runs_there_and_keeps_its_state(box: Bench) -> None:
     assert box.run("x = 20") == []
-    assert box.run("print('on its way')\nx + 22") == [Logs("on its way\n"), Logs("42\n")]
+    assert box.run("print('on its way')\nx + 22") == [Printed("on its way\n"), Printed("42\n")]
     box.fails("1 / 0", "ZeroDivisionError")
     png = "iVBORw0KGgo="
     assert box.run(f"from IPython.display import display; display({{'image/png': '{png}'}}, raw=True)") == [
-        Image(b"\x89PNG\r\n\x1a\n")
+        Picture(b"\x89PNG\r\n\x1a\n")
     ]
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everloom.sandbox.base import Image, Logs
-from everloom.sandbox.wire import Message, execute, frames, from_frames, from_text, output
+from everloom.sandbox.base import Picture, Printed
+from everloom.sandbox.wire import KernelMessage, execute, frames, from_frames, from_text, output
 
 KEY = b"key"
 VALUE = st.none() | st.text(max_size=5) | st.integers()
@@ -17,7 +17,7 @@ PNG = b"\x89PNG\r\n\x1a\n and so on"
 
 
 def shown(kind: str, **content: object) -> object:
-    return output(Message(kind, "", dict(content)))
+    return output(KernelMessage(kind, "", dict(content)))
 
 
 def test_a_message_comes_back_as_it_was_sent() -> None:
@@ -48,11 +48,11 @@ def test_text_that_is_no_message(text: str) -> None:
 
 
 def test_what_is_shown() -> None:
-    assert shown("stream", name="stdout", text="a\0b\ud800") == Logs("a\ufffdb?")
-    assert shown("error", traceback=["\x1b[0;31mValueError\x1b[0m: no"]) == Logs("ValueError: no\n")
+    assert shown("stream", name="stdout", text="a\0b\ud800") == Printed("a\ufffdb?")
+    assert shown("error", traceback=["\x1b[0;31mValueError\x1b[0m: no"]) == Printed("ValueError: no\n")
     png = base64.b64encode(PNG).decode()
-    assert shown("display_data", data={"image/png": png, "text/plain": "<Figure>"}) == Image(PNG)
-    assert shown("execute_result", data={"text/plain": "42"}) == Logs("42\n")
+    assert shown("display_data", data={"image/png": png, "text/plain": "<Figure>"}) == Picture(PNG)
+    assert shown("execute_result", data={"text/plain": "42"}) == Printed("42\n")
 
 
 @pytest.mark.parametrize(
@@ -77,5 +77,5 @@ def test_what_is_not_shown(kind: str, content: dict[str, object]) -> None:
     st.fixed_dictionaries(dict.fromkeys(("text", "traceback", "data"), ODD)),
 )
 def test_no_content_is_too_odd(kind: str, content: dict[str, object]) -> None:
-    found = output(Message(kind, "", content))
-    assert found is None or isinstance(found, Logs)
+    found = output(KernelMessage(kind, "", content))
+    assert found is None or isinstance(found, Printed)

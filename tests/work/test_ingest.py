@@ -11,7 +11,7 @@ import pytest
 
 from everloom.blobs.obstore import ObjectBlobs
 from everloom.bus.memory import MemoryBus
-from everloom.context import Context, Limits, Ports
+from everloom.context import Context, Ports, ServerLimits
 from everloom.jobs.embedded import EmbeddedJobs
 from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest, NotFound
@@ -59,7 +59,7 @@ async def a_server(folder: Path, upstream: ScriptedUpstream) -> AsyncIterator[Co
         models=Models([], default=backend),
         vectors=SqliteVectors(folder / "vectors.db"),
         sandboxes=nowhere,
-        limits=Limits(embedding_model="scripted"),
+        limits=ServerLimits(embedding_model="scripted"),
     )
     await ports.database.open()
     await ports.bus.open()
@@ -400,7 +400,7 @@ async def test_several_stores_are_searched_as_one(ctx: Context, upstream: Script
 async def test_a_store_keeps_the_model_it_began_with(ctx: Context, upstream: ScriptedUpstream) -> None:
     store, _ = await a_store(ctx, "apples")
     other = Context.of(
-        msgspec.structs.replace(ctx.ports, limits=Limits(embedding_model="another")),
+        msgspec.structs.replace(ctx.ports, limits=ServerLimits(embedding_model="another")),
         ctx.project,
     )
     await work(other)

@@ -9,7 +9,7 @@ from everloom.api.http.routes import route
 from everloom.context import Context
 from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.vector_stores import (
-    NewVectorStoreBody,
+    NewVectorStore,
     SearchBody,
     SearchRanking,
     SearchResult,
@@ -23,7 +23,7 @@ from everloom.work.vector_stores.search import SearchOptions, search
 
 
 @route("POST", "/vector_stores")
-async def create_vector_store(ctx: Context, body: NewVectorStoreBody) -> VectorStore:
+async def create_vector_store(ctx: Context, body: NewVectorStore) -> VectorStore:
     """createVectorStore. Its files are read afterwards: ``file_counts`` says how far that is."""
     return await vector_stores.create_store(
         ctx,

@@ -40,7 +40,7 @@ from everloom.blobs.obstore import ObjectBlobs
 from everloom.bus.base import Bus
 from everloom.bus.memory import MemoryBus
 from everloom.config import Settings
-from everloom.context import Limits, Ports
+from everloom.context import Ports, ServerLimits
 from everloom.jobs.base import Jobs
 from everloom.jobs.embedded import EmbeddedJobs
 from everloom.models.llama.backend import LocalBackend
@@ -198,7 +198,7 @@ def build(settings: Settings) -> App:
         models=models,
         vectors=vectors,
         sandboxes=sandboxes(settings),
-        limits=Limits(
+        limits=ServerLimits(
             run_expires=settings.run_expires,
             body_bytes=settings.max_body_bytes,
             file_bytes=settings.max_file_bytes,

@@ -72,7 +72,7 @@ class GivenToolResources(Struct, kw_only=True, forbid_unknown_fields=True):
     file_search: GivenFileSearchResources | None = None
 
 
-class NewVectorStore(Struct, kw_only=True, forbid_unknown_fields=True):
+class InlineVectorStore(Struct, kw_only=True, forbid_unknown_fields=True):
     """A vector store made on the fly for the files named in it."""
 
     file_ids: Annotated[list[str], Meta(max_length=10_000)] = []
@@ -82,7 +82,7 @@ class NewVectorStore(Struct, kw_only=True, forbid_unknown_fields=True):
 
 class NewFileSearchResources(Struct, kw_only=True, forbid_unknown_fields=True):
     vector_store_ids: Annotated[list[str], Meta(max_length=1)] = []
-    vector_stores: Annotated[list[NewVectorStore], Meta(max_length=1)] = []
+    vector_stores: Annotated[list[InlineVectorStore], Meta(max_length=1)] = []
 
 
 class NewToolResources(Struct, kw_only=True, forbid_unknown_fields=True):

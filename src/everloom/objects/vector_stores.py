@@ -151,7 +151,7 @@ class IndexTask(Object, kw_only=True):
 FileIds = Annotated[list[str], Meta(min_length=1, max_length=500)]
 
 
-class NewVectorStoreBody(Struct, kw_only=True, forbid_unknown_fields=True):
+class NewVectorStore(Struct, kw_only=True, forbid_unknown_fields=True):
     """A store to be (CreateVectorStoreRequest)."""
 
     file_ids: Annotated[list[str], Meta(max_length=500)] = []

@@ -10,7 +10,7 @@ from typing import Protocol
 from msgspec import Struct
 
 
-class Limits(Struct, frozen=True):
+class SandboxLimits(Struct, frozen=True):
     """What one sandbox may use; bytes, seconds and counts."""
 
     memory: int = 1 << 30
@@ -37,19 +37,19 @@ class Limits(Struct, frozen=True):
     """Sandboxes at once; the one idle longest makes room for the next."""
 
 
-class Logs(Struct, frozen=True):
+class Printed(Struct, frozen=True):
     """Text as it came: standard output and error, the repr of the last value, a traceback."""
 
     text: str
 
 
-class Image(Struct, frozen=True):
+class Picture(Struct, frozen=True):
     """A picture that the code showed."""
 
     png: bytes
 
 
-Output = Logs | Image
+Output = Printed | Picture
 
 
 class Made(Struct, frozen=True):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from everloom.sandbox import seccomp
-from everloom.sandbox.base import Limits, SandboxUnavailable
+from everloom.sandbox.base import SandboxLimits, SandboxUnavailable
 from everloom.sandbox.interpreter import Interpreter
 from everloom.sandbox.processes import children
 
@@ -117,7 +117,7 @@ class Box:
 class Bubblewrap:
     """Starts boxes, all with the same interpreter and limits."""
 
-    def __init__(self, interpreter: Interpreter, limits: Limits) -> None:
+    def __init__(self, interpreter: Interpreter, limits: SandboxLimits) -> None:
         self._interpreter = interpreter
         self.python = interpreter.executable
         self._limits = limits
@@ -235,7 +235,7 @@ class Bubblewrap:
         }
 
 
-def _rlimits(limits: Limits) -> dict[str, int]:
+def _rlimits(limits: SandboxLimits) -> dict[str, int]:
     return {
         # Data gives Python its MemoryError before the watch kills it; a fresh kernel has 190 MB that it never touches.
         # The address space is a bound for what data does not count.

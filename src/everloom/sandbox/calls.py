@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from everloom.sandbox import wire
-from everloom.sandbox.base import Limits, Logs, Output, SandboxDied
+from everloom.sandbox.base import Output, Printed, SandboxDied, SandboxLimits
 from everloom.sandbox.limited import Limited
 
 _GRACE = 3.0
@@ -25,17 +25,17 @@ _MOST = 16 << 20
 DIED = "The code ended the Python that ran it, or the system did for want of memory."
 
 
-class Calls(ABC):
+class KernelCalls(ABC):
     """Sends code and yields what it shows. A kernel says how it is reached, interrupted and ended."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: SandboxLimits) -> None:
         self.limits = limits
         self.busy = False
         self.ended: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         """Done when the kernel is gone."""
         self._request = ""
         """Id of the request that is being answered."""
-        self._inbox: asyncio.Queue[wire.Message] = asyncio.Queue(_WAITING)
+        self._inbox: asyncio.Queue[wire.KernelMessage] = asyncio.Queue(_WAITING)
         self._heard = 0
         """Bytes that came since the request."""
         self._stopped = ""
@@ -89,9 +89,9 @@ class Calls(ABC):
                         yield allowed
             if self._lost:
                 await self._mend()
-                yield Logs("[Some output was lost: there was too much at once.]\n")
+                yield Printed("[Some output was lost: there was too much at once.]\n")
             if self._stopped:
-                yield Logs(f"[The code was stopped: it {self._stopped}.]\n")
+                yield Printed(f"[The code was stopped: it {self._stopped}.]\n")
         finally:
             self.busy = False
             if self._request:
@@ -103,7 +103,7 @@ class Calls(ABC):
         size = 0
         async with contextlib.aclosing(self._call(wire.execute(code, silent=True), timeout)) as answers:
             async for answer in answers:
-                if isinstance(answer, Logs):
+                if isinstance(answer, Printed):
                     printed.append(answer.text)
                     size += len(answer.text)
                 if size > _MOST:
@@ -142,7 +142,7 @@ class Calls(ABC):
                 yield shown
         self._request = ""
 
-    async def _next(self, deadline: float) -> wire.Message | None:
+    async def _next(self, deadline: float) -> wire.KernelMessage | None:
         """The next message of this request; None when the time is over. Errors: ``SandboxDied``."""
         loop = asyncio.get_running_loop()
         while not self.ended.done():
@@ -160,7 +160,7 @@ class Calls(ABC):
         self._request = ""
         raise SandboxDied(self._reason or DIED)
 
-    async def _hear(self, size: int, read: Callable[[], wire.Message | None]) -> None:
+    async def _hear(self, size: int, read: Callable[[], wire.KernelMessage | None]) -> None:
         """Keep what came (bytes, and how to read it) if somebody waits for it."""
         self._heard += size + _MESSAGE
         if self._request and self._heard < 2 * _FLOOD:

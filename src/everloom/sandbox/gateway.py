@@ -17,8 +17,8 @@ import aiohttp
 import msgspec
 
 from everloom.sandbox import wire
-from everloom.sandbox.base import Limits, SandboxDied, SandboxFull, SandboxUnavailable, Seen
-from everloom.sandbox.calls import Calls
+from everloom.sandbox.base import SandboxDied, SandboxFull, SandboxLimits, SandboxUnavailable, Seen
+from everloom.sandbox.calls import KernelCalls
 
 _DATA = "/mnt/data"
 _SECONDS = 60.0
@@ -64,7 +64,7 @@ def _do():
 class Gateway:
     """One gateway: ``url`` its base URL, ``token`` what it asks for."""
 
-    def __init__(self, url: str, token: str | None, limits: Limits) -> None:
+    def __init__(self, url: str, token: str | None, limits: SandboxLimits) -> None:
         self._url = url.rstrip("/")
         self._headers = {"authorization": f"token {token}"} if token else {}
         self._limits = limits
@@ -128,11 +128,11 @@ class Gateway:
             raise SandboxUnavailable(f"The kernel gateway {self._url} cannot be reached: {why}.") from error
 
 
-class GatewayKernel(Calls):
+class GatewayKernel(KernelCalls):
     """A kernel behind a gateway, its limits the gateway's but for time and outputs."""
 
     def __init__(
-        self, gateway: Gateway, identity: str, socket: aiohttp.ClientWebSocketResponse, limits: Limits
+        self, gateway: Gateway, identity: str, socket: aiohttp.ClientWebSocketResponse, limits: SandboxLimits
     ) -> None:
         super().__init__(limits)
         self.files = RemoteFolder(self, limits)
@@ -180,7 +180,7 @@ class GatewayKernel(Calls):
 class RemoteFolder:
     """/mnt/data of a kernel behind a gateway, by code that runs in it."""
 
-    def __init__(self, kernel: GatewayKernel, limits: Limits) -> None:
+    def __init__(self, kernel: GatewayKernel, limits: SandboxLimits) -> None:
         self._kernel = kernel
         self._limits = limits
 

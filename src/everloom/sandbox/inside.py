@@ -12,7 +12,7 @@ import secrets
 import stat
 from collections.abc import AsyncIterator, Iterator, Sequence
 
-from everloom.sandbox.base import Limits, SandboxFull, Seen
+from everloom.sandbox.base import SandboxFull, SandboxLimits, Seen
 from everloom.sandbox.bubblewrap import DATA
 
 _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -41,7 +41,7 @@ def open_below(root: int, parts: Sequence[str], flags: int) -> int:
 class Folder:
     """/mnt/data of one sandbox."""
 
-    def __init__(self, root: int, user: int, limits: Limits) -> None:
+    def __init__(self, root: int, user: int, limits: SandboxLimits) -> None:
         self._data = open_below(root, _OWN, os.O_RDONLY | os.O_DIRECTORY)
         self._user = user
         self._limits = limits

@@ -12,9 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from everloom.sandbox import wire
-from everloom.sandbox.base import Limits, Output, SandboxDied, SandboxUnavailable
+from everloom.sandbox.base import Output, SandboxDied, SandboxLimits, SandboxUnavailable
 from everloom.sandbox.bubblewrap import RUN, Box, Bubblewrap
-from everloom.sandbox.calls import DIED, Calls
+from everloom.sandbox.calls import DIED, KernelCalls
 from everloom.sandbox.inside import Folder, open_below
 from everloom.sandbox.processes import processor_seconds, proportional, resident, tree
 
@@ -40,10 +40,10 @@ del _name
 """
 
 
-class Kernel(Calls):
+class Kernel(KernelCalls):
     """Ready once ``start`` has returned it; ``close`` must be called."""
 
-    def __init__(self, box: Box, key: bytes, context: "zmq.asyncio.Context", limits: Limits) -> None:
+    def __init__(self, box: Box, key: bytes, context: "zmq.asyncio.Context", limits: SandboxLimits) -> None:
         super().__init__(limits)
         self.box = box
         self.ended = asyncio.ensure_future(box.process.wait())
@@ -58,7 +58,7 @@ class Kernel(Calls):
         """Seconds of processor time at the end of the last call."""
 
     @classmethod
-    async def start(cls, bubblewrap: Bubblewrap, context: "zmq.asyncio.Context", limits: Limits) -> "Kernel":
+    async def start(cls, bubblewrap: Bubblewrap, context: "zmq.asyncio.Context", limits: SandboxLimits) -> "Kernel":
         """A kernel that answers, its usual libraries loaded. Errors: ``SandboxUnavailable``."""
         key = secrets.token_hex(32)
         command = [bubblewrap.python, "-I", "-m", "ipykernel_launcher", "-f", _CONNECTION]

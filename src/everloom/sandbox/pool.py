@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from everloom.sandbox.base import Limits, SandboxUnavailable
+from everloom.sandbox.base import SandboxLimits, SandboxUnavailable
 from everloom.sandbox.bubblewrap import Bubblewrap
 from everloom.sandbox.gateway import Gateway
 from everloom.sandbox.interpreter import look_at
 from everloom.sandbox.kernel import Kernel
-from everloom.sandbox.session import JupyterSession, Place
+from everloom.sandbox.session import JupyterSession, RunningKernel
 
 if TYPE_CHECKING:
     import zmq.asyncio
@@ -50,7 +50,7 @@ class JupyterSandboxes:
         python: Path | None = None,
         idle: float = 3600,
         pool: int = 2,
-        limits: Limits | None = None,
+        limits: SandboxLimits | None = None,
         gateway: str | None = None,
         gateway_token: str | None = None,
     ) -> None:
@@ -58,12 +58,12 @@ class JupyterSandboxes:
         self._python = python or Path(sys.executable)
         self._idle = idle
         self._pool = pool
-        self._limits = limits or Limits()
+        self._limits = limits or SandboxLimits()
         self._gateway = Gateway(gateway, gateway_token, self._limits) if gateway else None
         self._missing: str | None = "The sandboxes are not open."
         self._bubblewrap: Bubblewrap | None = None
         self._context: zmq.asyncio.Context | None = None
-        self._warm: list[Place] = []
+        self._warm: list[RunningKernel] = []
         self._seats: dict[Hashable, _Seat] = {}
         self._expired: dict[Hashable, bool] = {}
         """Conversations whose next call is to hear that its sandbox is a new one."""
@@ -141,7 +141,7 @@ class JupyterSandboxes:
         self._bubblewrap = bubblewrap
         self._context = zmq.asyncio.Context()
 
-    async def _place(self) -> Place:
+    async def _place(self) -> RunningKernel:
         """A kernel for a conversation: a warm one, if there is."""
         await self._make_room()
         self._starting += 1
@@ -170,7 +170,7 @@ class JupyterSandboxes:
                 async with self._left:
                     await self._left.wait()
 
-    async def _start(self) -> Place:
+    async def _start(self) -> RunningKernel:
         if self._gateway:
             return await self._gateway.start()
         assert self._bubblewrap

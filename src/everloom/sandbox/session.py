@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
-from everloom.sandbox.base import Logs, Made, Output, SandboxDied, Seen
+from everloom.sandbox.base import Made, Output, Printed, SandboxDied, Seen
 from everloom.sandbox.names import free_name
 
 _DATA = "/mnt/data"
@@ -20,7 +20,7 @@ class Files(Protocol):
     async def look(self) -> Seen: ...
 
 
-class Place(Protocol):
+class RunningKernel(Protocol):
     """A kernel, wherever it runs."""
 
     @property
@@ -37,9 +37,9 @@ class Place(Protocol):
 class JupyterSession:
     """A ``Session``. When the kernel dies the next call has a new one, and says so."""
 
-    def __init__(self, start: Callable[[], Awaitable[Place]], note: str = "") -> None:
+    def __init__(self, start: Callable[[], Awaitable[RunningKernel]], note: str = "") -> None:
         self._start = start
-        self.place: Place | None = None
+        self.place: RunningKernel | None = None
         self._note = _RENEWED.format(note) if note else ""
         self._put: dict[str, str] = {}
         self._seen: Seen = {}
@@ -71,7 +71,7 @@ class JupyterSession:
         """
         place = await self._live()
         if self._note:
-            yield Logs(self._note)
+            yield Printed(self._note)
             self._note = ""
         try:
             async with contextlib.aclosing(place.run(code, timeout)) as outputs:
@@ -107,7 +107,7 @@ class JupyterSession:
                 self._note = _RENEWED.format(why)
             await place.close()
 
-    async def _live(self) -> Place:
+    async def _live(self) -> RunningKernel:
         if self.place is not None and not self.place.alive:
             await self.end(self.place.reason or "It had ended between two calls.")
         if self.place is None:

@@ -15,14 +15,14 @@ from typing import Any
 
 from msgspec import Struct
 
-from everloom.sandbox.base import Image, Logs, Output
+from everloom.sandbox.base import Output, Picture, Printed
 
 _MARK = b"<IDS|MSG>"
 _COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-class Message(Struct, frozen=True):
+class KernelMessage(Struct, frozen=True):
     kind: str
     parent: str
     """The id of the request it belongs to; empty for none."""
@@ -61,7 +61,7 @@ def frames(message: dict[str, Any], key: bytes) -> list[bytes]:
     return [_MARK, _signature(parts, key), *parts]
 
 
-def from_frames(received: list[bytes], key: bytes) -> Message | None:
+def from_frames(received: list[bytes], key: bytes) -> KernelMessage | None:
     """A message that came through ZeroMQ; None for what is no message of this kernel."""
     try:
         at = received.index(_MARK)
@@ -74,7 +74,7 @@ def from_frames(received: list[bytes], key: bytes) -> Message | None:
         return None
 
 
-def from_text(received: str) -> Message | None:
+def from_text(received: str) -> KernelMessage | None:
     """A message that came through a gateway's websocket; None for what is none."""
     try:
         told = json.loads(received)
@@ -83,7 +83,7 @@ def from_text(received: str) -> Message | None:
         return None
 
 
-def output(message: Message) -> Output | None:
+def output(message: KernelMessage) -> Output | None:
     """What a message shows to the user, if it shows something."""
     content = message.content
     match message.kind:
@@ -104,26 +104,26 @@ def output(message: Message) -> Output | None:
     return None
 
 
-def _message(header: Any, parent: Any, content: Any) -> Message | None:
+def _message(header: Any, parent: Any, content: Any) -> KernelMessage | None:
     if not (isinstance(header, dict) and isinstance(parent, dict) and isinstance(content, dict)):
         return None
-    return Message(str(header.get("msg_type", "")), str(parent.get("msg_id", "")), content)
+    return KernelMessage(str(header.get("msg_type", "")), str(parent.get("msg_id", "")), content)
 
 
 def _signature(parts: list[bytes], key: bytes) -> bytes:
     return hmac.new(key, b"".join(parts), hashlib.sha256).hexdigest().encode()
 
 
-def _logs(text: Any) -> Logs | None:
+def _logs(text: Any) -> Printed | None:
     """Text that can be stored and sent: without NUL and halves of surrogate pairs."""
     if not isinstance(text, str) or not text:
         return None
-    return Logs(text.replace("\0", "\ufffd").encode(errors="replace").decode())
+    return Printed(text.replace("\0", "\ufffd").encode(errors="replace").decode())
 
 
-def _image(encoded: Any) -> Image | None:
+def _image(encoded: Any) -> Picture | None:
     try:
         png = base64.b64decode(encoded)
     except (binascii.Error, ValueError, TypeError):
         return None
-    return Image(png) if png.startswith(_PNG) else None
+    return Picture(png) if png.startswith(_PNG) else None

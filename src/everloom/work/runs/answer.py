@@ -32,14 +32,14 @@ from everloom.objects.steps import (
 from everloom.objects.tools import Usage
 from everloom.store.base import Add, Change, Operation, Tell
 from everloom.work.runs.citations import Citations, indexed
-from everloom.work.runs.requested_calls import Calls
+from everloom.work.runs.requested_calls import RequestedCalls
 
 _encode = msgspec.json.Encoder().encode
 
 _CREATED = ("thread.run.step.created", "thread.run.step.in_progress")
 
 
-class Answer:
+class RunAnswer:
     """What one generation has brought so far.
 
     Every ``take`` returns what is to be kept and told for that chunk. ``reuse`` are the steps that an
@@ -58,7 +58,7 @@ class Answer:
         self._wrote = False
         self._annotations: list[Annotation] = []
         self._refusal: list[str] = []
-        self.calls: Calls | None = None
+        self.calls: RequestedCalls | None = None
         """What the model asked for, if it did."""
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
@@ -162,7 +162,7 @@ class Answer:
         if self.calls is None:
             operations += self._close_message(Usage())
             step, opened = self._open_step(self._reuse.get("tool_calls"), ToolCalls())
-            self.calls = Calls(self._run, step)
+            self.calls = RequestedCalls(self._run, step)
             operations += opened
         return [*operations, *self.calls.take(chunk)]
 

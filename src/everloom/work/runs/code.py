@@ -21,8 +21,7 @@ from everloom.objects.steps import (
     LogsDelta,
 )
 from everloom.objects.threads import Thread
-from everloom.sandbox.base import Image, SandboxDied, SandboxFull, Session
-from everloom.sandbox.base import Logs as Printed
+from everloom.sandbox.base import Picture, Printed, SandboxDied, SandboxFull, Session
 from everloom.store.base import Add
 from everloom.work.files.blobs import NewBlob
 from everloom.work.runs.tool_execution import Performance, ToolFailure
@@ -69,9 +68,9 @@ class _Show:
         self._outputs = call.code_interpreter.outputs = []
         self.text = ""
 
-    async def take(self, output: Image | Printed) -> None:
+    async def take(self, output: Picture | Printed) -> None:
         """One more output of the kernel."""
-        if isinstance(output, Image):
+        if isinstance(output, Picture):
             self._image(await _file(self._performance, f"{new_id('image-')}.png", _once(output.png)))
         else:
             self.logs(output.text)

@@ -27,7 +27,7 @@ from everloom.objects.steps import StepError, StepStatus
 from everloom.objects.tools import Usage
 from everloom.store.base import Add, Change, Operation
 from everloom.work.inference.chat import stream_chunks
-from everloom.work.runs.answer import Answer
+from everloom.work.runs.answer import RunAnswer
 from everloom.work.runs.citations import Citations
 from everloom.work.runs.forced_search import search_first
 from everloom.work.runs.prompt import NoRoom, Prompt, build
@@ -64,7 +64,7 @@ class Execution:
         self._ctx = ctx
         self._run_id = run_id
         self.journal = Journal(ctx, run_id, secrets.token_hex(8))
-        self._answer: Answer | None = None
+        self._answer: RunAnswer | None = None
         self._holds = False
 
     async def go(self) -> None:
@@ -161,9 +161,9 @@ class Execution:
         else:
             await self.journal.write(close_step(pending))
 
-    async def _listen(self, run: Run, prompt: Prompt) -> Answer:
+    async def _listen(self, run: Run, prompt: Prompt) -> RunAnswer:
         left = await leftovers(self._ctx, run)
-        answer = Answer(run, left.steps, Citations(prompt.sources))
+        answer = RunAnswer(run, left.steps, Citations(prompt.sources))
         self._answer = answer
         before = left.sweep()
         reader = READERS[prompt.form]() if prompt.form else None
@@ -184,7 +184,7 @@ class Execution:
         read = await backend.count({**prompt.body, "model": model})
         return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
 
-    async def _conclude(self, run: Run, prompt: Prompt, answer: Answer) -> None:
+    async def _conclude(self, run: Run, prompt: Prompt, answer: RunAnswer) -> None:
         """Keep the whole generation and the state it leads to in one write."""
         usage = answer.usage or Usage()
         reason = answer.finish_reason or "stop"

@@ -28,7 +28,7 @@ def step_delta(step_id: str, call: CallDelta) -> Tell:
     return Tell("thread.run.step.delta", _encode(RunStepDelta(id=step_id, delta=delta)))
 
 
-class Calls:
+class RequestedCalls:
     """What a model asks for in one answer, by its own tools' shapes."""
 
     def __init__(self, run: Run, step: RunStep) -> None:
