@@ -1,18 +1,25 @@
-"""A process with jobs, for tests that kill it: ``python -m tests.contracts.job_process DATABASE FOLDER [--no-work]``.
+"""A process with jobs, for tests that kill it: ``python -m tests.contracts.job_process DATABASE FOLDER [OPTIONS]``.
 
-Commands come in on standard input, a line each (``start KIND KEY``, ``stop GRACE``), and are answered on
-standard output when they are done. Jobs append what they do to ``FOLDER/log`` and wait for ``FOLDER/release``.
+Commands come in on standard input, a line each (``start KIND KEY [LANE]``, ``stop GRACE``), and are answered on
+standard output when they are done. Jobs append what they do to ``FOLDER/log`` and wait for ``FOLDER/release``. With
+``--no-work`` it only starts jobs. With ``--die`` the process is gone, as by ``kill -9``, once it has kept a job and
+before its engine has heard of it.
 """
 
 import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
+from typing import cast
 
-from everloom.jobs.dbos import DbosJobs
+from everloom.objects.jobs import Lane
+from everloom.store.base import Start
+from tests.contracts.engines import engine_on
+from tests.store.databases import database_at
 
 
-async def main(database: str, folder: Path, work: bool) -> None:
+async def main(where: str, folder: Path, work: bool, die: bool) -> None:
     """Serve commands until standard input ends or ``stop`` comes."""
 
     def note(*words: str) -> None:
@@ -37,19 +44,24 @@ async def main(database: str, folder: Path, work: bool) -> None:
         note("entered", key)
         raise ValueError("this job is broken")
 
-    jobs = DbosJobs(database, stale=3.0)
+    database = database_at(where)
+    await database.open()
+    jobs = engine_on(database, where, stale=3.0)
+    if die:
+        database.on_start = lambda jobs: os.kill(os.getpid(), signal.SIGKILL)
     await jobs.launch({"quick": quick, "slow": slow, "broken": broken}, work=work)
     print("launched", flush=True)
     while line := await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline):
         match line.split():
-            case ["start", kind, key]:
-                await jobs.start(kind, "proj_1", key)
+            case ["start", kind, key, *lane]:
+                await database.store("proj_1").write(Start(kind, key, cast(Lane, lane[0] if lane else "live")))
             case ["stop", grace]:
                 await jobs.stop(float(grace))
+                await database.close()
         print(line.strip(), flush=True)
         if line.startswith("stop"):
             break
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), "--no-work" not in sys.argv))
+    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), "--no-work" not in sys.argv, "--die" in sys.argv))

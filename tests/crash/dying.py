@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from everloom.app import App, build
 from everloom.cli.server import Stop, base_url, listen, serve
 from everloom.config import load
 from everloom.objects.base import Object, Page, PageQuery
+from everloom.objects.jobs import Job, Lane
 from everloom.store.base import Add, Change, Database, Event, Operation, Store, Tell, Written
 from everloom.work.keys import first_start
 
@@ -75,6 +77,7 @@ class DyingDatabase:
         self._after = after
         self._anywhere = anywhere
         self._told: dict[str, int] = {}
+        self.on_start = inner.on_start
 
     async def open(self) -> None:
         await self._inner.open()
@@ -87,6 +90,12 @@ class DyingDatabase:
 
     async def across(self, cls: type[Any], limit: int = 1000, **where: Any) -> list[tuple[str, Object]]:
         return await self._inner.across(cls, limit, **where)
+
+    async def waiting(self, lane: Lane, limit: int) -> list[Job]:
+        return await self._inner.waiting(lane, limit)
+
+    async def done(self, ids: Sequence[str]) -> None:
+        await self._inner.done(ids)
 
 
 async def main(command: str, data: Path) -> None:

@@ -9,7 +9,7 @@ import argparse
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from everloom.blobs.base import Blobs
 from everloom.cli.server import Stop, base_url, listen, serve
 from everloom.config import load
 from everloom.objects.base import Object, Page, PageQuery
+from everloom.objects.jobs import Job, Lane
 from everloom.store.base import Database, Event, Operation, Store, Written
 from everloom.work.keys import first_start
 
@@ -74,6 +75,7 @@ class DyingDatabase:
     def __init__(self, inner: Database, fate: Fate) -> None:
         self._inner = inner
         self._fate = fate
+        self.on_start = inner.on_start
 
     async def open(self) -> None:
         await self._inner.open()
@@ -86,6 +88,12 @@ class DyingDatabase:
 
     async def across(self, cls: type[Any], limit: int = 1000, **where: Any) -> list[tuple[str, Object]]:
         return await self._inner.across(cls, limit, **where)
+
+    async def waiting(self, lane: Lane, limit: int) -> list[Job]:
+        return await self._inner.waiting(lane, limit)
+
+    async def done(self, ids: Sequence[str]) -> None:
+        await self._inner.done(ids)
 
 
 class DyingBlobs:

@@ -60,13 +60,18 @@ def test_the_migrations_end_at_the_tables_of_the_kinds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
-def test_the_first_migration_says_what_the_schema_says(dialect: str) -> None:
+def test_the_migrations_say_what_the_schema_says(dialect: str) -> None:
     url = {"sqlite": "sqlite://", "postgresql": "postgresql+psycopg://"}[dialect]
     said: list[str] = []
     engine = sa.create_mock_engine(url, lambda ddl, *_: said.append(str(ddl.compile(dialect=engine.dialect))))
     metadata().create_all(engine, checkfirst=False)
-    migrated = {_squeezed(text) for text in statements(dialect, None) if "alembic_version" not in text}
+    migrated = {_squeezed(text) for text in statements(dialect, None) if _is_schema(text)}
     assert migrated == {_squeezed(text) for text in said}
+
+
+def _is_schema(text: str) -> bool:
+    """Not a revision's number, and not a row that a migration makes of others."""
+    return "alembic_version" not in text and not text.startswith("INSERT")
 
 
 def _squeezed(text: str) -> str:

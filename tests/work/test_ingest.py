@@ -12,7 +12,7 @@ import pytest
 from everloom.blobs.obstore import ObjectBlobs
 from everloom.bus.memory import MemoryBus
 from everloom.context import Context, Ports, ServerLimits
-from everloom.jobs.dbos import DbosJobs
+from everloom.jobs.embedded import EmbeddedJobs
 from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest, NotFound
 from everloom.models.registry import Models
@@ -52,10 +52,11 @@ async def a_server(folder: Path, upstream: ScriptedUpstream) -> AsyncIterator[Co
 
     backend = UpstreamBackend(upstream.url)
     nowhere: Any = None  # files are read without a sandbox
+    database = SqliteDatabase(folder / "everloom.db", synchronous="NORMAL")
     ports = Ports(
-        database=SqliteDatabase(folder / "everloom.db", synchronous="NORMAL"),
+        database=database,
         bus=MemoryBus(),
-        jobs=DbosJobs(folder / "jobs.db"),
+        jobs=EmbeddedJobs(database),
         blobs=ObjectBlobs.at((folder / "blobs").as_uri()),
         models=Models([], default=backend),
         vectors=SqliteVectors(folder / "vectors.db"),

@@ -20,7 +20,7 @@ from everloom.bus.memory import MemoryBus
 from everloom.config import Settings
 from everloom.context import Ports, ServerLimits
 from everloom.jobs.base import Jobs
-from everloom.jobs.dbos import DbosJobs
+from everloom.jobs.embedded import EmbeddedJobs
 from everloom.sandbox.base import Sandboxes
 from everloom.sandbox.pool import JupyterSandboxes
 from everloom.store.base import Database
@@ -38,6 +38,9 @@ from everloom.work.vector_stores import ingest
 from everloom.work.vector_stores.stores import INGEST_JOB
 
 log = logging.getLogger(__name__)
+
+LAUNCH_PAUSE = 2.0
+"""Seconds before a job engine that could not be launched is launched again."""
 
 JOBS = {RUN_JOB: execute, INGEST_JOB: ingest.ingest}
 """What a worker serves."""
@@ -68,7 +71,7 @@ class App:
     async def start(self, *, worker: bool | None = None) -> None:
         """Open every port. ``worker`` says whether this process executes runs; by default as the settings say.
 
-        The job engine takes a second to load, so it starts beside the first requests: a job that is
+        The job engine of PostgreSQL takes a second to load, so it starts beside the first requests: a job that is
         started meanwhile waits for it.
         """
         ports = self.ports
@@ -87,9 +90,19 @@ class App:
     async def _launch(self, work: bool) -> None:
         if work:  # Before the first job, which may be a run that asks for it.
             await self.ports.sandboxes.open()
-        await self.ports.jobs.launch({name: partial(job, self.ports) for name, job in JOBS.items()}, work=work)
+        await self._launch_jobs(work)
         if work:
             await asyncio.gather(*(every(upkeep, self.ports) for upkeep in UPKEEP))
+
+    async def _launch_jobs(self, work: bool) -> None:
+        """Open the job engine; where its database is away in this very moment, as soon as it is back."""
+        functions = {name: partial(job, self.ports) for name, job in JOBS.items()}
+        while True:
+            try:
+                return await self.ports.jobs.launch(functions, work=work)
+            except Exception as problem:
+                log.warning("the job engine cannot be launched; trying again: %s", problem)
+                await asyncio.sleep(LAUNCH_PAUSE)
 
     async def stop(self, grace: float) -> None:
         """Let work in hand go on for ``grace`` seconds, leave the rest to the next worker, close every port."""
@@ -133,16 +146,15 @@ def claim(lock: Path) -> IO[str]:
 def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
     """The server that the settings describe, not yet started, with ``routes`` for the reference's."""
     file = settings.sqlite_file
-    jobs: Jobs
     if file is not None:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         database: Database = SqliteDatabase(file)
         bus: Bus = MemoryBus()
-        jobs = DbosJobs(file.with_name("jobs.db"), executor_id="embedded")
+        jobs: Jobs = EmbeddedJobs(database)
         vectors: Vectors = SqliteVectors(file.with_name("vectors.db"))
     else:
-        database, bus, vectors = _postgres(settings.database)
-        jobs = DbosJobs(settings.database)
+        database, bus, jobs, vectors = _postgres(settings.database)
+    database.on_start = jobs.notice
     models, preload = build_models(settings)
     ports = Ports(
         database=database,
@@ -175,10 +187,12 @@ def sandboxes(settings: Settings) -> Sandboxes:
     )
 
 
-def _postgres(url: str) -> tuple[Database, Bus, Vectors]:
-    # Imported where it is used: the driver costs a fifth of a second that a server on SQLite need not spend.
+def _postgres(url: str) -> tuple[Database, Bus, Jobs, Vectors]:
+    # Imported where they are used: the driver and DBOS cost most of a second that a server on SQLite need not spend.
     from everloom.bus.postgres import PostgresBus
+    from everloom.jobs.dbos import DbosJobs
     from everloom.store.postgres import PostgresDatabase
     from everloom.vectors.postgres import PostgresVectors
 
-    return PostgresDatabase(url), PostgresBus(url), PostgresVectors(url)
+    database = PostgresDatabase(url)
+    return database, PostgresBus(url), DbosJobs(url, database), PostgresVectors(url)

@@ -6,7 +6,6 @@ server), so each process sends at most one batch every ``_PAUSE`` seconds, whate
 
 import asyncio
 import contextlib
-import logging
 import secrets
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -16,6 +15,7 @@ import asyncpg  # type: ignore[import-untyped]  # asyncpg ships no types
 
 from everloom.bus.base import Watch
 from everloom.bus.memory import MemoryBus
+from everloom.kit import log
 
 _CHANNEL = "everloom_bus"
 _NOTIFY = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload"
@@ -33,7 +33,6 @@ _PATIENCE = 10.0
 Connection = Any
 """An ``asyncpg.Connection``."""
 
-_log = logging.getLogger(__name__)
 _LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
@@ -114,7 +113,7 @@ class PostgresBus:
                 await self._send_batches()
             except Exception as problem:
                 # Whatever it was, the bus must go on; a new connection is the cure for all of it.
-                _log.warning("lost the bus's connection: %r", problem)
+                log.outage("the bus", repr(problem))
             await self._disconnect()
             await self._reconnect()
             self._local.wake_all()
@@ -127,7 +126,7 @@ class PostgresBus:
                 self._connection = await self._connect()
                 return
             except Exception as problem:
-                _log.warning("cannot connect the bus: %r", problem)
+                log.outage("the bus", repr(problem))
                 delay = min(delay * 2, 5.0)
 
     async def _send_batches(self) -> None:

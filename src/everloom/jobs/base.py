@@ -1,26 +1,48 @@
 """The jobs' port: call a function for a key, and call it again after a crash until it has returned once.
 
-A job keeps no state with the engine: its function finds in the store how far it is (durable by
-re-entry). Adapter: ``dbos.py``; contract suite: ``tests/contracts/test_jobs.py``.
+A job is begun by a write of the store (``Start``), which keeps it in the outbox together with what there is to see. An
+engine takes it from there; it keeps no state of the job, whose function finds in the store how far it is (durable by
+re-entry). Adapters: ``embedded.py`` (SQLite, one process) and ``dbos.py`` (PostgreSQL, many); contract suite:
+``tests/contracts/test_jobs.py``.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
+from everloom.objects.jobs import Job, Lane
+
 JobFunction = Callable[[str, str], Awaitable[None]]
-"""Takes the project's id and the job's key. To return is to be done; to raise is to have failed for good."""
+"""Takes the project's id and the job's key. To return is to be done; to raise is to have failed for good, but for
+``Unavailable``: then it is called again until what was away is back.
+"""
+
+CONCURRENCY: Mapping[Lane, int] = {"live": 64, "background": 4}
+"""Jobs that one process has in hand at a time. Those of the background take a processor each, or a model's time."""
+
+
+class Outbox(Protocol):
+    """Where started jobs stand until they are done; the store's ``Database`` is one."""
+
+    async def waiting(self, lane: Lane, limit: int) -> list[Job]:
+        """The oldest jobs of a lane that are not done."""
+        ...
+
+    async def done(self, ids: Sequence[str]) -> None:
+        """Strike jobs off; one that is not there is no error."""
+        ...
 
 
 class Jobs(Protocol):
     async def launch(self, functions: Mapping[str, JobFunction], *, work: bool) -> None:
-        """Open the engine; with ``work``, take up stranded jobs and serve new ones of these kinds."""
+        """Open the engine; with ``work``, take up what stands in the outbox and serve new jobs of these kinds."""
         ...
 
-    async def start(self, kind: str, project: str, key: str) -> None:
-        """Have ``functions[kind](project, key)`` run, here at once if this process works, else by a worker.
+    def notice(self, jobs: Sequence[Job]) -> None:
+        """Hear of jobs that this process has kept, so that they need not wait to be found. From any thread; at any
+        time, before ``launch`` and after ``stop`` too. Never raises.
 
-        Durable when it returns. A second start of the same kind and key does nothing, whether the
-        first is still going or has ended.
+        Of a key there is one execution at a time in a process. A job that comes while its key is executed has it
+        looked at once more afterwards, whatever the one under way has seen.
         """
         ...
 

@@ -1,6 +1,7 @@
-"""Jobs on DBOS Transact: SQLite for one process, PostgreSQL for many.
+"""Jobs on DBOS Transact, for many processes on one PostgreSQL.
 
-DBOS keeps which jobs there are and who has them; a job's progress stands in our own store.
+DBOS keeps which jobs there are and who has them; they come to it from the outbox (``relay.py``), and how far a job is
+stands in our own store.
 """
 
 import asyncio
@@ -10,12 +11,16 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from weakref import WeakValueDictionary
 
-from everloom.jobs.base import JobFunction
+from everloom.jobs.base import CONCURRENCY, JobFunction, Outbox
 from everloom.jobs.engine import Engine
 from everloom.jobs.janitor import Janitor, Presence
+from everloom.jobs.patience import until_available
+from everloom.jobs.relay import Relay
+from everloom.objects.jobs import Job, Lane
 
 _log = logging.getLogger(__name__)
 
@@ -31,36 +36,39 @@ class DbosJobs:
 
     def __init__(
         self,
-        database: str | Path,
+        url: str,
+        outbox: Outbox,
         *,
         executor_id: str | None = None,
-        concurrency: int = 64,
+        concurrency: Mapping[Lane, int] = CONCURRENCY,
         stale: float = 5.0,
-        keep: float = 3600.0,
+        keep: float = 600.0,
     ) -> None:
-        """``database``: path of an SQLite file of the jobs' own, or ``postgresql://…``, which may be shared.
+        """``url``: ``postgresql://…``, of a database that may be shared; ``outbox``: where its jobs come from.
 
         ``executor_id``: begins this process's name among the workers, which is a new one at each start.
-        ``concurrency``: jobs in hand at once. ``stale``: seconds without a sign of life after which a worker's
-        jobs go to others. ``keep``: seconds for which ended jobs are remembered, so that a second start does nothing.
+        ``concurrency``: jobs of each lane in hand at once. ``stale``: seconds without a sign of life after which a
+        worker's jobs go to others. ``keep``: seconds for which ended jobs are remembered.
         """
-        self._url, self._embedded = _url(database)
+        self._url = "postgresql+psycopg://" + url.partition("://")[2]
         self._executor = f"{executor_id or socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._concurrency = concurrency
         self._stale = stale
         self._keep = keep
         self._functions: Mapping[str, JobFunction] = {}
         self._work = False
-        self._launching = False
         self._stopping = False
-        self._closing = asyncio.Lock()
-        self._closed = False
-        self._room = asyncio.Semaphore(concurrency)
-        self._launched: asyncio.Future[None] | None = None
+        self._opening = asyncio.Lock()
+        self._open = False
+        self._room = {lane: asyncio.Semaphore(limit) for lane, limit in concurrency.items()}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._in_hand: dict[str, asyncio.Task[None]] = {}
         self._left: set[asyncio.Task[None]] = set()
-        self._beginning = 0
-        self._loop: asyncio.AbstractEventLoop
+        self._taken: Counter[Lane] = Counter()
+        self._early: list[Job] = []
+        self._relay = Relay(outbox, self._hand_over)
+        self._relaying: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._engine: Engine
         self._janitor: Janitor | None = None
         self._presence: Presence | None = None
@@ -69,42 +77,53 @@ class DbosJobs:
     async def launch(self, functions: Mapping[str, JobFunction], *, work: bool) -> None:
         """Open the engine (about a second, in a thread); with ``work``, serve jobs and take up stranded ones.
 
-        May run as a task beside the rest of a server's start: ``start`` waits for it.
+        May run as a task beside the rest of a server's start: jobs that are started meanwhile wait for it. Where it
+        raises it may be called again.
         """
-        self._launching = True
         self._loop = asyncio.get_running_loop()
         self._functions = functions
         self._work = work
-        self._engine = Engine(self._url, self._executor, self._bridge, concurrency=self._concurrency, work=work)
-        launched = self._up()
-        try:
-            await self._engine.open()
-            if work:
-                await self._take_up()
-        except BaseException as problem:
-            if not launched.done():
-                launched.set_exception(problem if isinstance(problem, Exception) else RuntimeError("not launched"))
-                launched.exception()
-            raise
-        launched.set_result(None)
+        async with self._opening:
+            if self._stopping:
+                return
+            self._engine = Engine(self._url, self._executor, self._bridge, concurrency=self._concurrency, work=work)
+            try:
+                await self._engine.open()
+                if work:
+                    await self._take_up()
+            except BaseException:
+                await self._engine.close()
+                raise
+            self._open = True
+            early, self._early = self._early, []
+            self._relay.take(early)
+            self._relaying = asyncio.create_task(self._relay.keep())
 
-    async def start(self, kind: str, project: str, key: str) -> None:
-        """Have ``functions[kind](project, key)`` run; durable when it returns, and only the first call counts.
+    def notice(self, jobs: Sequence[Job]) -> None:
+        """See ``Jobs.notice``. After ``stop`` it does nothing: another process's sweep finds them."""
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            self._early += jobs
+            return
+        with contextlib.suppress(RuntimeError):  # closed this moment
+            loop.call_soon_threadsafe(self._hear, jobs)
 
-        Before ``launch`` has ended it waits; after ``stop`` has begun the job is kept for the next worker.
-        Raises KeyError for an unknown kind, RuntimeError when the engine has stopped.
-        """
-        await asyncio.shield(self._up())
-        if kind not in self._functions:
-            raise KeyError(kind)
-        full = len(self._in_hand) + self._beginning >= self._concurrency
-        # Where there is no other worker a job that finds no room waits here; else whoever has room may take it.
-        here = self._work and not self._stopping and (self._embedded or not full)
-        self._beginning += here
+    def _hear(self, jobs: Sequence[Job]) -> None:
+        if self._relaying is None:
+            self._early += jobs
+        elif not self._stopping:
+            self._relay.take(jobs)
+
+    async def _hand_over(self, job: Job) -> None:
+        """Have the engine keep a job: executed here at once where there is room, else by whoever has some."""
+        if job.kind not in self._functions:
+            raise KeyError(f"nobody here knows how to do {job.name}")
+        here = self._work and not self._stopping and self._taken[job.lane] < self._concurrency[job.lane]
+        self._taken[job.lane] += here
         try:
-            await self._engine.begin(_name(kind, project, key), kind, project, key, here=here)
+            await self._engine.begin(job, here=here)
         finally:
-            self._beginning -= here
+            self._taken[job.lane] -= here
 
     async def stop(self, grace: float) -> None:
         """Take nothing new; let jobs in hand go on for ``grace`` seconds, leave the rest for the next worker.
@@ -112,23 +131,21 @@ class DbosJobs:
         Takes up to five seconds more where a job does not let itself be cancelled. Stopping twice is allowed.
         """
         self._stopping = True
-        async with self._closing:
-            launched = self._up()
-            if not self._launching and not launched.done():
-                launched.set_exception(RuntimeError("the job engine was stopped before it was launched"))
-            await asyncio.wait([launched])
-            if self._closed or not self._launching:
-                launched.exception()
+        async with self._opening:
+            if not self._open:
                 return
+            self._open = False
             try:
-                if launched.exception() is None:
-                    await self._finish(grace)
+                await self._finish(grace)
             finally:
                 await self._engine.close()
-                self._closed = True
 
     async def _finish(self, grace: float) -> None:
         self._engine.take_nothing_new()
+        if self._relaying is not None:
+            self._relaying.cancel()
+            await asyncio.gather(self._relaying, return_exceptions=True)
+            await self._relay.finish(_UNWIND)
         if self._in_hand and grace > 0:
             await asyncio.wait(list(self._in_hand.values()), timeout=grace)
         await self._leave(list(self._in_hand.values()))
@@ -136,18 +153,17 @@ class DbosJobs:
         await self._engine.settle(2.0)
         await self._in_thread(self._sign_off)
 
-    def _up(self) -> asyncio.Future[None]:
-        if self._launched is None:
-            self._launched = asyncio.get_running_loop().create_future()
-        return self._launched
-
     async def _take_up(self) -> None:
-        if not self._embedded:
-            self._presence = Presence(self._engine.database, self._executor, self._stale)
+        self._presence = Presence(self._engine.database, self._executor, self._stale)
         self._janitor = Janitor(
-            self._engine, self._presence, stale=self._stale, keep=self._keep, lost=self._after_being_taken_for_dead
+            self._engine,
+            self._presence,
+            stale=self._stale,
+            keep=self._keep,
+            in_hand=lambda: set(self._in_hand),
+            lost=self._after_being_taken_for_dead,
         )
-        await self._in_thread(lambda: self._janitor.start(self._executor) if self._janitor else None)
+        await self._in_thread(self._janitor.start)
 
     def _sign_off(self) -> None:
         """Leave the workers; blocks."""
@@ -166,45 +182,55 @@ class DbosJobs:
         self._engine.requeue([job for job, _ in self._engine.pending([self._executor])])
 
     async def _in_thread(self, work: Callable[[], None]) -> None:
-        await self._loop.run_in_executor(None, work)
+        await asyncio.get_running_loop().run_in_executor(None, work)
 
-    async def _bridge(self, kind: str, project: str, key: str) -> None:
+    async def _bridge(self, job: Job) -> None:
         """Run a job on the server's loop, from the engine's."""
-        if self._stopping or self._loop.is_closed():
+        if self._stopping or self._loop is None or self._loop.is_closed():
+            raise asyncio.CancelledError
+        if job.kind not in self._functions:
+            # A later program's: it stays begun and not in hand, so the janitor puts it back into its queue.
+            _log.error("nobody here knows how to do %s; it is left to another worker", job.name)
             raise asyncio.CancelledError
         # An empty context, or else the job would start others as children of its own workflow.
-        job = self._carry_out(kind, project, key)
-        future = contextvars.Context().run(asyncio.run_coroutine_threadsafe, job, self._loop)
+        future = contextvars.Context().run(asyncio.run_coroutine_threadsafe, self._carry_out(job), self._loop)
         await asyncio.wrap_future(future)
 
-    async def _carry_out(self, kind: str, project: str, key: str) -> None:
-        name = _name(kind, project, key)
+    async def _carry_out(self, job: Job) -> None:
         task = asyncio.current_task()
         assert task
-        if earlier := self._in_hand.get(name):
+        if earlier := self._in_hand.get(job.id):
             # It was taken over from us and has come back; the two must not run side by side.
             await self._leave([earlier])
-        self._in_hand[name] = task
+        self._in_hand[job.id] = task
+        self._taken[job.lane] += 1
         try:
-            async with self._room:
-                if self._stopping:
-                    raise asyncio.CancelledError
-                await self._functions[kind](project, key)
+            await self._execute(job)
         except asyncio.CancelledError:
             if self._stopping or task in self._left:
                 raise
-            _log.exception("job %s cancelled itself", name)
+            _log.exception("job %s cancelled itself", job.name)
             raise RuntimeError("cancelled itself") from None
         except Exception:
             if task not in self._left:
-                _log.exception("job %s failed", name)
+                _log.exception("job %s failed", job.name)
                 raise
         finally:
-            if self._in_hand.get(name) is task:
-                del self._in_hand[name]
+            self._taken[job.lane] -= 1
+            if self._in_hand.get(job.id) is task:
+                del self._in_hand[job.id]
         if task in self._left:
             # Whatever came of it: it was told to leave, so the next worker looks whether anything is left to do.
             raise asyncio.CancelledError
+
+    async def _execute(self, job: Job) -> None:
+        """Call the job's function in its key's turn, and again as long as what it stands on is away."""
+        function = self._functions[job.kind]
+        turn = self._turns.setdefault(job.name, asyncio.Lock())
+        async with turn, self._room[job.lane]:
+            if self._stopping:
+                raise asyncio.CancelledError
+            await until_available(f"job {job.name}", lambda: function(job.project, job.key))
 
     async def _leave(self, tasks: Iterable[asyncio.Task[None]]) -> None:
         """Cancel jobs without any of them being marked as ended."""
@@ -222,28 +248,15 @@ class DbosJobs:
         """Others have our jobs now (called in the janitor's thread): stop them here."""
 
         def begin() -> None:
-            task = self._loop.create_task(self._let_go())
+            task = asyncio.get_running_loop().create_task(self._let_go())
             self._giving_back.add(task)
             task.add_done_callback(self._giving_back.discard)
 
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(begin)
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(begin)
 
     async def _let_go(self) -> None:
         await self._leave(list(self._in_hand.values()))
         # Those that we began since we woke up are still ours, and now nobody does them.
         await self._in_thread(self._give_back)
-
-
-def _name(kind: str, project: str, key: str) -> str:
-    return f"{kind}:{project}:{key}"
-
-
-def _url(database: str | Path) -> tuple[str, bool]:
-    """SQLAlchemy's URL, and whether it is a file of one process."""
-    text = str(database)
-    for scheme in ("postgresql://", "postgres://"):
-        if text.startswith(scheme):
-            return "postgresql+psycopg://" + text.removeprefix(scheme), False
-    path = Path(text.removeprefix("sqlite:///")).absolute()
-    return f"sqlite:///{path}", True

@@ -9,20 +9,24 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
-import sqlite3
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from everloom.kit import log
+from everloom.objects.jobs import Job, Lane
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-Perform = Callable[[str, str, str], Awaitable[None]]
-"""Takes a job's kind, project and key; runs on the engine's loop."""
+Perform = Callable[[Job], Awaitable[None]]
+"""Runs on the engine's loop."""
 
-_QUEUE = "everloom"
+_QUEUES: dict[Lane, str] = {"live": "everloom", "background": "everloom-background"}
+_POLLING: dict[Lane, float] = {"live": 0.05, "background": 0.25}
+"""Seconds between two looks into a queue; one costs 3 ms of CPU."""
 _VERSION = "1"
 """DBOS recovers only work of its own application version. Ours carries no state, so any release may go on with it."""
 _ENDED = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
@@ -35,22 +39,22 @@ _log = logging.getLogger(__name__)
 class Engine:
     """One DBOS, from ``open`` to ``close``. DBOS is a singleton, so a process has one engine at a time."""
 
-    def __init__(self, url: str, executor: str, perform: Perform, *, concurrency: int, work: bool) -> None:
-        """``url``: SQLAlchemy's, ``sqlite:///PATH`` or ``postgresql+psycopg://…``; ``work``: ask the queue for jobs."""
+    def __init__(
+        self, url: str, executor: str, perform: Perform, *, concurrency: Mapping[Lane, int], work: bool
+    ) -> None:
+        """``url``: SQLAlchemy's, ``postgresql+psycopg://…``; ``work``: ask the queues for jobs."""
         self._url = url
         self._executor = executor
         self._perform = perform
         self._concurrency = concurrency
         self._work = work
-        # A look costs 3 ms of CPU. With SQLite nobody else fills the queue: it serves a relaunch only.
-        self._polling = 0.2 if url.startswith("sqlite") else 0.05
         self._loop = asyncio.new_event_loop()
         self._closing = asyncio.Event()
         self._ready: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._thread = threading.Thread(target=self._run, name="everloom-jobs", daemon=True)
         self._stop_events: list[threading.Event] = []
         self._serving: asyncio.Task[None] | None = None
-        self._workflow: Callable[[str, str, str], Coroutine[Any, Any, None]]
+        self._workflow: Callable[[str, str, str, Lane], Coroutine[Any, Any, None]]
         self.database: sa.Engine
 
     async def open(self) -> None:
@@ -61,12 +65,12 @@ class Engine:
         self._thread.start()
         await asyncio.shield(asyncio.wrap_future(self._ready))
 
-    async def begin(self, workflow_id: str, kind: str, project: str, key: str, *, here: bool) -> None:
-        """Keep the job; then run it here at once, or leave it to whichever worker asks the queue first.
+    async def begin(self, job: Job, *, here: bool) -> None:
+        """Keep the job; then run it here at once, or leave it to whichever worker asks its queue first.
 
-        Nothing happens where the id is known already. The caller's cancellation does not undo it.
+        Nothing happens where its id is known already. The caller's cancellation does not undo it.
         """
-        coroutine = self._begin(workflow_id, (kind, project, key), here)
+        coroutine = self._begin(job, here)
         try:
             kept = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         except RuntimeError:
@@ -94,11 +98,16 @@ class Engine:
         return [(row.workflow_id, row.executor_id or "") for row in rows]
 
     def requeue(self, workflow_ids: list[str]) -> None:
-        """Give jobs back to the queue; what they had begun may record nothing any more."""
+        """Give jobs back to their queues; what they had begun may record nothing any more."""
         from dbos import DBOS
 
         for start in range(0, len(workflow_ids), 500):
-            DBOS.resume_workflows(workflow_ids[start : start + 500], queue_name=_QUEUE)
+            rows = DBOS.list_workflows(workflow_ids=workflow_ids[start : start + 500], load_output=False)
+            lanes: dict[Lane, list[str]] = {}
+            for row in rows:
+                lanes.setdefault(_lane_of(row.input), []).append(row.workflow_id)
+            for lane, ids in lanes.items():
+                DBOS.resume_workflows(ids, queue_name=_QUEUES[lane])
 
     def purge(self, age: float, batch: int) -> int:
         """Forget up to ``batch`` jobs that ended over ``age`` seconds ago; how many they were."""
@@ -170,29 +179,39 @@ class Engine:
 
         # A job that takes the process down with it is tried for ever: its store says when it is too late.
         @DBOS.workflow(name="perform", max_recovery_attempts=None)
-        async def workflow(kind: str, project: str, key: str) -> None:
-            await perform(kind, project, key)
+        async def workflow(kind: str, project: str, key: str, lane: Lane = "live") -> None:
+            await perform(Job(DBOS.workflow_id or "", project, kind, key, lane))
 
         self._workflow = workflow
-        DBOS.listen_queues([_QUEUE] if self._work else [])
+        DBOS.listen_queues(list(_QUEUES.values()) if self._work else [])
         # Called on this loop, so that DBOS runs the workflows it dequeues on it.
         DBOS.launch()
+        # Its own patience with a database that is away grows to a minute and a half, during which a thread is
+        # held; ours is shorter: the relay hands over again, and the janitor puts back what nobody has in hand.
+        dbos._sys_db._retry_connection_errors = False
         if self._work:
+            await self._register_queues()
+
+    async def _register_queues(self) -> None:
+        from dbos import DBOS
+
+        for lane, queue in _QUEUES.items():
             await DBOS.register_queue_async(
-                _QUEUE,
-                worker_concurrency=self._concurrency,
-                polling_interval_sec=self._polling,
+                queue,
+                worker_concurrency=self._concurrency[lane],
+                polling_interval_sec=_POLLING[lane],
                 on_conflict="always_update",
             )
 
-    async def _begin(self, workflow_id: str, job: tuple[str, str, str], here: bool) -> None:
+    async def _begin(self, job: Job, here: bool) -> None:
         from dbos import DBOS, SetWorkflowID
 
-        with SetWorkflowID(workflow_id):
+        arguments = (job.kind, job.project, job.key, job.lane)
+        with SetWorkflowID(job.id):
             if here:
-                await DBOS.start_workflow_async(self._workflow, *job)
+                await DBOS.start_workflow_async(self._workflow, *arguments)
             else:
-                await DBOS.enqueue_workflow_async(_QUEUE, self._workflow, *job)
+                await DBOS.enqueue_workflow_async(_QUEUES[job.lane], self._workflow, *arguments)
 
     async def _settle(self, timeout: float) -> None:
         others = asyncio.all_tasks() - {self._serving, asyncio.current_task()}
@@ -212,36 +231,23 @@ class Engine:
 
 
 def connect(url: str) -> "sa.Engine":
-    """A pool of connections as DBOS needs them.
-
-    DBOS's own for SQLite keeps a rollback journal, where a write costs several times as much as with
-    WAL. ``synchronous`` stays FULL: a started job must survive a power cut, as the row it is about does.
-    """
+    """A pool of connections as DBOS needs them."""
     import sqlalchemy as sa
 
-    if not url.startswith("sqlite"):
-        options = f"-c idle_in_transaction_session_timeout={_LOST_PATIENCE * 1000}"
-        return sa.create_engine(
-            url,
-            pool_size=8,
-            max_overflow=8,
-            pool_pre_ping=True,
-            connect_args={"application_name": "everloom-jobs", "connect_timeout": 10, "options": options},
-        )
-    # Few connections: writers that wait for the pool are served in turn, those that wait for SQLite are not.
-    engine = sa.create_engine(url, pool_size=2, max_overflow=0)
+    options = f"-c idle_in_transaction_session_timeout={_LOST_PATIENCE * 1000}"
+    return sa.create_engine(
+        url,
+        pool_size=8,
+        max_overflow=8,
+        pool_pre_ping=True,
+        connect_args={"application_name": "everloom-jobs", "connect_timeout": 10, "options": options},
+    )
 
-    @sa.event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: object) -> None:
-        connection.isolation_level = "IMMEDIATE"
-        if sqlite3.sqlite_version_info < (3, 42):
-            # From Python 3.12 on DBOS reads the clock with unixepoch('subsec'), which older SQLites (that of
-            # Debian 12 among them) answer with NULL.
-            connection.create_function("unixepoch", 1, lambda _subsec: round(time.time(), 3))
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}").close()
 
-    return engine
+def _lane_of(inputs: Any) -> Lane:
+    """The lane among a workflow's arguments; those of earlier programs have none."""
+    arguments: Sequence[Any] = inputs["args"] if inputs else ()
+    return cast(Lane, arguments[3]) if len(arguments) > 3 else "live"
 
 
 def _join(prefix: str) -> None:
@@ -256,11 +262,20 @@ def _join(prefix: str) -> None:
 
 
 class _ToldAlready(logging.Filter):
-    """Drops what is told elsewhere: a failed job is logged with its name, a failed launch is raised."""
+    """Drops what is told elsewhere: a failed job is logged with its name, a failed launch is raised, and that the
+    database is away is said as seldom as everybody else says it.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not record.msg.startswith(("Exception encountered in asynchronous workflow", "DBOS failed to launch"))
+        text = record.getMessage()
+        if any(mark in text for mark in _AWAY):
+            log.outage("the job engine", text.partition("\n")[0])
+            return False
+        return not text.startswith(("Exception encountered in asynchronous workflow", "DBOS failed to launch"))
 
+
+_AWAY = ("(psycopg.OperationalError)", "(psycopg.errors.", "(psycopg_pool.", "QueuePool limit")
+"""What SQLAlchemy puts before the driver's words when a statement failed."""
 
 _told_already = _ToldAlready()
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from everloom.jobs.engine import Engine
+from everloom.kit import log
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -23,12 +24,12 @@ _TABLE = "dbos.everloom_workers"
 
 
 class Presence:
-    """The table in which every worker says, once a second, that it is alive (PostgreSQL)."""
+    """The table in which every worker says, once a second, that it is alive."""
 
     def __init__(self, database: "sa.Engine", executor: str, stale: float) -> None:
         """``stale``: seconds without a sign of life after which a worker counts as dead."""
         self._database = database
-        self._executor = executor
+        self.executor = executor
         self._stale = stale
 
     def begin(self) -> None:
@@ -49,7 +50,7 @@ class Presence:
 
         statement = text(f"UPDATE {_TABLE} SET seen = clock_timestamp() WHERE executor = :executor")
         with self._database.begin() as connection:
-            alive = connection.execute(statement, {"executor": self._executor}).rowcount > 0
+            alive = connection.execute(statement, {"executor": self.executor}).rowcount > 0
         if not alive:
             self._join()
         return alive
@@ -59,7 +60,7 @@ class Presence:
         from sqlalchemy import text
 
         with self._database.begin() as connection:
-            connection.execute(text(f"DELETE FROM {_TABLE} WHERE executor = :executor"), {"executor": self._executor})
+            connection.execute(text(f"DELETE FROM {_TABLE} WHERE executor = :executor"), {"executor": self.executor})
 
     def bury(self, connection: "sa.Connection") -> list[str]:
         """Strike the dead off the table; who they were."""
@@ -69,7 +70,7 @@ class Presence:
             f"DELETE FROM {_TABLE} WHERE executor <> :executor"
             " AND seen < clock_timestamp() - make_interval(secs => :stale) RETURNING executor"
         )
-        rows = connection.execute(statement, {"executor": self._executor, "stale": self._stale})
+        rows = connection.execute(statement, {"executor": self.executor, "stale": self._stale})
         return [row.executor for row in rows]
 
     def known(self, connection: "sa.Connection") -> set[str]:
@@ -86,7 +87,7 @@ class Presence:
             " ON CONFLICT (executor) DO UPDATE SET seen = excluded.seen"
         )
         with self._database.begin() as connection:
-            connection.execute(statement, {"executor": self._executor})
+            connection.execute(statement, {"executor": self.executor})
 
 
 class Janitor:
@@ -96,30 +97,35 @@ class Janitor:
     """
 
     def __init__(
-        self, engine: Engine, presence: Presence | None, *, stale: float, keep: float, lost: Callable[[], None]
+        self,
+        engine: Engine,
+        presence: Presence,
+        *,
+        stale: float,
+        keep: float,
+        in_hand: Callable[[], set[str]],
+        lost: Callable[[], None],
     ) -> None:
-        """``keep``: seconds for which ended jobs are remembered; ``lost``: called when others took our jobs over.
-
-        Without ``presence`` this is the only worker there is: every job begun elsewhere is a dead one's.
+        """``keep``: seconds for which ended jobs are remembered; ``in_hand``: the ids of jobs that are executed here;
+        ``lost``: called when others took our jobs over.
         """
         self._engine = engine
         self._presence = presence
         self._stale = stale
         self._keep = keep
+        self._in_hand = in_hand
         self._lost = lost
         self._stop = threading.Event()
         self._sound_since = float("-inf")
         self._suspects: set[str] = set()
-        self._threads = [threading.Thread(target=self._clean, name="everloom-janitor", daemon=True)]
-        if presence:
-            self._threads.append(threading.Thread(target=self._beat, name="everloom-presence", daemon=True))
+        self._threads = [
+            threading.Thread(target=self._clean, name="everloom-janitor", daemon=True),
+            threading.Thread(target=self._beat, name="everloom-presence", daemon=True),
+        ]
 
-    def start(self, executor: str) -> None:
-        """Take over what ``executor``'s predecessors left, then go on in the background. Blocks on the database."""
-        if self._presence:
-            self._presence.begin()
-        else:
-            self._engine.requeue([job for job, owner in self._engine.pending() if owner != executor])
+    def start(self) -> None:
+        """Join the workers, then go on in the background. Blocks on the database."""
+        self._presence.begin()
         for thread in self._threads:
             thread.start()
 
@@ -131,13 +137,12 @@ class Janitor:
                 thread.join()
 
     def _beat(self) -> None:
-        assert self._presence
         last = time.monotonic()
         while not self._stop.wait(_BEAT):
             try:
                 alive = self._presence.beat()
             except Exception as problem:
-                _log.warning("no sign of life could be given: %s", problem)
+                log.outage("this worker's sign of life", problem)
                 continue
             if time.monotonic() - last > self._stale:
                 # After a pause or an outage the others get their time to say that they are alive, too.
@@ -151,33 +156,39 @@ class Janitor:
         purged = time.monotonic()
         while not self._stop.wait(_BEAT):
             try:
-                if self._presence and time.monotonic() - self._sound_since > self._stale:
-                    self._take_over(self._presence)
+                if time.monotonic() - self._sound_since > self._stale:
+                    self._take_over()
                 if time.monotonic() - purged > _PURGE:
                     purged = time.monotonic()
                     self._purge()
             except Exception as problem:
-                _log.warning("the janitor could not do its round: %s", problem)
+                log.outage("the janitor's round", problem)
 
-    def _take_over(self, presence: Presence) -> None:
+    def _take_over(self) -> None:
         from sqlalchemy import text
 
         with self._engine.database.begin() as connection:
             if not connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK}).scalar():
                 return
-            dead = presence.bury(connection)
-            jobs = [job for job, _ in self._engine.pending(dead)] if dead else self._strays(presence, connection)
+            dead = self._presence.bury(connection)
+            jobs = [job for job, _ in self._engine.pending(dead)] if dead else self._strays(connection)
             if jobs:
                 _log.info("taking over %d jobs", len(jobs))
                 self._engine.requeue(jobs)
 
-    def _strays(self, presence: Presence, connection: "sa.Connection") -> list[str]:
-        """Jobs of workers that never got into the table, or died while they were thought dead.
+    def _strays(self, connection: "sa.Connection") -> list[str]:
+        """Jobs of workers that never got into the table, or died while they were thought dead; and our own that are
+        not in hand, since what became of them could not be recorded while the database was away.
 
-        Only what is found in two rounds running: a worker begins its first jobs as it joins.
+        Only what is found in two rounds running: a worker begins its first jobs as it joins, and one has been
+        claimed a moment before it is in hand.
         """
-        known = presence.known(connection)
-        strays = {job for job, owner in self._engine.pending() if owner not in known}
+        known = self._presence.known(connection)
+        in_hand = self._in_hand()
+        own = self._presence.executor
+        strays = {
+            job for job, owner in self._engine.pending() if owner not in known or (owner == own and job not in in_hand)
+        }
         found, self._suspects = strays & self._suspects, strays
         return sorted(found)
 

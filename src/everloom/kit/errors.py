@@ -86,3 +86,26 @@ class RateLimited(ApiError):
     def __init__(self, message: str, *, retry_after: float | None = None, type: str = "requests") -> None:
         headers = {} if retry_after is None else {"retry-after": f"{retry_after:.0f}"}
         super().__init__(429, message, type=type, code="rate_limit_exceeded", headers=headers)
+
+
+RETRY_SECONDS = 5
+"""What a client is told to wait where the server's own ground is away."""
+
+
+class Unavailable(Exception):
+    """Something this server stands on (its database, its files' store, the disk) is away for a while: come again.
+
+    Raised by adapters in place of what their drivers raise then. It says nothing against the work, so nobody ends
+    work for it: a request is answered with 503, a job waits and is called again. What was being written when it came
+    may have been kept all the same (a commit whose answer was lost); who comes again looks.
+    """
+
+    def __init__(self, what: str, reason: object) -> None:
+        """``what`` is away (the database, for one); ``reason`` is for the operator's log, not for callers."""
+        super().__init__(f"{what} is away: {reason}")
+        self.what = what
+
+    def answer(self) -> ApiError:
+        """What the caller of a request is told."""
+        text = f"The server cannot reach {self.what} at the moment. Please try again after a brief wait."
+        return ApiError(503, text, type="server_error", headers={"retry-after": str(RETRY_SECONDS)})

@@ -8,6 +8,7 @@ import json
 import logging
 import re
 import sys
+import time
 from datetime import UTC, datetime
 
 _KEY = re.compile(r"\bsk-[\w-]{4,}|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)|(?<=Bearer )\S+")
@@ -15,6 +16,15 @@ _KEY = re.compile(r"\bsk-[\w-]{4,}|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)|(?<=Bearer )\
 
 _QUIET = ("asyncio", "dbos", "alembic", "sqlalchemy", "aiohttp", "uvicorn")
 """Libraries whose chatter below a warning is shown at ``debug`` only."""
+
+_OUTAGES = "everloom.outage"
+"""The logger of everything that is said because something the server stands on is away."""
+
+_OUTAGES_OF_LIBRARIES = ("asyncpg.pool",)
+"""Loggers that say the same, with a traceback each time."""
+
+_OUTAGE_SECONDS = 1.0
+"""Between two such lines: in an outage everything that is in hand would speak at once."""
 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -31,6 +41,35 @@ def setup(level: str = "info", format: str = "plain") -> None:
         logger.handlers.clear()
         logger.propagate = True
         logger.setLevel(logging.NOTSET if level == "debug" else max(logging.WARNING, root.level))
+    seldom = _Seldom(_OUTAGE_SECONDS)
+    for name in (_OUTAGES, *_OUTAGES_OF_LIBRARIES):
+        logging.getLogger(name).filters[:] = [seldom]
+
+
+def outage(what: str, problem: object) -> None:
+    """Say that ``what`` has to wait since something is away; of many such lines one a second is shown."""
+    logging.getLogger(_OUTAGES).warning("%s has to wait: %s", what, problem)
+
+
+class _Seldom(logging.Filter):
+    """Lets a record through every so many seconds, without its traceback, and says how many it has kept back."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._last = float("-inf")
+        self._kept_back = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if time.monotonic() - self._last < self._seconds:
+            self._kept_back += 1
+            return False
+        if self._kept_back:
+            record.msg = f"{record.msg} ({self._kept_back} more such lines were left out)"
+        self._last = time.monotonic()
+        self._kept_back = 0
+        record.exc_info = record.exc_text = None
+        return True
 
 
 def mask(text: str) -> str:

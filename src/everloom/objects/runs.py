@@ -122,6 +122,8 @@ class RunLease(Object, kw_only=True):
     holder: str = ""
     key_id: str = ""
     user: str = ""
+    called_at: int = 0
+    """When somebody else was last called to end the run (``work/runs/expiry.py``), in Unix seconds."""
 
 
 class Generation(Object, kw_only=True):

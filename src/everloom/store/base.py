@@ -6,10 +6,12 @@ Adapters: ``sqlite.py`` and ``postgres.py``; contract suite: ``tests/contracts/t
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar, overload
 
-from msgspec import Struct
+from msgspec import Struct, field
 
+from everloom.kit.ids import new_id
 from everloom.objects.base import Object, Page, PageQuery
 from everloom.objects.events import EventName
+from everloom.objects.jobs import Job, Lane
 
 T = TypeVar("T", bound=Object)
 
@@ -98,7 +100,27 @@ class DropLog(Struct, frozen=True):
     log: str
 
 
-Operation = Add[Any] | Change[Any] | Remove[Any] | Absent[Any] | Tell | Retract | DropLog
+def _new_job_id() -> str:
+    return new_id("job_")
+
+
+class Start(Struct, frozen=True):
+    """Have a worker look at ``key``: kept in the outbox by the same write as what there is to see, and told to this
+    process's engine behind it. Each has an id of its own, so none is lost on another that was there before.
+    """
+
+    kind: str
+    key: str
+    lane: Lane = "live"
+    id: str = field(default_factory=_new_job_id)
+
+
+def started(project: str, operations: Sequence["Operation"]) -> list[Job]:
+    """The jobs that a write has started."""
+    return [Job(one.id, project, one.kind, one.key, one.lane) for one in operations if type(one) is Start]
+
+
+Operation = Add[Any] | Change[Any] | Remove[Any] | Absent[Any] | Tell | Retract | DropLog | Start
 
 
 class Written:
@@ -177,7 +199,15 @@ class Store(Protocol):
 
 
 class Database(Protocol):
-    """The whole store: opens, hands out one project's view, and looks across projects where upkeep has to."""
+    """The whole store: opens, hands out one project's view, and looks across projects where upkeep has to.
+
+    It keeps the outbox, too: the jobs that were started and have not been done. A job engine takes them from there.
+    """
+
+    on_start: Callable[[Sequence[Job]], None]
+    """Hears of jobs that this process has started, once their write is durable, on the thread of the loop that wrote.
+    What is called must not raise. It may miss some (a caller that was cancelled in the commit): ``waiting`` has all.
+    """
 
     async def open(self) -> None:
         """Connect, and bring the schema up to date (one process does it, the others wait)."""
@@ -191,6 +221,14 @@ class Database(Protocol):
 
     async def across(self, cls: type[T], limit: int = 1000, **where: Any) -> list[tuple[str, T]]:
         """(project, object) of every project, oldest first: for timers and recovery, never for a caller."""
+        ...
+
+    async def waiting(self, lane: Lane, limit: int) -> list[Job]:
+        """The oldest jobs of a lane that are not done."""
+        ...
+
+    async def done(self, ids: Sequence[str]) -> None:
+        """Strike jobs off the outbox; one that is not there is no error."""
         ...
 
 

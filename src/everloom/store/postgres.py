@@ -7,14 +7,15 @@ transaction because others were in its way, it is begun again, so edits may be c
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]  # it ships no annotations
 
 from everloom.objects.base import Object, Page, PageQuery
+from everloom.objects.jobs import Job, Lane
 from everloom.store import migrations, procedures
-from everloom.store.base import Event, Operation, Written
+from everloom.store.base import Event, Operation, Written, started
 from everloom.store.procedures import Procedure
 
 T = TypeVar("T", bound=Object)
@@ -39,6 +40,7 @@ class PostgresDatabase:
         self._url = url
         self._connections = connections
         self._pool: Any = None
+        self.on_start: Callable[[Sequence[Job]], None] = lambda jobs: None
 
     async def open(self) -> None:
         """Connect and migrate. ``migrations.TooNew`` if a later program made the schema."""
@@ -71,6 +73,14 @@ class PostgresDatabase:
     async def across(self, cls: type[T], limit: int = 1000, **where: Any) -> list[tuple[str, T]]:
         """See ``Database.across``."""
         return await self.read(lambda: procedures.across("postgresql", cls, limit, where))
+
+    async def waiting(self, lane: Lane, limit: int) -> list[Job]:
+        """See ``Database.waiting``."""
+        return await self.read(lambda: procedures.waiting("postgresql", lane, limit))
+
+    async def done(self, ids: Sequence[str]) -> None:
+        """See ``Database.done``."""
+        await self.write(lambda: procedures.done("postgresql", ids))
 
     async def read(self, procedure: Callable[[], Procedure[R]]) -> R:
         """Run what ``procedure`` makes; again, a few times, if the connection turns out to be dead."""
@@ -135,7 +145,10 @@ class PostgresStore:
 
     async def write(self, *operations: Operation, log: str | None = None) -> Written:
         """See ``Store.write``. Edits may be called more than once, each time on a fresh object."""
-        return await self._database.write(lambda: procedures.write("postgresql", self.project, operations, log))
+        written = await self._database.write(lambda: procedures.write("postgresql", self.project, operations, log))
+        if jobs := started(self.project, operations):
+            self._database.on_start(jobs)
+        return written
 
     async def events(self, log: str, after: int = 0, limit: int = 1000) -> list[Event]:
         """See ``Store.events``."""

@@ -14,6 +14,7 @@ from msgspec import Struct
 from everloom.kit.errors import BadRequest, NotFound
 from everloom.kit.ids import new_rank, rank_at, rank_of
 from everloom.objects.base import Object, Page, PageQuery, encode
+from everloom.objects.jobs import Job, Lane
 from everloom.store import sql
 from everloom.store.base import (
     Absent,
@@ -25,6 +26,7 @@ from everloom.store.base import (
     Operation,
     Remove,
     Retract,
+    Start,
     Tell,
     Written,
 )
@@ -105,6 +107,18 @@ def across(dialect: Dialect, cls: type[T], limit: int, where: Mapping[str, Any])
     rows = yield Statement(sql.across(dialect, kind, fits), [*parameters, limit])
     decode = decoder(cls).decode
     return [(project, decode(body)) for project, body in rows]
+
+
+def waiting(dialect: Dialect, lane: Lane, limit: int) -> Procedure[list[Job]]:
+    """``Database.waiting``."""
+    rows = yield Statement(sql.waiting(dialect), [lane, limit])
+    return [Job(*row) for row in rows]
+
+
+def done(dialect: Dialect, ids: Sequence[str]) -> Procedure[None]:
+    """``Database.done``."""
+    for parameter in [list(ids)] if dialect == "postgresql" else ids:
+        yield Statement(sql.DONE[dialect], [parameter], True)
 
 
 def events(dialect: Dialect, project: str, log: str, after: int, limit: int) -> Procedure[list[Event]]:
@@ -322,6 +336,10 @@ def _drop_log(dialect: Dialect, project: str, drop: DropLog, log: str | None) ->
     yield Statement(sql.drop_log(dialect), [project, drop.log], True)
 
 
+def _start(dialect: Dialect, project: str, start: Start, log: str | None) -> Procedure[None]:
+    yield Statement(sql.start(dialect), [start.id, project, start.kind, start.key, start.lane], True)
+
+
 def _tell(dialect: Dialect, project: str, log: str | None, names: Sequence[str], data: bytes) -> Procedure[None]:
     for name in names:
         yield Statement(sql.tell(dialect), [project, log, project, log, name, data], True)
@@ -335,6 +353,7 @@ _APPLY: dict[type[Any], Callable[[Dialect, str, Any, str | None], Procedure[Any]
     Tell: _say,
     Retract: _retract,
     DropLog: _drop_log,
+    Start: _start,
 }
 
 

@@ -45,6 +45,14 @@ def metadata() -> MetaData:
         Column("data", LargeBinary, nullable=False),
         sqlite_with_rowid=False,
     )
+    Table(
+        "outbox",
+        tables,
+        Column("id", NAME, primary_key=True),
+        *(Column(name, NAME, nullable=False) for name in ("project", "kind", "key", "lane")),
+        Index("ix_outbox_lane", "lane", "id"),
+        sqlite_with_rowid=False,
+    )
     return tables
 
 

@@ -149,6 +149,27 @@ def last_seq(dialect: Dialect) -> str:
     return _numbered(dialect, "SELECT COALESCE(MAX(seq), 0) FROM events WHERE project = ? AND log = ?")
 
 
+@_keep
+def start(dialect: Dialect) -> str:
+    """Puts a job into the outbox: id, project, kind, key, lane. A write that is made again brings the same ids."""
+    return _numbered(
+        dialect,
+        "INSERT INTO outbox (id, project, kind, key, lane) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+    )
+
+
+@_keep
+def waiting(dialect: Dialect) -> str:
+    """The oldest jobs of a lane; parameters: lane, limit."""
+    return _numbered(dialect, "SELECT id, project, kind, key, lane FROM outbox WHERE lane = ? ORDER BY id LIMIT ?")
+
+
+DONE: dict[Dialect, str] = {
+    "sqlite": "DELETE FROM outbox WHERE id = ?",
+    "postgresql": "DELETE FROM outbox WHERE id = ANY($1)",
+}
+"""Takes jobs out of the outbox: SQLite one at a time, PostgreSQL a list of them."""
+
 LOCK_LOG = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
 """PostgreSQL: one transaction at a time appends to a log, so that what has a lower seq is seen no later."""
 

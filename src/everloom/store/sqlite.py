@@ -13,14 +13,15 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from everloom.objects.base import Object, Page, PageQuery
+from everloom.objects.jobs import Job, Lane
 from everloom.store import migrations, procedures
-from everloom.store.base import Event, Operation, Written
+from everloom.store.base import Event, Operation, Written, started
 from everloom.store.procedures import Procedure
 
 T = TypeVar("T", bound=Object)
@@ -39,6 +40,8 @@ class _Write(NamedTuple):
     procedure: Procedure[Any]
     future: "asyncio.Future[Any]"
     loop: asyncio.AbstractEventLoop
+    then: Callable[[], None] | None
+    """Called on the loop behind the commit, whether or not the caller has stayed."""
 
 
 class _Outcome(NamedTuple):
@@ -63,6 +66,7 @@ class SqliteDatabase:
         self._threads: ThreadPoolExecutor | None = None
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
+        self.on_start: Callable[[Sequence[Job]], None] = lambda jobs: None
 
     async def open(self) -> None:
         """Make or migrate the file and start the writer. ``migrations.TooNew`` if a later program made it."""
@@ -96,6 +100,14 @@ class SqliteDatabase:
         """See ``Database.across``."""
         return await self.aside(procedures.across("sqlite", cls, limit, where))
 
+    async def waiting(self, lane: Lane, limit: int) -> list[Job]:
+        """See ``Database.waiting``."""
+        return await self.aside(procedures.waiting("sqlite", lane, limit))
+
+    async def done(self, ids: Sequence[str]) -> None:
+        """See ``Database.done``."""
+        await self.write(procedures.done("sqlite", ids))
+
     def here(self, procedure: Procedure[R]) -> R:
         """Run a short read in this thread."""
         if self._reader is None:
@@ -108,13 +120,16 @@ class SqliteDatabase:
             raise RuntimeError("the database is not open")
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._run_aside, procedure)
 
-    async def write(self, procedure: Procedure[R]) -> R:
-        """Run a procedure in the writer's thread, in a transaction; durable when it returns."""
+    async def write(self, procedure: Procedure[R], then: Callable[[], None] | None = None) -> R:
+        """Run a procedure in the writer's thread, in a transaction.
+
+        Durable when it returns, or when ``then`` is called.
+        """
         if self._writer is None:
             raise RuntimeError("the database is not open")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
-        self._waiting.put(_Write(procedure, future, loop))
+        self._waiting.put(_Write(procedure, future, loop, then))
         return await future
 
     def _connect(self, *, query_only: bool) -> sqlite3.Connection:
@@ -193,7 +208,10 @@ class SqliteStore:
 
     async def write(self, *operations: Operation, log: str | None = None) -> Written:
         """See ``Store.write``. Edits and errors are called in the writer's thread."""
-        return await self._database.write(procedures.write("sqlite", self.project, operations, log))
+        procedure = procedures.write("sqlite", self.project, operations, log)
+        if jobs := started(self.project, operations):
+            return await self._database.write(procedure, lambda: self._database.on_start(jobs))
+        return await self._database.write(procedure)
 
     async def events(self, log: str, after: int = 0, limit: int = 1000) -> list[Event]:
         """See ``Store.events``."""
@@ -253,6 +271,8 @@ def _answer(outcomes: list[_Outcome]) -> None:
 
 def _settle(outcomes: list[_Outcome]) -> None:
     for write, result, error in outcomes:
+        if write.then is not None and error is None:
+            write.then()
         if write.future.done():  # cancelled meanwhile
             continue
         if error is None:

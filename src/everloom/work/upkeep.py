@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from msgspec import Struct
 
 from everloom.context import Ports
+from everloom.kit.errors import Unavailable
+from everloom.kit.log import outage
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,8 @@ async def every(upkeep: Upkeep, ports: Ports) -> None:
         before = loop.time()
         try:
             await upkeep.sweep(ports)
+        except Unavailable as away:
+            outage(upkeep.what, away)
         except Exception as error:
             if repr(error) != failing:
                 log.exception("looking after %s failed; trying again", upkeep.what)

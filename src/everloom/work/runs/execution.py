@@ -49,7 +49,7 @@ LOOK_SECONDS = 5.0
 
 
 async def execute(ports: Ports, project: str, key: str) -> None:
-    """Bring a run to its end or to its next pause. ``key`` is the run's id, with a mark of the round behind a dot."""
+    """Bring a run to its end or to its next pause. ``key``: see ``RUN_JOB``."""
     ctx = Context.of(ports, project)
     run_id = key.partition(".")[0]
     execution = Execution(ctx, run_id)

@@ -1,21 +1,23 @@
-"""Upkeep of runs by what stands in the store: deadlines that pass, runs that nobody works on.
+"""Upkeep of runs by what stands in the store: deadlines that pass, and cancellations that nobody answers.
 
 The deadline is the run's own ``expires_at``, so the timer is as durable as the run, and every process
 may look: whoever is first moves the run, the others find it moved.
 """
 
-from everloom.context import Context, Ports
+from everloom.context import Ports
 from everloom.kit.clock import now
-from everloom.objects.runs import Run
-from everloom.objects.steps import RunStep
+from everloom.kit.errors import NotFound
+from everloom.objects.runs import Run, RunLease
+from everloom.store.base import Change, Start
 from everloom.work.runs.verbs import RUN_JOB
 
 LOOK_SECONDS = 1.0
-STRANDED_SECONDS = 3
-"""A queued run this old has no job: its server died between keeping the run and handing it over."""
 
 OVERDUE_SECONDS = 2
 """An executor ends its own run at the deadline; this long after it, somebody else does."""
+
+AGAIN_SECONDS = 30
+"""Whoever was called to end a run has this long before somebody else is."""
 
 
 async def sweep(ports: Ports) -> None:
@@ -25,18 +27,31 @@ async def sweep(ports: Ports) -> None:
 
 
 async def look(ports: Ports, project: str, run: Run) -> None:
-    """Do what one active run needs from outside, if anything."""
-    late = 0 if run.expires_at is None else now() - run.expires_at
-    if (late >= 0 and run.status in ("queued", "requires_action")) or late >= OVERDUE_SECONDS:
-        await ports.jobs.start(RUN_JOB, project, f"{run.id}.expire")
-    elif run.status == "queued" and now() - run.created_at >= STRANDED_SECONDS:
-        await ports.jobs.start(RUN_JOB, project, await job_key(Context.of(ports, project), run))
-    elif run.status == "cancelling":
-        # Whoever works on it has been woken. A second executor takes the run from one that hangs or is dead.
-        await ports.jobs.start(RUN_JOB, project, f"{run.id}.cancel")
+    """Call somebody to end one active run that is overdue, or was cancelled.
+
+    Whoever works on it has heard of either, or knows the time. This one takes the run from an executor that hangs.
+    """
+    late = -1 if run.expires_at is None else now() - run.expires_at
+    overdue = (late >= 0 and run.status in ("queued", "requires_action")) or late >= OVERDUE_SECONDS
+    if not overdue and run.status != "cancelling":
+        return
+    store = ports.database.store(project)
+    try:
+        _check(await store.get(RunLease, run.id))  # in most looks this is the end of it, and nothing is written
+        await store.write(Change(RunLease, run.id, _call), Start(RUN_JOB, f"{run.id}.end"))
+    except (_Called, NotFound):
+        return
 
 
-async def job_key(ctx: Context, run: Run) -> str:
-    """The key under which a queued run was, or should have been, handed to the jobs."""
-    steps = [step for step in await ctx.store.all(RunStep, run_id=run.id) if step.type == "tool_calls"]
-    return f"{run.id}.{steps[-1].id}" if steps else run.id
+class _Called(Exception):
+    """Somebody was called a moment ago."""
+
+
+def _check(lease: RunLease) -> None:
+    if now() - lease.called_at < AGAIN_SECONDS:
+        raise _Called
+
+
+def _call(lease: RunLease) -> None:
+    _check(lease)
+    lease.called_at = now()

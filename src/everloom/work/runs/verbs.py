@@ -26,13 +26,16 @@ from everloom.objects.runs import (
 from everloom.objects.steps import FunctionStepCall, RunStep, ToolCalls
 from everloom.objects.threads import NewThread, Thread
 from everloom.objects.tools import FunctionTool, NamedToolChoice, Tool, ToolChoice, TruncationStrategy
-from everloom.store.base import Absent, Add, Change, Operation, change_one
+from everloom.store.base import Absent, Add, Change, Operation, Start
 from everloom.tools.registry import tag
 from everloom.work.threads.messages import claim, compose
 from everloom.work.threads.resources import attach
 from everloom.work.threads.threads import compose_thread
 
 RUN_JOB = "run"
+"""Jobs of this kind have a run's id as their key. With ``.end`` behind it another executor is called beside the one
+that has the run, to take it over and end it.
+"""
 
 
 async def begin(ctx: Context, thread_id: str, new: NewRun, *, empty_threads: bool = False) -> Run:
@@ -67,14 +70,14 @@ async def begin_with_thread(ctx: Context, new: NewThreadRun) -> Run:
 
 
 async def _keep(ctx: Context, run: Run, before: Sequence[Operation]) -> None:
-    """Keep the run and hand it to a worker. Killed in between, the sweep of ``runs/expiry.py`` hands it over."""
+    """Keep the run, and with it that somebody has to work on it."""
     await ctx.store.write(
         *before,
         Add(run, tell=("thread.run.created", "thread.run.queued")),
         Add(RunLease(id=run.id, created_at=run.created_at, key_id=ctx.caller.key_id, user=ctx.caller.user)),
+        Start(RUN_JOB, run.id),
         log=run.id,
     )
-    await ctx.ports.jobs.start(RUN_JOB, ctx.project, run.id)
 
 
 def _unheld(thread_id: str) -> Absent[Run]:
@@ -152,23 +155,30 @@ def _choice(choice: ToolChoice | None, tools: Sequence[Tool]) -> ToolChoice:
 
 async def cancel(ctx: Context, thread_id: str, run_id: str) -> Run:
     """Ask a run to stop (cancelRun); the answer says ``cancelling``, the end comes from whoever executes it."""
-    idle = False
+    while True:
+        idle = (await ctx.store.get(Run, run_id, thread_id=thread_id)).status != "in_progress"
 
-    def edit(run: Run) -> None:
-        nonlocal idle
-        idle = run.status != "in_progress"
-        if "cancelling" not in NEXT[run.status]:
-            raise BadRequest(f"Cannot cancel run with status '{run.status}'.")
-        run.status = "cancelling"
-        run.required_action = None
+        def edit(run: Run, idle: bool = idle) -> None:
+            if "cancelling" not in NEXT[run.status]:
+                raise BadRequest(f"Cannot cancel run with status '{run.status}'.")
+            if (run.status != "in_progress") != idle:
+                raise _Moved
+            run.status = "cancelling"
+            run.required_action = None
 
-    change = Change(Run, run_id, edit, tell=("thread.run.cancelling",), thread_id=thread_id)
-    run = await change_one(ctx.store, change, log=run_id)
-    ctx.ports.bus.wake(f"cancel:{run_id}")
-    ctx.ports.bus.wake(run_id)
-    if idle:
-        await ctx.ports.jobs.start(RUN_JOB, ctx.project, f"{run_id}.cancel")
-    return run
+        change = Change(Run, run_id, edit, tell=("thread.run.cancelling",), thread_id=thread_id)
+        start = [Start(RUN_JOB, run_id)] if idle else []
+        try:
+            written = await ctx.store.write(change, *start, log=run_id)
+        except _Moved:
+            continue
+        ctx.ports.bus.wake(f"cancel:{run_id}")
+        ctx.ports.bus.wake(run_id)
+        return written[change]
+
+
+class _Moved(Exception):
+    """A run whose state has changed since it was looked at: look again."""
 
 
 async def submit(ctx: Context, thread_id: str, run_id: str, outputs: Sequence[ToolOutput]) -> Run:
@@ -203,13 +213,13 @@ async def submit(ctx: Context, thread_id: str, run_id: str, outputs: Sequence[To
 
     change = Change(Run, run_id, requeue, tell=("thread.run.queued",))
     written = await ctx.store.write(
+        Start(RUN_JOB, run_id),
         Change(Run, run_id, check),
         Change(RunStep, step_id, fill, tell=("thread.run.step.completed",)),
         change,
         log=run_id,
     )
     ctx.ports.bus.wake(run_id)
-    await ctx.ports.jobs.start(RUN_JOB, ctx.project, f"{run_id}.{step_id}")
     return written[change]
 
 

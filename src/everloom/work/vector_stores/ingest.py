@@ -9,11 +9,12 @@ import asyncio
 import logging
 from bisect import bisect_left
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import accumulate
 from typing import Literal
 
 from everloom.context import Context, Ports
-from everloom.kit.errors import ApiError, NotFound
+from everloom.kit.errors import ApiError, NotFound, Unavailable
 from everloom.objects.files import File
 from everloom.objects.vector_stores import (
     DEFAULT_CHUNKING,
@@ -31,7 +32,7 @@ from everloom.vectors.base import Chunk, Vector
 from everloom.work.inference.embeddings import embed
 from everloom.work.vector_stores.chunking import spans, windows
 from everloom.work.vector_stores.extraction import Invalid, Unsupported, extract
-from everloom.work.vector_stores.stores import Tally, dispatch, forget, has_expired
+from everloom.work.vector_stores.stores import Tally, has_expired
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +59,23 @@ async def ingest(ports: Ports, project: str, key: str, pauses: Sequence[float] =
     """Do the tasks of one job, ``key``."""
     ctx = Context.of(ports, project)
     for task in await ctx.store.all(IndexTask, job=key):
-        if task.verb == "forget":
-            await forget(ctx, task)
-            continue
-        async with ports.reading:
-            await read(ctx.acting_for(task.key_id, task.user), task, pauses)
-    await dispatch(ports)
+        try:
+            if task.verb == "forget":
+                await _forget(ctx, task)
+            else:
+                async with ports.reading:
+                    await read(ctx.acting_for(task.key_id, task.user), task, pauses)
+        except Unavailable:
+            raise
+        except Exception:  # the job's other tasks have done nothing wrong
+            log.exception("%s %s in %s failed", task.verb, task.file_id, task.vector_store_id)
+
+
+async def _forget(ctx: Context, task: IndexTask) -> None:
+    """Take away the chunks of a file or a store that is gone."""
+    await ctx.ports.vectors.remove(ctx.project, task.vector_store_id, task.file_id or None)
+    with suppress(NotFound):  # whoever asked for it was faster
+        await ctx.store.write(Remove(IndexTask, task.id))
 
 
 async def read(ctx: Context, task: IndexTask, pauses: Sequence[float] = PAUSES) -> None:
@@ -226,6 +238,5 @@ def _mark_expired(store: VectorStore) -> None:
 
 
 async def sweep(ports: Ports) -> None:
-    """Look after stranded tasks and stores that are due."""
-    await dispatch(ports)
+    """Look after stores that are due."""
     await expire_due(ports)

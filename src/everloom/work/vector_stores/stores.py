@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import UNSET
 
-from everloom.context import Context, Ports
+from everloom.context import Context
 from everloom.context.caller import Caller
 from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, BadRequest, NotFound
@@ -33,11 +33,12 @@ from everloom.objects.vector_stores import (
     VectorStoreFile,
     file_key,
 )
-from everloom.store.base import Add, Change, Conflict, Operation, Remove
+from everloom.store.base import Add, Change, Conflict, Operation, Remove, Start
 
 log = logging.getLogger(__name__)
 
 INGEST_JOB = "ingest"
+"""Jobs of this kind have the ``job`` of ``IndexTask``s as their key, and do those."""
 
 MAX_FILES = 10_000
 """Files a store may have."""
@@ -53,9 +54,6 @@ _AT_ONCE = 500
 
 _GROUP = 20
 """Files a job reads, one after the other."""
-
-_WINDOW = 32
-"""Tasks, oldest first, whose jobs are begun: the others wait, so that runs find room among the jobs."""
 
 _TOUCH_SECONDS = 60
 _DAY = 86_400
@@ -161,7 +159,7 @@ async def remove_store(ctx: Context, store_id: str) -> None:
         Remove(FileBatch, vector_store_id=store_id),
         Remove(FileBatchMember, vector_store_id=store_id),
         Remove(IndexTask, vector_store_id=store_id),
-        Add(task),
+        *_asking(task),
     )
     ctx.ports.bus.wake(store_id)
     await forget(ctx, task)
@@ -234,12 +232,11 @@ async def add_files(
         tasks = _reading(ctx.caller, store_id, list(wanted))
         rows = [_put(store_id, file, tally, again=file.file_id in known) for file in wanted.values()]
         operations: list[Operation] = [Remove(IndexTask, vector_store_id=store_id, file_id=list(wanted))]
-        operations += [*rows, *map(Add, tasks), *_members(batch, list(wanted))]
+        operations += [*rows, *_asking(*tasks), *_members(batch, list(wanted))]
         try:
             written = await ctx.store.write(*tally.around(store_id, *operations, alive=True))
         except (Conflict, NotFound):
             continue  # a file came or went meanwhile, or the store, which the next look tells
-        await dispatch(ctx.ports)
         return [written[row] for row in rows]
     raise ApiError(409, f"Vector store {store_id} is being changed by other requests. Please try again.")
 
@@ -268,13 +265,13 @@ def _removal(store_id: str, file_id: str) -> tuple[list[Operation], IndexTask]:
         Remove(VectorStoreFile, key),
         Remove(FileBatchMember, vector_store_id=store_id, file_id=file_id),
         Remove(IndexTask, vector_store_id=store_id, file_id=file_id),
-        Add(task),
+        *_asking(task),
     )
     return operations, task
 
 
 async def forget(ctx: Context, *tasks: IndexTask) -> None:
-    """Take chunks away whose file or store is gone. What fails here the sweep does later."""
+    """Take chunks away whose file or store is gone, at once. What fails here the tasks' jobs do."""
     for task in tasks:
         try:
             await ctx.ports.vectors.remove(ctx.project, task.vector_store_id, task.file_id or None)
@@ -369,23 +366,6 @@ def _forgetting(store_id: str, file_id: str) -> IndexTask:
     return IndexTask(id=id, created_at=now(), job=id, vector_store_id=store_id, file_id=file_id, verb="forget")
 
 
-_started: dict[str, int] = {}
-"""Jobs that this process has begun, and when: to ask the engine each time would cost some milliseconds a job."""
-
-_STARTED_MEANS = 60
-"""Seconds after which a task that still stands has its job begun again; where it is under way, nothing comes of it."""
-
-_UNDONE_SECONDS = 3
-"""Chunks are forgotten by the request that asks for it; this long after it, by a job."""
-
-
-async def dispatch(ports: Ports) -> None:
-    """Begin the jobs of the oldest tasks. Called when tasks come, when jobs end, and every now and then."""
-    time = now()
-    for job in [job for job, when in _started.items() if time - when >= _STARTED_MEANS]:
-        del _started[job]
-    for project, task in await ports.database.across(IndexTask, limit=_WINDOW):
-        young = task.verb == "forget" and time - task.created_at < _UNDONE_SECONDS
-        if task.job not in _started and not young:
-            _started[task.job] = time
-            await ports.jobs.start(INGEST_JOB, project, task.job)
+def _asking(*tasks: IndexTask) -> list[Operation]:
+    """Keep tasks, and have their jobs done."""
+    return [*map(Add, tasks), *(Start(INGEST_JOB, job, "background") for job in dict.fromkeys(t.job for t in tasks))]

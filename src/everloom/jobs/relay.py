@@ -1,0 +1,107 @@
+"""From the outbox to an engine that keeps jobs in tables of its own: each row is handed over, and then goes.
+
+The engine knows a job by its row's id, so one that is handed over twice (by a process that died before it struck the
+row off, or by two that found it) is one job all the same.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import get_args
+
+from everloom.jobs.base import Outbox
+from everloom.kit import log
+from everloom.kit.errors import Unavailable
+from everloom.objects.jobs import Job, Lane
+
+_log = logging.getLogger(__name__)
+
+_SWEEP = 1.0
+"""Seconds between two looks for rows that their own process did not hand over."""
+
+_PAGE = 500
+"""Rows looked at and struck off at a time."""
+
+_GATHERED = 0.05
+"""Seconds in which rows are gathered that are struck off together."""
+
+
+class Relay:
+    """Hands over what this process has started at once, and what others left behind after a second or two."""
+
+    def __init__(self, outbox: Outbox, hand_over: Callable[[Job], Awaitable[None]]) -> None:
+        """``hand_over`` returns once the engine keeps the job for good."""
+        self._outbox = outbox
+        self._hand_over = hand_over
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._handed: list[str] = []
+        self._seen: set[str] = set()
+        self._awake = asyncio.Event()
+
+    def take(self, jobs: Sequence[Job]) -> None:
+        """Begin to hand jobs over, on the running loop."""
+        for job in jobs:
+            if job.id not in self._tasks:
+                self._tasks[job.id] = asyncio.create_task(self._hand(job))
+
+    async def keep(self) -> None:
+        """Strike off what was handed over, and sweep, until cancelled."""
+        clock = asyncio.get_running_loop().time
+        due = clock() + _SWEEP
+        while True:
+            self._awake.clear()
+            try:
+                await self._strike_off()
+                if clock() >= due:
+                    due = clock() + _SWEEP
+                    await self._sweep()
+            except Unavailable as away:
+                log.outage("the outbox", away)
+                await asyncio.sleep(_SWEEP)
+            except Exception:
+                # Whatever it was, jobs must go on.
+                _log.exception("the outbox could not be looked into; trying again")
+                await asyncio.sleep(_SWEEP)
+            await asyncio.sleep(_GATHERED)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, due - clock())):
+                    await self._awake.wait()
+
+    async def finish(self, timeout: float) -> None:
+        """Wait for what is being handed over, ``timeout`` seconds at most; what is left the others sweep."""
+        tasks = list(self._tasks.values())
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=timeout)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        try:
+            await self._strike_off()
+        except Exception as problem:
+            _log.warning("jobs that were handed over could not be struck off: %s", problem)
+
+    async def _hand(self, job: Job) -> None:
+        try:
+            await self._hand_over(job)
+            self._handed.append(job.id)
+            self._awake.set()
+        except Exception as problem:
+            log.outage(f"handing over {job.name}", problem)  # The row stands: a sweep comes by.
+        finally:
+            del self._tasks[job.id]
+
+    async def _strike_off(self) -> None:
+        while some := self._handed[:_PAGE]:
+            await self._outbox.done(some)
+            del self._handed[: len(some)]
+
+    async def _sweep(self) -> None:
+        """Hand over what stood there a sweep ago already: what is younger, its own process is about to."""
+        seen: set[str] = set()
+        lanes: tuple[Lane, ...] = get_args(Lane)
+        for lane in lanes:
+            found = await self._outbox.waiting(lane, _PAGE)
+            seen.update(job.id for job in found)
+            self.take([job for job in found if job.id in self._seen])
+        self._seen = seen

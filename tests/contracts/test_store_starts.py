@@ -1,0 +1,136 @@
+"""The store's contract: jobs are started by the write that needs them, on every adapter."""
+
+import asyncio
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from everloom.kit.errors import NotFound
+from everloom.objects.jobs import Job
+from everloom.objects.runs import Run
+from everloom.objects.threads import Thread
+from everloom.objects.vector_stores import IndexTask
+from everloom.store.base import Absent, Add, Change, Database, Start
+from tests.store.databases import address, every_adapter, on_every_database, opened
+from tests.store.things import a_run, a_thread
+
+
+def heard(database: Database) -> list[Job]:
+    """All that the database tells of, from now on."""
+    jobs: list[Job] = []
+
+    def hear(some: Sequence[Job]) -> None:
+        jobs.extend(some)
+
+    database.on_start = hear
+    return jobs
+
+
+@on_every_database
+async def test_a_job_is_kept_with_its_write_and_told_behind_it(database: Database) -> None:
+    told = heard(database)
+    store = database.store("proj_a")
+    one, two = Start("run", "run_1"), Start("ingest", "task_1", "background")
+    thread = a_thread()
+    assert await store.write(one, Add(thread), two) == [None, thread, None]
+    assert told == [
+        Job(one.id, "proj_a", "run", "run_1", "live"),
+        Job(two.id, "proj_a", "ingest", "task_1", "background"),
+    ]
+    assert await database.waiting("live", 10) == told[:1]
+    assert await database.waiting("background", 10) == told[1:]
+    await database.done([one.id, "job_unheard_of"])
+    assert await database.waiting("live", 10) == []
+    assert await database.waiting("background", 10) == told[1:]
+
+
+@on_every_database
+async def test_what_is_rolled_back_starts_nothing(database: Database) -> None:
+    told = heard(database)
+    store = database.store("proj_a")
+    run = a_run("thread_1")
+    await store.write(Add(run))
+
+    def refuse(run: Run) -> None:
+        raise ValueError("not this one")
+
+    with pytest.raises(NotFound):
+        await store.write(Start("run", "run_1"), Change(Thread, "thread_unheard_of"))
+    with pytest.raises(ValueError, match="not this one"):
+        await store.write(Start("run", run.id), Add(a_thread()), Change(Run, run.id, refuse))
+    with pytest.raises(RuntimeError):
+        await store.write(Start("run", run.id), Absent(Run, lambda run: RuntimeError(run.id), id=run.id))
+    assert told == []
+    assert await database.waiting("live", 10) == []
+    assert await store.all(Thread) == []
+
+
+@on_every_database
+async def test_each_start_is_another_and_the_oldest_come_first(database: Database) -> None:
+    stores = [database.store("proj_a"), database.store("proj_b")]
+    for number in range(20):
+        await stores[number % 2].write(Start("run", "the same"))
+    jobs = await database.waiting("live", 100)
+    assert [job.project for job in jobs] == ["proj_a", "proj_b"] * 10
+    assert len({job.id for job in jobs}) == 20
+    assert await database.waiting("live", 7) == jobs[:7]
+    await database.done([job.id for job in jobs[:19]])
+    assert await database.waiting("live", 100) == jobs[19:]
+
+
+@on_every_database
+async def test_a_write_that_is_made_again_starts_no_second_job(database: Database) -> None:
+    """Where nobody knows whether a commit came about, the caller makes the same write again."""
+    start = Start("run", "run_1")
+    for _ in range(2):
+        await database.store("proj_a").write(start)
+    assert len(await database.waiting("live", 10)) == 1
+
+
+@on_every_database
+async def test_many_starts_at_once_are_all_kept(database: Database) -> None:
+    told = heard(database)
+    store = database.store("proj_a")
+    starts = [Start("run", f"run_{number}") for number in range(200)]
+    await asyncio.gather(*(store.write(Add(a_thread()), start) for start in starts))
+    assert {job.id for job in told} == {start.id for start in starts}
+    assert len(await database.waiting("live", 1000)) == 200
+    await database.done([start.id for start in starts])
+    assert await database.waiting("live", 1000) == []
+
+
+@every_adapter
+def test_what_was_under_way_under_an_earlier_program_is_started_by_the_migration(adapter: str, tmp_path: Path) -> None:
+    where = address(adapter, tmp_path)
+    queued, ended = a_run("thread_1"), a_run("thread_1", status="completed")
+    tasks = [
+        IndexTask(id=f"task_{id}", created_at=1, job=job, vector_store_id="vs_1", file_id="file-1", verb="put")
+        for id, job in (("1", "task_1"), ("2", "task_1"), ("3", "task_3"))
+    ]
+
+    async def before(database: Database) -> None:
+        await database.store("proj_a").write(Add(queued), Add(ended), *map(Add, tasks))
+
+    asyncio.run(opened(where, before))
+    url = where.replace("postgresql://", "postgresql+psycopg://") if "://" in where else f"sqlite:///{where}"
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP TABLE outbox"))
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
+    engine.dispose()
+    found: list[Any] = []
+
+    async def after(database: Database) -> None:
+        jobs = chain(await database.waiting("live", 10), await database.waiting("background", 10))
+        found.extend((job.project, job.kind, job.key, job.lane) for job in jobs)
+
+    asyncio.run(opened(where, after))
+    assert found == [
+        ("proj_a", "run", queued.id, "live"),
+        ("proj_a", "ingest", "task_1", "background"),
+        ("proj_a", "ingest", "task_3", "background"),
+    ]
