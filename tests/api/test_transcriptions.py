@@ -14,6 +14,8 @@ import httpx
 import pytest
 from aiohttp import web
 
+from everloom.models.transcription.audio_decoding import UNDECODABLE
+from tests.odd_sounds import mutated, odd_wavs
 from tests.recordings import WORDS, encoded, silence, spoken, wav
 from tests.scripted import Request, ScriptedUpstream
 from tests.servers import API_KEY, Everloom
@@ -142,6 +144,25 @@ def test_a_model_of_another_kind_is_refused(http: httpx.Client) -> None:
     status, message, param, code = error_of(ask(http, spoken(), model="smollm2-135m"))
     assert (status, param, code) == (400, "model", "invalid_model")
     assert "`pocketsphinx` does" in message
+
+
+@pytest.mark.parametrize("path", [TRANSCRIPTIONS, TRANSLATIONS])
+def test_an_odd_sound_is_the_callers_fault(path: str, http: httpx.Client) -> None:
+    said: dict[int, list[str]] = {}
+    for name, data in (*odd_wavs(), *mutated(5)):
+        answer = ask(http, data, path)
+        said.setdefault(answer.status_code, []).append(name)
+        if answer.status_code == 400:
+            message, param, code = error_of(answer)[1:]
+            assert message
+            assert param == ("file" if path == TRANSCRIPTIONS or "format" in (code or "") else "model")
+    assert set(said) <= {200, 400}, said
+
+
+def test_an_unknown_codec_is_refused(http: httpx.Client) -> None:
+    odd = dict(odd_wavs())
+    for name in ("codec 0x674f", "codec 0xffff", "no data", "0 channels", "0 Hz"):
+        assert error_of(ask(http, odd[name])) == (400, UNDECODABLE, "file", "invalid_value"), name
 
 
 def test_a_client_that_leaves_stops_the_work(server: Everloom, http: httpx.Client) -> None:
