@@ -15,7 +15,12 @@ _SAMPLE = 1 << 20
 _TOLERATED = 0.1
 """The part of a page that may be no characters: a page in an encoding that it does not declare has more."""
 
-_META = re.compile(rb"<!--.*?(?:-->|\Z)|<meta[\s/]((?:[^>\"']|\"[^\"]*\"|'[^']*')*)>", re.IGNORECASE | re.DOTALL)
+_ATTRIBUTES = rb"(?:\s*+(?:=\s*+(?:\"[^\"]*+\"|'[^']*+'|[^\s>]++)|[^\s=>]++))*+"
+_META = re.compile(
+    rb"<!--.*?(?:-->|\Z)|<meta(?=[\s/])(%b)|</?[a-z]%b" % (_ATTRIBUTES, _ATTRIBUTES), re.IGNORECASE | re.DOTALL
+)
+"""Comments and tags; those called ``meta`` have a group. Possessive: no stranger's tag is gone through twice."""
+
 _ATTRIBUTE = re.compile(rb"([^\s/>=\"']+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))")
 _CHARSET = re.compile(rb"charset\s*=\s*[\"']?\s*([^\s;\"']+)", re.IGNORECASE)
 _DECLARATION = re.compile(rb"<\?xml\s[^>]{0,200}?encoding\s*=\s*[\"']([^\"'>]{1,100})[\"']")
