@@ -168,3 +168,59 @@ def test_files_of_old_messages_are_searched_too(http: httpx.Client, old_http: ht
     body = {"messages": [{"role": "user", "content": "Look", "file_ids": [one]}]}
     thread = posted(old_http, "/threads", body)
     assert files_in(http, store_of(http, fetched(http, f"/threads/{thread['id']}"))) == [one]
+
+
+# --- kinds of files that cannot be searched --------------------------------------------------------------------------
+
+
+def unsupported(answer: httpx.Response) -> None:
+    text = "Files with extensions [.csv] are not supported for retrieval."
+    refused(answer, 400, text, param="file_ids", code="unsupported_file")
+
+
+def test_attachments_that_cannot_be_searched_are_refused(http: httpx.Client) -> None:
+    table, thread, assistant = a_file(http, "1,2,3", "t.csv"), a_thread(http)["id"], an_assistant(http, tools=SEARCH)
+    for tools in (["file_search"], ["code_interpreter", "file_search"]):
+        message = {"role": "user", "content": "Look", "attachments": [attached(table, *tools)]}
+        unsupported(http.post(f"/threads/{thread}/messages", json=message))
+        unsupported(http.post("/threads", json={"messages": [message]}))
+        run = {"assistant_id": assistant["id"]}
+        unsupported(http.post(f"/threads/{thread}/runs", json=run | {"additional_messages": [message]}))
+        unsupported(http.post("/threads/runs", json=run | {"thread": {"messages": [message]}}))
+    resources = {"file_search": {"vector_stores": [{"file_ids": [table]}]}}
+    unsupported(http.post("/threads", json={"tool_resources": resources}))
+    unsupported(http.post("/assistants", json={"model": "gpt-4o", "tools": SEARCH, "tool_resources": resources}))
+    assert fetched(http, f"/threads/{thread}")["tool_resources"] == {}
+    assert fetched(http, f"/threads/{thread}/messages")["data"] == []
+    message = {"role": "user", "content": "Look", "attachments": [attached(table, "code_interpreter")]}
+    assert posted(http, f"/threads/{thread}/messages", message)["attachments"] == message["attachments"]
+
+
+def test_an_older_assistant_searches_no_table(each_server: Everloom, http: httpx.Client) -> None:
+    table, text = a_file(http, "1,2,3", "t.csv"), a_file(http, "apples")
+    with client_of(each_server, beta="assistants=v1") as old:
+        retrieval: Json = {"model": "gpt-4o", "tools": [{"type": "retrieval"}]}
+        newest = fetched(old, "/assistants", limit=1)["first_id"]
+        unsupported(old.post("/assistants", json=retrieval | {"file_ids": [text, table]}))
+        assert fetched(old, "/assistants", limit=1)["first_id"] == newest
+        assistant = posted(old, "/assistants", retrieval | {"file_ids": [text]})
+        path = f"/assistants/{assistant['id']}"
+        unsupported(old.post(f"{path}/files", json={"file_id": table}))
+        unsupported(old.post(path, json={"file_ids": [table]}))
+        assert fetched(old, path)["file_ids"] == [text]
+        coder = posted(old, "/assistants", {"model": "gpt-4o", "file_ids": [table]})
+        unsupported(old.post(f"/assistants/{coder['id']}", json={"tools": [{"type": "retrieval"}]}))
+        assert fetched(old, f"/assistants/{coder['id']}")["tools"] == []
+
+
+def test_an_older_messages_table_is_for_the_code_interpreter(each_server: Everloom, http: httpx.Client) -> None:
+    table, text = a_file(http, "1,2,3", "t.csv"), a_file(http, "apples")
+    with client_of(each_server, beta="assistants=v1") as old:
+        thread = posted(old, "/threads")["id"]
+        message = {"role": "user", "content": "Look", "file_ids": [table, text]}
+        made = posted(old, f"/threads/{thread}/messages", message)
+    assert made["file_ids"] == [table, text]
+    seen = fetched(http, f"/threads/{thread}/messages/{made['id']}")
+    both = attached(text, "code_interpreter", "file_search")
+    assert seen["attachments"] == [attached(table, "code_interpreter"), both]
+    assert files_in(http, store_of(http, fetched(http, f"/threads/{thread}"))) == [text]

@@ -14,6 +14,8 @@ import httpx
 import pytest
 from aiohttp import web
 
+from everloom.models.transcription.audio_decoding import TOO_SHORT, UNDECODABLE, Refused, samples
+from tests.odd_sounds import mutated, odd_wavs
 from tests.recordings import WORDS, encoded, silence, spoken, wav
 from tests.scripted import Request, ScriptedUpstream
 from tests.servers import API_KEY, Everloom
@@ -142,6 +144,31 @@ def test_a_model_of_another_kind_is_refused(http: httpx.Client) -> None:
     status, message, param, code = error_of(ask(http, spoken(), model="smollm2-135m"))
     assert (status, param, code) == (400, "model", "invalid_model")
     assert "`pocketsphinx` does" in message
+
+
+def undecodable(tmp_path: Path) -> Iterator[tuple[str, bytes]]:
+    """The sounds with odd heads of which nothing can be heard."""
+    for name, data in (*odd_wavs(), *mutated(10)):
+        (tmp_path / "sound").write_bytes(data)
+        try:
+            samples(tmp_path / "sound")
+        except (Refused, MemoryError):
+            yield name, data
+
+
+def test_an_odd_sound_is_the_callers_fault(tmp_path: Path, http: httpx.Client) -> None:
+    odd = dict(undecodable(tmp_path))
+    assert {"codec 0x674f", "codec 0xffff", "no data", "0 channels", "0 Hz"} <= set(odd)
+    for name, data in odd.items():
+        status, message, param, code = error_of(ask(http, data))
+        assert (status, param) == (400, "file"), name
+        assert (message, code) in (
+            (UNDECODABLE, "invalid_value"),
+            (TOO_SHORT, "audio_too_short"),
+            (f"Invalid file format. Supported formats: {_FORMATS}", "invalid_file_format"),
+        ), name
+    for name in ("codec 0x674f", "no data", "0 Hz"):
+        assert error_of(ask(http, odd[name], TRANSLATIONS))[0] == 400
 
 
 def test_a_client_that_leaves_stops_the_work(server: Everloom, http: httpx.Client) -> None:

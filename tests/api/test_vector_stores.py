@@ -98,6 +98,47 @@ def test_files_that_are_not_there_are_refused(http: httpx.Client) -> None:
     refused(http.get(f"/vector_stores/{store['id']}/files/{file_id}"), 404, f"found with id '{file_id}'")
 
 
+SUPPORTED_FILES = "https://platform.openai.com/docs/assistants/tools/file-search/supported-files"
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["a.csv"], ".csv"),
+        (["a.txt", "B.XLSX", "c.csv", "d.tar.gz", "e.csv"], ".xlsx, .csv, .gz"),
+        (["README"], "none"),
+        (["notes.txt.bak"], ".bak"),
+    ],
+)
+def test_kinds_that_are_not_read_are_refused_at_once(http: httpx.Client, names: list[str], shown: str) -> None:
+    store = posted(http, "/vector_stores")
+    path = f"/vector_stores/{store['id']}"
+    ids = [a_file(http, "1,2", name) for name in names]
+    each = [
+        http.post("/vector_stores", json={"file_ids": ids}),
+        http.post(f"{path}/file_batches", json={"file_ids": ids}),
+        http.post(f"{path}/file_batches", json={"files": [{"file_id": id} for id in ids]}),
+    ]
+    if len(ids) == 1:
+        each.append(http.post(f"{path}/files", json={"file_id": ids[0]}))
+    for answer in each:
+        assert answer.status_code == 400
+        assert answer.json()["error"] == {
+            "message": f"Files with extensions [{shown}] are not supported for retrieval. See {SUPPORTED_FILES}",
+            "type": "invalid_request_error",
+            "param": "file_ids",
+            "code": "unsupported_file",
+        }
+    assert fetched(http, "/vector_stores", limit=1)["first_id"] == store["id"]
+    assert fetched(http, path)["file_counts"] == counts()
+
+
+def test_a_name_is_judged_by_its_last_extension_large_or_small(http: httpx.Client) -> None:
+    ids = [a_file(http, "some words", name) for name in ("A.TXT", "table.csv.md", "Page.Json")]
+    store = ready(http, posted(http, "/vector_stores", {"file_ids": ids}))
+    assert store["file_counts"] == counts(completed=3)
+
+
 def test_the_beta_header_is_not_needed(server: Everloom) -> None:
     for beta in (None, "assistants=v2", "assistants=v1"):
         with client_of(server, beta=beta) as http:
@@ -144,7 +185,7 @@ def test_what_cannot_be_read_fails_and_says_why(http: httpx.Client) -> None:
     store = posted(http, "/vector_stores")
     path = f"/vector_stores/{store['id']}"
     cases = [
-        ("sound.mp3", b"ID3", "unsupported_file"),
+        ("letter.docx", b"ID3", "invalid_file"),
         ("paper.pdf", b"no PDF at all", "invalid_file"),
         ("empty.txt", b" \n ", "invalid_file"),
     ]
@@ -175,7 +216,7 @@ def test_a_file_that_is_put_in_again_is_read_again(http: httpx.Client, upstream:
 def test_files_are_listed_by_status_and_in_pages(http: httpx.Client) -> None:
     store = posted(http, "/vector_stores")
     path = f"/vector_stores/{store['id']}/files"
-    ids = [a_file(http, f"text {place}") for place in range(4)] + [a_file(http, "x", "a.mp3")]
+    ids = [a_file(http, f"text {place}") for place in range(4)] + [a_file(http, "x", "a.pdf")]
     for file_id in ids:
         posted(http, path, {"file_id": file_id})
     ready(http, store)

@@ -30,6 +30,10 @@ def pdf(*pages: str | bytes, trailer: bytes = b"", filters: str = "/FlateDecode"
         stream = zlib.compress(_content(page)) if isinstance(page, str) else page
         head = f"<< /Length {len(stream)} /Filter [{filters}] >>\nstream\n".encode()
         objects.append(head + stream + b"\nendstream")
+    return _pdf_of(objects, trailer)
+
+
+def _pdf_of(objects: list[bytes], trailer: bytes = b"") -> bytes:
     out = io.BytesIO(b"%PDF-1.7\n")
     out.seek(0, io.SEEK_END)
     places = []
@@ -41,6 +45,23 @@ def pdf(*pages: str | bytes, trailer: bytes = b"", filters: str = "/FlateDecode"
     out.write(b"".join(b"%010d 00000 n \n" % place for place in places))
     out.write(b"trailer\n<< /Size %d /Root 1 0 R %b >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, trailer, start))
     return out.getvalue()
+
+
+def pdf_form(text: str, *annotations: str, root: str = "") -> bytes:
+    """A PDF of one page with annotations, all of which are fields of its form, too; ``root``: more in its catalogue."""
+    stream = _content(text)
+    count = len(annotations)
+    refs = " ".join(f"{6 + at} 0 R" for at in range(count))
+    objects = [
+        f"<< /Type /Catalog /Pages 2 0 R /AcroForm << /Fields [{refs}] {root} >> >>".encode(),
+        b"<< /Type /Pages /Kids [4 0 R] /Count 1 >>",
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>",
+        f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 5 0 R /Annots [{refs}] "
+        "/Resources << /Font << /F 3 0 R >> >> >>".encode(),
+        b"<< /Length %d >>\nstream\n%b\nendstream" % (len(stream), stream),
+        *(f"<< /Type /Annot /Rect [50 50 200 70] {each} >>".encode("latin-1") for each in annotations),
+    ]
+    return _pdf_of(objects)
 
 
 def _content(text: str) -> bytes:
@@ -65,9 +86,9 @@ def relations(*links: tuple[str, str, str]) -> str:
 
 
 def docx(body: str, **parts: str) -> bytes:
-    """A Word document with this XML in its body, and other parts named as in ``footnotes=xml``."""
+    """A Word document with this XML in its body, and other parts named as in ``footnotes=xml``, ``header2=xml``."""
     names = {f"word/{name}.xml": xml for name, xml in parts.items()}
-    links = [(f"r{number}", name, f"{name}.xml") for number, name in enumerate(parts)]
+    links = [(f"r{number}", name.rstrip("0123456789"), f"{name}.xml") for number, name in enumerate(parts)]
     return archive(
         {
             "_rels/.rels": relations(("r1", "officeDocument", "word/document.xml")),
@@ -86,8 +107,51 @@ def notes(name: str, *texts: str) -> str:
     return f"<w:{name}s {_WORD}><w:{name}>{paragraphs(texts)}</w:{name}></w:{name}s>"
 
 
-def pptx(*slides: tuple[list[str], str]) -> bytes:
-    """A presentation: for each slide its paragraphs and the speaker's note. The files lie in the opposite order."""
+def part(name: str, xml: str) -> str:
+    """A part of a Word document whose element ``w:name`` holds this XML."""
+    return f"<w:{name} {_WORD}>{xml}</w:{name}>"
+
+
+_DRAWING = "http://schemas.openxmlformats.org/drawingml/2006"
+_CHART = f'xmlns:c="{_DRAWING}/chart" xmlns:a="{_DRAWING}/main"'
+
+
+def chart(title: str, categories: list[str], **series: list[str]) -> str:
+    """A part that is a chart."""
+
+    def cache(values: list[str]) -> str:
+        points = "".join(f'<c:pt idx="{at}"><c:v>{escape(value)}</c:v></c:pt>' for at, value in enumerate(values))
+        return f"<c:strRef><c:f>Sheet1!A1</c:f><c:strCache>{points}</c:strCache></c:strRef>"
+
+    each = "".join(
+        f"<c:ser><c:tx>{cache([name])}</c:tx><c:cat>{cache(categories)}</c:cat><c:val>{cache(values)}</c:val></c:ser>"
+        for name, values in series.items()
+    )
+    shown = f"<c:title><c:tx><c:rich><a:p><a:r><a:t>{escape(title)}</a:t></a:r></a:p></c:rich></c:tx></c:title>"
+    return f"<c:chartSpace {_CHART}><c:chart>{shown}<c:plotArea>{each}</c:plotArea></c:chart></c:chartSpace>"
+
+
+def diagram(*texts: str) -> str:
+    """A part that is the data of SmartArt, with line breaks between its elements, as some programs write them."""
+    point = "<d:pt>\n<d:t>\n<a:p>\n<a:r><a:t>{}</a:t></a:r>\n</a:p>\n</d:t>\n</d:pt>\n"
+    empty = '<d:pt type="sibTrans"><d:t><a:p><a:endParaRPr/></a:p></d:t></d:pt>'
+    each = empty.join(point.format(escape(text)) for text in texts)
+    names = f'xmlns:d="{_DRAWING}/diagram" xmlns:a="{_DRAWING}/main"'
+    return f"<d:dataModel {names}><d:ptLst>{each}</d:ptLst></d:dataModel>"
+
+
+def slide_comments(*texts: str) -> str:
+    each = "".join(
+        f'<p:cm authorId="0" idx="1"><p:pos x="1" y="1"/><p:text>{escape(text)}</p:text></p:cm>' for text in texts
+    )
+    return f"<p:cmLst {_SLIDES}>{each}</p:cmLst>"
+
+
+def pptx(*slides: tuple[list[str], str], shapes: str = "", **parts: str) -> bytes:
+    """A presentation: for each slide its paragraphs and the speaker's note. The files lie in the opposite order.
+
+    ``shapes``: more XML on each slide; ``parts``: what hangs on the first, named as in ``chart=xml``.
+    """
     count = len(slides)
     ids = "".join(f'<p:sldId id="{256 + at}" r:id="rId{at}"/>' for at in range(count))
     members: dict[str, str | bytes] = {
@@ -99,15 +163,16 @@ def pptx(*slides: tuple[list[str], str]) -> bytes:
     }
     for at, (texts, note) in enumerate(slides):
         name = f"slide{count - at}.xml"
-        members[f"ppt/slides/{name}"] = _slide(texts)
-        members[f"ppt/slides/_rels/{name}.rels"] = relations(("r1", "notesSlide", f"../notesSlides/{name}"))
+        members[f"ppt/slides/{name}"] = _slide(texts, shapes)
+        beside = [(f"x{kind}", kind, f"../parts/{kind}.xml") for kind in (() if at else parts)]
+        members[f"ppt/slides/_rels/{name}.rels"] = relations(("r1", "notesSlide", f"../notesSlides/{name}"), *beside)
         members[f"ppt/notesSlides/{name}"] = _slide([note])
-    return archive(members)
+    return archive(members | {f"ppt/parts/{kind}.xml": xml for kind, xml in parts.items()})
 
 
-def _slide(texts: list[str]) -> str:
+def _slide(texts: list[str], shapes: str = "") -> str:
     each = "".join(f"<a:p><a:r><a:t>{escape(text)}</a:t></a:r></a:p>" for text in texts)
-    return f"<p:sld {_SLIDES}><p:cSld><p:txBody>{each}</p:txBody></p:cSld></p:sld>"
+    return f"<p:sld {_SLIDES}><p:cSld><p:txBody>{each}</p:txBody>{shapes}</p:cSld></p:sld>"
 
 
 def zip_bomb(name: str, size: int, *, declared: int | None = None) -> bytes:

@@ -85,6 +85,10 @@ class Attachment(Struct, kw_only=True, forbid_unknown_fields=True):
     tools: list[CodeInterpreterTool | FileSearchMention] = []
 
 
+class AttachmentForAnyTool(Attachment, kw_only=True, forbid_unknown_fields=True):
+    """A file that came without the name of a tool, for those that can do something with it."""
+
+
 class IncompleteMessage(Struct, kw_only=True):
     reason: IncompleteReason
 

@@ -33,9 +33,12 @@ second = stores.files.upload_and_poll(
     vector_store_id=store.id, file=("fruit.md", b"# Fruit\n\nBananas are yellow."), poll_interval_ms=20
 )
 assert second.status == "completed"
-bad = stores.files.upload_and_poll(vector_store_id=store.id, file=("song.mp3", b"ID3"), poll_interval_ms=20)
+song = client.files.create(file=("song.mp3", b"ID3"), purpose="assistants")
+refused = raises(openai.BadRequestError, lambda: stores.files.create(store.id, file_id=song.id))
+assert (refused.param, refused.code) == ("file_ids", "unsupported_file")
+bad = stores.files.upload_and_poll(vector_store_id=store.id, file=("song.pdf", b"ID3"), poll_interval_ms=20)
 assert bad.status == "failed"
-assert bad.last_error.code == "unsupported_file"
+assert bad.last_error.code == "invalid_file"
 assert [each.id for each in stores.files.list(store.id, limit=2, order="asc")] == [first.id, second.id, bad.id]
 assert [each.id for each in stores.files.list(store.id, filter="failed")] == [bad.id]
 counts = stores.retrieve(store.id).file_counts

@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from everloom.objects.assistants import Description, Instructions, Name, Temperature, TopP
 from everloom.objects.base import MAX_METADATA_PAIRS, JsonObject, MetadataChange
-from everloom.objects.messages import Attachment, FileSearchMention, NewMessage
+from everloom.objects.messages import AttachmentForAnyTool, FileSearchMention, NewMessage
 from everloom.objects.runs import NewRun, NewThreadRun, TokenBudget, ToolOutput, ToolOutputs
 from everloom.objects.threads import NewThread, ThreadChanges
 from everloom.objects.tools import (
@@ -248,12 +248,12 @@ def _same(make: Callable[..., T]) -> Callable[[Struct], T]:
 
 
 def common_message(body: NewMessageV1) -> NewMessage:
-    """A v1 file was there for whichever tool the assistant had, so its attachment names both."""
+    """A v1 file was there for whichever tool the assistant had, so its attachment names both, as far as they can."""
     return NewMessage(
         role=body.role,
         content=body.content,
         attachments=[
-            Attachment(file_id=file_id, tools=[CodeInterpreterTool(), FileSearchMention()])
+            AttachmentForAnyTool(file_id=file_id, tools=[CodeInterpreterTool(), FileSearchMention()])
             for file_id in dict.fromkeys(body.file_ids)
         ],
         metadata=None if body.metadata is None else texts(body.metadata),

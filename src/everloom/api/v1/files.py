@@ -7,7 +7,7 @@ interpreter, while the assistant has that tool, and in a vector store of the ass
 (``retrieval.py``); what v2 changes there is not shown in v1.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import UNSET, Struct
@@ -17,7 +17,7 @@ from everloom.api.http.routes import Routes
 from everloom.api.v1 import views
 from everloom.api.v1.bodies import ASSISTANT_FILES, AssistantChangesV1, NewAssistantV1, translated
 from everloom.api.v1.objects import AssistantFileV1, MessageFileV1
-from everloom.api.v1.retrieval import mirror_store
+from everloom.api.v1.retrieval import mirror_store, searches
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, BadRequest, NotFound
@@ -29,6 +29,8 @@ from everloom.objects.messages import Message
 from everloom.objects.threads import Thread
 from everloom.objects.tools import CodeInterpreterResources, CodeInterpreterTool, Tool
 from everloom.store.base import Add, Change, Conflict, Remove
+from everloom.work.vector_stores.extraction import can_be_read, refuse_unsupported
+from everloom.work.vector_stores.stores import check_searchable
 
 routes = Routes(api_family="assistants", ids={"assistant_id": Assistant, "thread_id": Thread, "message_id": Message})
 
@@ -47,12 +49,16 @@ class NewAssistantFileV1(Struct, kw_only=True, forbid_unknown_fields=True):
 
 @routes.post("/assistants")
 async def create_assistant(ctx: Context, body: NewAssistantV1) -> Assistant:
-    """createAssistant. Errors: 404 for a model nobody serves or a file that is not there."""
+    """createAssistant. Errors: 404 for a model nobody serves or a file that is not there, 400 for a file that is to be
+    searched and cannot be.
+    """
     ctx.models.resolve(body.model, "chat")
     settings = {name: value for name, value in translated(body).items() if value is not None}
     file_ids = list(dict.fromkeys(settings.pop("file_ids")))
     assistant = Assistant(id=new_id("asst_"), created_at=now(), **settings)
     _mirror(assistant, had=False, before=[], after=file_ids)
+    if searches(assistant):
+        await check_searchable(ctx, file_ids)
     rows = _rows(assistant.id, [], file_ids)
     await ctx.store.write(*_standing(file_ids), Add(assistant), *map(Add, rows))
     await mirror_store(ctx, assistant, [], file_ids)
@@ -150,7 +156,8 @@ async def _attach(
         kept = [row for row in rows if row.file_id in after]
         new = _rows(assistant_id, kept, [file_id for file_id in after if file_id not in before])
         gone = [file_id for file_id in before if file_id not in after]
-        change = Change(Assistant, assistant_id, _with_mirror(edit, before, after))
+        unread = await _unread(ctx, after)
+        change = Change(Assistant, assistant_id, _with_mirror(edit, before, after, unread))
         detach = [Remove(AssistantFile, assistant_id=assistant_id, file_id=gone)] if gone else []
         files = _standing(row.file_id for row in new)
         try:
@@ -182,12 +189,20 @@ def _rows(assistant_id: str, kept: Sequence[AssistantFile], file_ids: Sequence[s
     ]
 
 
+async def _unread(ctx: Context, file_ids: Sequence[str]) -> dict[str, str]:
+    """The files that cannot be searched, with their names."""
+    files = await ctx.store.all(File, id=list(file_ids)) if file_ids else []
+    return {file.id: file.filename for file in files if not can_be_read(file.filename)}
+
+
 def _with_mirror(
-    edit: Callable[[Assistant], None], before: Sequence[str], after: Sequence[str]
+    edit: Callable[[Assistant], None], before: Sequence[str], after: Sequence[str], unread: Mapping[str, str]
 ) -> Callable[[Assistant], None]:
     def change(assistant: Assistant) -> None:
-        had = _runs_code(assistant)
+        had, searched = _runs_code(assistant), searches(assistant)
         edit(assistant)
+        if searches(assistant):  # what it has searched so far stays, however it came to it
+            refuse_unsupported(name for id, name in unread.items() if not (searched and id in before))
         _mirror(assistant, had=had, before=before, after=after)
 
     return change

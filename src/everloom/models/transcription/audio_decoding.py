@@ -6,7 +6,8 @@ other file and no connection. What comes out is bounded, whatever a header promi
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -63,23 +64,14 @@ def samples(path: Path, go_on: Callable[[], None] = lambda: None) -> bytearray:
         raise Refused(UNDECODABLE)
     until = time.monotonic() + DECODING_S
     found = bytearray()
-    try:
-        with av.open(
-            f"file:{path}",
-            format=_DEMUXERS[kind],
-            options={"protocol_whitelist": "file"},
-            metadata_errors="ignore",
-        ) as container:
-            for block in _resampled(_frames(container)):
-                found += block
-                if len(found) > 2 * RATE * LONGEST_S:
-                    raise Refused(TOO_LONG)
-                if time.monotonic() > until:
-                    raise Refused(TOO_SLOW)
-                go_on()
-    except (av.error.FFmpegError, ValueError, EOFError) as error:
-        if not found:
-            raise Refused(UNDECODABLE) from error
+    with closing(_decoded(path, kind)) as blocks:
+        for block in blocks:
+            found += block
+            if len(found) > 2 * RATE * LONGEST_S:
+                raise Refused(TOO_LONG)
+            if time.monotonic() > until:
+                raise Refused(TOO_SLOW)
+            go_on()
     if not found:
         raise Refused(UNDECODABLE)
     if len(found) < 2 * RATE * SHORTEST_S:
@@ -87,11 +79,33 @@ def samples(path: Path, go_on: Callable[[], None] = lambda: None) -> bytearray:
     return found
 
 
+def _decoded(path: Path, kind: AudioKind) -> Generator[bytes]:
+    """The samples, block by block, up to the first thing that cannot be read. Errors: ``Refused``.
+
+    Whatever the library raises is the file's fault, and whose class it has depends on what a header claims: a codec
+    that FFmpeg does not know is an attribute that is missing, a layout of channels that has no name a ``ValueError``.
+    """
+    try:
+        with av.open(
+            f"file:{path}",
+            format=_DEMUXERS[kind],
+            options={"protocol_whitelist": "file"},
+            metadata_errors="ignore",
+        ) as container:
+            yield from _resampled(_frames(container))
+    except (Refused, MemoryError):
+        raise
+    except Exception:
+        return
+
+
 def _frames(container: Any) -> Iterator[Any]:
     """The frames of the first audio track. Packets that cannot be decoded are passed over, as players do."""
     if not container.streams.audio:
         raise Refused(UNDECODABLE)
     stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        raise Refused(UNDECODABLE)  # a codec that FFmpeg has no decoder for
     stream.codec_context.thread_count = 1
     seconds = 0.0
     for packet in container.demux(stream):

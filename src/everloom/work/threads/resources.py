@@ -6,7 +6,7 @@ from msgspec import UNSET
 
 from everloom.context import Context
 from everloom.kit.errors import BadRequest
-from everloom.objects.messages import Attachment, FileSearchMention, Message
+from everloom.objects.messages import Attachment, AttachmentForAnyTool, FileSearchMention, Message
 from everloom.objects.threads import Thread
 from everloom.objects.tools import (
     CodeInterpreterResources,
@@ -19,6 +19,7 @@ from everloom.objects.tools import (
 )
 from everloom.objects.vector_stores import ExpiresAfter, NewVectorStoreFile, VectorStore
 from everloom.store.base import Change, change_one
+from everloom.work.vector_stores.extraction import can_be_read, refuse_unsupported
 from everloom.work.vector_stores.stores import (
     THREAD_STORE,
     add_files,
@@ -70,9 +71,21 @@ async def settle_resources(
 
 
 async def check_attachments(ctx: Context, attachments: Iterable[Attachment] | None) -> list[Attachment]:
-    """The attachments of a message, their files checked."""
-    kept = list(attachments or ())
-    await check_files(ctx, [attachment.file_id for attachment in kept])
+    """The attachments of a message to keep: where any tool will do, a file that cannot be searched is for the others.
+
+    Errors: 404 for a file that is not there, 400 for one that is to be searched and cannot be.
+    """
+    given = list(attachments or ())
+    kept: list[Attachment] = []
+    searched: list[str] = []
+    for attachment, file in zip(given, await check_files(ctx, [new.file_id for new in given]), strict=True):
+        tools = attachment.tools
+        if isinstance(attachment, AttachmentForAnyTool):
+            tools = [tool for tool in tools if not isinstance(tool, FileSearchMention) or can_be_read(file.filename)]
+        if any(isinstance(tool, FileSearchMention) for tool in tools):
+            searched.append(file.filename)
+        kept.append(Attachment(file_id=file.id, tools=tools))
+    refuse_unsupported(searched)
     return kept
 
 

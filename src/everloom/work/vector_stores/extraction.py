@@ -11,13 +11,14 @@ import signal
 import sys
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Iterable
 from pathlib import Path
 from typing import IO
 
 from msgspec import Struct
 
 import everloom
+from everloom.kit.errors import BadRequest
 
 TEXT, HTML, PDF, DOCX, PPTX, DOC = "text", "html", "pdf", "docx", "pptx", "doc"
 
@@ -47,6 +48,7 @@ TYPES = dict.fromkeys(_SOURCE_TYPES.split(), TEXT) | {
 }
 """The same by media type, for files whose names end in nothing."""
 
+_SUPPORTED_FILES = "https://platform.openai.com/docs/assistants/tools/file-search/supported-files"
 _BLOCK = 1 << 20
 
 
@@ -75,14 +77,38 @@ DEFAULT = Bounds()
 
 def kind_of(filename: str, mime: str | None = None) -> str:
     """How a file is read, by its name first and its media type where the name says nothing; ``Unsupported``."""
-    _, dot, end = filename.rpartition("/")[2].rpartition(".")
-    if dot and end.lower() in KINDS:
-        return KINDS[end.lower()]
+    if can_be_read(filename):
+        return KINDS[_extension(filename)]
     media = (mime or "").partition(";")[0].strip().lower()
-    if not (dot and end) and media in TYPES:
+    if not _extension(filename) and media in TYPES:
         return TYPES[media]
-    shown = f".{end[:20]}" if dot and end else "none"
-    raise Unsupported(f"Files with extensions [{shown}] are not supported for file search.")
+    raise Unsupported(_unsupported([filename]))
+
+
+def can_be_read(filename: str) -> bool:
+    """Whether text is read from files of this name. The last extension counts, in small letters or large."""
+    return _extension(filename) in KINDS
+
+
+def refuse_unsupported(filenames: Iterable[str]) -> None:
+    """Ask that text is read from files of these names. Errors: 400 in the platform's words, before anything is kept.
+
+    A name without an extension is refused as it was there: programs that ran there have none, and whoever writes a new
+    one learns of it now instead of from a file that has failed.
+    """
+    if refused := [name for name in filenames if not can_be_read(name)]:
+        raise BadRequest(_unsupported(refused), param="file_ids", code="unsupported_file")
+
+
+def _extension(filename: str) -> str:
+    """The end of a name behind its last dot, in small letters; empty where there is none."""
+    _, dot, end = filename.rpartition("/")[2].rpartition(".")
+    return end.lower() if dot else ""
+
+
+def _unsupported(filenames: Iterable[str]) -> str:
+    ends = dict.fromkeys(f".{end[:20]}" if (end := _extension(name)) else "none" for name in filenames)
+    return f"Files with extensions [{', '.join(ends)}] are not supported for retrieval. See {_SUPPORTED_FILES}"
 
 
 async def extract(

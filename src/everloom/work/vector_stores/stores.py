@@ -34,6 +34,7 @@ from everloom.objects.vector_stores import (
     file_key,
 )
 from everloom.store.base import Add, Change, Conflict, Operation, Remove, Start
+from everloom.work.vector_stores.extraction import refuse_unsupported
 
 log = logging.getLogger(__name__)
 
@@ -133,11 +134,13 @@ async def create_store(
     expires_after: ExpiresAfter | None = None,
     metadata: Metadata | None = None,
 ) -> VectorStore:
-    """Make a store and begin to read its files. Errors: 404 for a file that is not there, 400 for a chunking."""
+    """Make a store and begin to read its files. Errors: 404 for a file that is not there, 400 for one of a kind that
+    is not read, or for a chunking.
+    """
     files = [NewVectorStoreFile(file_id=id, chunking_strategy=chunking) for id in dict.fromkeys(file_ids)]
     for file in files:
         settled(file.chunking_strategy)
-    await check_files(ctx, [file.file_id for file in files])
+    await check_searchable(ctx, [file.file_id for file in files])
     store = VectorStore(
         id=new_id("vs_"), created_at=now(), name=name, expires_after=expires_after, metadata=metadata or {}
     )
@@ -217,13 +220,13 @@ async def add_files(
 ) -> list[VectorStoreFile]:
     """Put files into a store and begin to read them; one that is in it already is read again.
 
-    Errors: 404 for the store or a file, 400 for a store that is expired or full, 409 where others do not cease
-    to change the same files.
+    Errors: 404 for the store or a file, 400 for a store that is expired or full or a file of a kind that is not read,
+    409 where others do not cease to change the same files.
     """
     wanted = {file.file_id: file for file in new}
     for file in new:
         settled(file.chunking_strategy)
-    await check_files(ctx, list(wanted))
+    await check_searchable(ctx, list(wanted))
     for _ in range(_TRIES):
         await ctx.store.get(VectorStore, store_id)
         keys = [file_key(store_id, id) for id in wanted]
@@ -298,12 +301,15 @@ def settled(chunking: ChunkingRequest | None) -> StaticChunkingStrategy:
     return chunking
 
 
-async def check_files(ctx: Context, file_ids: Sequence[str]) -> None:
-    """Ask that every file is there. Errors: 404 for the first that is not."""
-    known = {file.id for file in await ctx.store.all(File, id=list(file_ids))} if file_ids else set()
-    for id in file_ids:
-        if id not in known:
-            await ctx.store.get(File, id)
+async def check_files(ctx: Context, file_ids: Sequence[str]) -> list[File]:
+    """The files, which must all be there. Errors: 404 for the first that is not."""
+    known = {file.id: file for file in await ctx.store.all(File, id=list(file_ids))} if file_ids else {}
+    return [known.get(id) or await ctx.store.get(File, id) for id in file_ids]
+
+
+async def check_searchable(ctx: Context, file_ids: Sequence[str]) -> None:
+    """Ask that every file is there and of a kind that can be searched. Errors: 404, 400 (``unsupported_file``)."""
+    refuse_unsupported(file.filename for file in await check_files(ctx, file_ids))
 
 
 def _put(

@@ -4,6 +4,7 @@ Elements are told by their local names, which the transitional and the strict fo
 """
 
 import posixpath
+import re
 import zipfile
 from collections.abc import Iterator
 from typing import IO
@@ -12,42 +13,16 @@ from xml.parsers import expat
 from msgspec import Struct
 
 from everloom.work.vector_stores.extractors.base import Unreadable
+from everloom.work.vector_stores.extractors.office_text import Body, Chart, Words, local
 
 _BLOCK = 1 << 16
 _MEMBERS = 20_000
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _OLE = b"\xd0\xcf\x11\xe0"
+_DRAWN = ("chart", "chartEx", "diagramData")
+"""Parts that hold what stands in a drawing: charts old and new, and SmartArt."""
 
-
-def read_docx(file: IO[bytes], unpacked: int) -> Iterator[str]:
-    """The document's paragraphs and tables, then its notes."""
-    return _document(file, unpacked)
-
-
-def read_pptx(file: IO[bytes], unpacked: int) -> Iterator[str]:
-    """The slides in their order, each with its speaker's notes."""
-    return _slides(file, unpacked)
-
-
-def _document(file: IO[bytes], unpacked: int) -> Iterator[str]:
-    with _Package(file, unpacked) as package:
-        main = package.main("word/document.xml")
-        yield from package.text(main)
-        for link in package.links(main):
-            if link.type in ("footnotes", "endnotes") and link.target in package:
-                yield from package.text(link.target)
-
-
-def _slides(file: IO[bytes], unpacked: int) -> Iterator[str]:
-    with _Package(file, unpacked) as package:
-        main = package.main("ppt/presentation.xml")
-        links = {link.id: link.target for link in package.links(main) if link.type == "slide"}
-        for slide in (links[id] for id in package.slide_ids(main) if links.get(id) in package):
-            yield from package.text(slide, between="\n")
-            for link in package.links(slide):
-                if link.type == "notesSlide" and link.target in package:
-                    yield from package.text(link.target, between="\n")
-            yield "\n"
+_EMPTY_LINES = re.compile(r"\n\s*\n")
 
 
 class _Link(Struct, frozen=True):
@@ -56,6 +31,53 @@ class _Link(Struct, frozen=True):
     id: str
     type: str
     target: str
+
+
+def read_docx(file: IO[bytes], unpacked: int) -> Iterator[str]:
+    """What stands at the head of its pages, paragraphs and tables, then the foot, notes, comments and charts."""
+    return _document(file, unpacked)
+
+
+def read_pptx(file: IO[bytes], unpacked: int) -> Iterator[str]:
+    """The slides in their order, each with its charts and diagrams, its speaker's notes and comments."""
+    return _slides(file, unpacked)
+
+
+def _document(file: IO[bytes], unpacked: int) -> Iterator[str]:
+    with _Package(file, unpacked) as package:
+        main = package.main("word/document.xml")
+        links = [link for link in package.links(main) if link.target in package]
+        yield from _once(package, links, "header")
+        yield from package.text(main)
+        yield from _once(package, links, "footer")
+        for link in links:
+            if link.type in ("footnotes", "endnotes"):
+                yield from package.text(link.target)
+        for kind in ("comments", *_DRAWN):
+            yield from _once(package, links, kind)
+
+
+def _once(package: "_Package", links: list[_Link], kind: str) -> Iterator[str]:
+    """The parts of a kind. A document has a header for each section, and often it is the same; so are its pages."""
+    told = set[str]()
+    for link in links:
+        if link.type == kind and (text := package.beside(link)) not in told:
+            told.add(text)
+            yield f"{text}\n\n"
+
+
+def _slides(file: IO[bytes], unpacked: int) -> Iterator[str]:
+    with _Package(file, unpacked) as package:
+        main = package.main("ppt/presentation.xml")
+        links = {link.id: link.target for link in package.links(main) if link.type == "slide"}
+        for slide in (links[id] for id in package.slide_ids(main) if links.get(id) in package):
+            yield from package.text(slide, between="\n")
+            beside = [link for link in package.links(slide) if link.target in package]
+            for kind in (*_DRAWN, "notesSlide", "comments"):
+                for link in beside:
+                    if link.type == kind and (text := package.beside(link)):
+                        yield f"{text}\n"
+            yield "\n"
 
 
 class _Package:
@@ -99,7 +121,7 @@ class _Package:
         found: list[_Link] = []
 
         def start(element: str, given: dict[str, str]) -> None:
-            if _local(element) == "Relationship" and given.get("TargetMode") != "External":
+            if local(element) == "Relationship" and given.get("TargetMode") != "External":
                 target = posixpath.normpath(posixpath.join("/", folder, given.get("Target", ""))).lstrip("/")
                 found.append(_Link(given.get("Id", ""), given.get("Type", "").rpartition("/")[2], target))
 
@@ -115,7 +137,7 @@ class _Package:
         ids: list[str] = []
 
         def start(element: str, given: dict[str, str]) -> None:
-            if _local(element) == "sldId":
+            if local(element) == "sldId":
                 ids.extend(value for name, value in given.items() if name.endswith(" id"))
 
         parser = _parser()
@@ -126,13 +148,23 @@ class _Package:
 
     def text(self, part: str, between: str = "\n\n") -> Iterator[str]:
         """The text of a part, as it is parsed; ``between`` paragraphs."""
-        body = _Body(between)
+        yield from self._told(Body(between), part)
+
+    def beside(self, link: _Link) -> str:
+        """The text of a part that hangs on another, without empty lines."""
+        reader: Body | Chart | Words = Body("\n")
+        if link.type in ("chart", "chartEx"):
+            reader = Chart() if link.type == "chart" else Words()
+        return _EMPTY_LINES.sub("\n", "".join(self._told(reader, link.target))).strip("\n")
+
+    def _told(self, reader: Body | Chart | Words, part: str) -> Iterator[str]:
         parser = _parser()
-        parser.StartElementHandler = body.start
-        parser.EndElementHandler = body.end
-        parser.CharacterDataHandler = body.data
+        parser.StartElementHandler = reader.start
+        parser.EndElementHandler = reader.end
+        parser.CharacterDataHandler = reader.data
         for _ in self._fed(parser, part):
-            yield from body.take()
+            yield from reader.take()
+        yield from reader.rest()
 
     def _fed(self, parser: expat.XMLParserType, part: str) -> Iterator[None]:
         """Feeds a part to a parser, block by block. A member gives no more than its directory says."""
@@ -157,68 +189,3 @@ def _parser() -> expat.XMLParserType:
 
 def _refuse(*_: object) -> None:
     raise Unreadable("The file declares XML entities, which no Office document does.")
-
-
-def _local(name: str) -> str:
-    return name.rpartition(" ")[2]
-
-
-class _Body:
-    """The running text of WordprocessingML and DrawingML: both have ``p``, ``t``, ``tab``, ``br``, ``tr``, ``tc``."""
-
-    def __init__(self, between: str) -> None:
-        self._between = between
-        self._pieces: list[str] = []
-        self._texts = 0
-        self._cells = 0
-        self._twice = 0
-        """Depth inside ``mc:Fallback``, which says again what its ``mc:Choice`` has said."""
-
-    def take(self) -> list[str]:
-        """The text since the last time."""
-        pieces, self._pieces = self._pieces, []
-        return pieces
-
-    def start(self, element: str, given: dict[str, str]) -> None:
-        name = _local(element)
-        if name == "Fallback":
-            self._twice += 1
-        elif self._twice:
-            return
-        elif name == "t":
-            self._texts += 1
-        elif name == "tc":
-            self._cells += 1
-        elif name in _SIGNS and "alignment" not in given and not any(key.endswith(" pos") for key in given):
-            self._pieces.append(_SIGNS[name])
-
-    def end(self, element: str) -> None:
-        name = _local(element)
-        if name == "Fallback":
-            self._twice -= 1
-        elif self._twice:
-            return
-        elif name == "t":
-            self._texts -= 1
-        elif name == "tc":
-            self._cells -= 1
-            self._close(" ", "\t")
-        elif name == "tr":
-            self._close("\t", "\n")
-        elif name == "tbl" and not self._cells:
-            self._pieces.append("\n")
-        elif name == "p":
-            self._pieces.append(" " if self._cells else self._between)
-
-    def _close(self, inner: str, outer: str) -> None:
-        """Ends a cell or a row, whose last paragraph or cell has ended just before."""
-        if self._pieces[-1:] == [inner]:
-            self._pieces.pop()
-        self._pieces.append(outer)
-
-    def data(self, text: str) -> None:
-        if self._texts and not self._twice:
-            self._pieces.append(text)
-
-
-_SIGNS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "\u2011"}

@@ -17,12 +17,18 @@ _MARKS = (
 )
 """The longer mark first: UTF-32's begins with UTF-16's."""
 
+_STRAY = "everloom.stray"
+_TOLERATED = 0.001
+"""The part of a text that may be no characters: a log that was cut in the middle of one is a text all the same, and
+one in another encoding has many more.
+"""
+
 
 def read_text(file: IO[bytes], unpacked: int) -> Iterator[str]:
     """The text as it stands."""
     head = file.read(_SAMPLE)
     file.seek(0)
-    return decoded(file, encoding(head))
+    return decoded(file, encoding(head), _TOLERATED)
 
 
 def encoding(head: bytes) -> str:
@@ -39,15 +45,36 @@ def encoding(head: bytes) -> str:
     return "utf-8"
 
 
-def decoded(file: IO[bytes], name: str) -> Iterator[str]:
-    """The blocks of a file as text; ``Unreadable`` where it is none."""
-    decoder = codecs.getincrementaldecoder(name)()
-    try:
-        while block := file.read(_BLOCK):
-            text = decoder.decode(block)
-            if "\0" in text:
-                raise Unreadable("The file is not a text file.")
-            yield text
-        yield decoder.decode(b"", final=True)
-    except UnicodeError:
-        raise Unreadable("The file is not encoded in UTF-8, UTF-16 or ASCII.") from None
+def decoded(file: IO[bytes], name: str, tolerated: float) -> Iterator[str]:
+    """The blocks of a file as text, a sign in place of each stray byte. ``tolerated``: the part of the characters that
+    may be stray, NULs among them; ``Unreadable`` with more.
+    """
+    strays = _Strays()
+    codecs.register_error(_STRAY, strays)
+    decoder = codecs.getincrementaldecoder(name)(_STRAY)
+    length = nuls = 0
+    while True:
+        block = file.read(_BLOCK)
+        text = decoder.decode(block, final=not block)
+        length += len(text)
+        nuls += text.count("\0")
+        if nuls > length * tolerated:
+            raise Unreadable("The file is not a text file.")
+        if strays.count > length * tolerated:
+            raise Unreadable("The file is not encoded in UTF-8, UTF-16 or ASCII.")
+        yield text
+        if not block:
+            return
+
+
+class _Strays:
+    """What to do about bytes that are no character, as browsers do: a sign in their place, and on with the next."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, error: UnicodeError) -> tuple[str, int]:
+        if not isinstance(error, UnicodeDecodeError):
+            raise error
+        self.count += 1
+        return "\ufffd", error.end

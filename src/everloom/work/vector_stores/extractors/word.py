@@ -1,4 +1,4 @@
-"""DOC, Word's format from 97 to 2003: the text of its main document and footnotes.
+"""DOC, Word's format from 97 to 2003: the text of its main document, notes, headers and footers, comments and boxes.
 
 Sources: [MS-CFB] for the container, [MS-DOC] sections 2.5 (the FIB) and 2.8.35 (the piece table).
 """
@@ -39,7 +39,8 @@ def _text(file: IO[bytes]) -> Iterator[str]:
         if flags & _ENCRYPTED:
             raise Unreadable("The document is encrypted; it cannot be read without its password.")
         table = container.stream(_TABLES[bool(flags & _TABLE_ONE)])
-        length = sum(struct.unpack_from("<2i", main, 0x4C))  # the main text, and right behind it the footnotes
+        # The main text, and right behind it footnotes, headers and footers, (macros), comments, endnotes, text boxes.
+        length = sum(size for size in struct.unpack_from("<8i", main, 0x4C) if size > 0)
         place, size = struct.unpack_from("<2I", main, 0x1A2)
         whole = "".join(_pieces(main, table[place : place + size], length))
     except struct.error:
