@@ -32,6 +32,8 @@ _REMEMBER_SECONDS = 2.0
 
 _REMEMBER_KEYS = 10_000
 
+_NONE: tuple[float, KeyHash | None] = (0.0, None)
+
 
 class Auth:
     """Knows the keys of one server. ``organization`` is its id (``org-…``), ``slug`` its name in headers."""
@@ -55,7 +57,10 @@ class Auth:
 
     async def caller(self, headers: dict[bytes, bytes], access: Access) -> Caller:
         """Who asks, with a key that is good for ``access``. Errors: 401, 403."""
-        key = await self._key(_secret(headers))
+        secret = _secret(headers)
+        digest = hashlib.sha256(secret).digest()
+        until, known = self._remembered.get(digest, _NONE)
+        key = known if known is not None and until > time.monotonic() else await self._look_up(secret, digest)
         organization = headers.get(b"openai-organization")
         if organization and organization.decode("latin-1") not in (self.organization, self.slug):
             raise Unauthorized(
@@ -69,12 +74,8 @@ class Auth:
             raise Forbidden(WRONG_SCOPE.format(scope=scope))
         return Caller(project=key.project_id or "", key_id=key.id)
 
-    async def _key(self, secret: bytes) -> KeyHash:
-        digest = hashlib.sha256(secret).digest()
-        now = time.monotonic()
-        remembered = self._remembered.get(digest)
-        if remembered is not None and remembered[0] > now:
-            return remembered[1]
+    async def _look_up(self, secret: bytes, digest: bytes) -> KeyHash:
+        until = time.monotonic() + _REMEMBER_SECONDS
         try:
             key = await self._store.get(KeyHash, digest.hex())
         except NotFound:
@@ -83,7 +84,7 @@ class Auth:
             raise _wrong_key(secret)
         if len(self._remembered) >= _REMEMBER_KEYS:
             self._remembered.clear()
-        self._remembered[digest] = (now + _REMEMBER_SECONDS, key)
+        self._remembered[digest] = (until, key)
         return key
 
 

@@ -51,7 +51,7 @@ class Responder:
 
     async def respond(self, request: Request, next: Next) -> None:
         """The step that sends what the rest of the way brings, an answer or an error, and then clears up."""
-        request.id = f"req_{secrets.token_hex(16)}"
+        request.id = "req_" + secrets.token_hex(16)
         try:
             if request.method == "OPTIONS":
                 await self._whole(request, 204, b"", _PREFLIGHT)

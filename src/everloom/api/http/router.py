@@ -1,6 +1,6 @@
 """From a request's method, path and beta header to the operation that answers it."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 from everloom.api.http.paths import Paths
@@ -21,10 +21,10 @@ class Router:
         self._paths = Paths(routes)
         self._dialects = {dialect.name: (dialect, Paths(dialect.routes)) for dialect in dialects}
 
-    async def find(self, request: Request, next: Next) -> Any:
+    def find(self, request: Request, next: Next) -> Awaitable[Any]:
         """The step that finds a request's route, and its ids. Errors: 404, 405, 400 without a beta header."""
         request.route, request.arguments = self._find(request)
-        return await next(request)
+        return next(request)
 
     def _find(self, request: Request) -> tuple[Route, dict[str, Any]]:
         """A dialect's own route goes before the common one."""

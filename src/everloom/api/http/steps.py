@@ -1,9 +1,10 @@
 """What a request passes between the socket and its handler: steps, each with the rest of the way behind it.
 
 A step is ``async (request, next)``: it looks at the request, awaits ``next(request)`` for the answer, or does not, and
-may look at that too. The ones here fill a handler's parameters, call it and translate its answer; ``router.py`` finds
-it, ``auth.py`` opens the door, ``responder.py`` sends and renders errors, ``metrics.py`` counts. ``app/http.py`` lists
-them in their order: a new one is a file and a line there.
+may look at that too. One that has nothing to await gives back ``next(request)`` itself, which saves a coroutine. The
+ones here fill a handler's parameters and translate its answer; ``router.py`` finds the handler, ``auth.py`` opens the
+door, ``responder.py`` sends and renders errors, ``metrics.py`` counts. ``app/http.py`` lists them in their order: a new
+one is a file and a line there.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,7 +13,7 @@ from urllib.parse import parse_qsl
 
 from everloom.api.http.binding import decode_query
 from everloom.api.http.paths import check_ids
-from everloom.api.http.routes import Request, Route
+from everloom.api.http.routes import Dialect, Request, Route
 from everloom.requests.binding import decode_body
 
 Next = Callable[[Request], Awaitable[Any]]
@@ -30,15 +31,18 @@ def _before(step: Step, next: Next) -> Next:
     return lambda request: step(request, next)
 
 
-async def translate(request: Request, next: Next) -> Any:
+def translate(request: Request, next: Next) -> Awaitable[Any]:
     """Show the answer in the older form of the API that was asked for, if one was."""
-    answer = await next(request)
-    if request.dialect is not None and request.route is not None and request.route.api_family == "assistants":
-        return await request.dialect.down(request.context, answer)
-    return answer
+    if request.dialect is None or request.route is None or request.route.api_family != "assistants":
+        return next(request)
+    return _translated(request, request.dialect, next)
 
 
-async def bind(request: Request, next: Next) -> Any:
+async def _translated(request: Request, dialect: Dialect, next: Next) -> Any:
+    return await dialect.down(request.context, await next(request))
+
+
+def bind(request: Request, next: Next) -> Awaitable[Any]:
     """Fill the handler's parameters from path, query and body. Errors: 400 in the platform's words, 413."""
     route, arguments = request.route, request.arguments
     assert route is not None
@@ -52,8 +56,13 @@ async def bind(request: Request, next: Next) -> Any:
         pairs = parse_qsl(request.query.decode("latin-1"), keep_blank_values=True) if request.query else ()
         arguments[name] = decode_query(pairs, kind)
     if route.body is not None:
-        request.raw_body = await request.read(request.ports.limits.body_bytes)
-        arguments["body"] = _body(request, route, route.body)
+        return _with_body(request, route, route.body, next)
+    return next(request)
+
+
+async def _with_body(request: Request, route: Route, kind: type[Any], next: Next) -> Any:
+    request.raw_body = await request.read(request.ports.limits.body_bytes)
+    request.arguments["body"] = _body(request, route, kind)
     return await next(request)
 
 
