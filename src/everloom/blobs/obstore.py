@@ -9,13 +9,17 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import obstore
+from obstore.exceptions import GenericError
 from obstore.store import LocalStore, MemoryStore, ObjectStore, S3Store
+
+from everloom.kit.errors import Unavailable
+from everloom.kit.outages import is_away
 
 PART_BYTES = 8 * 1024 * 1024
 """What is held in memory before it goes out to S3, which takes parts of 5 MiB and more, and at most 10 000 of them."""
@@ -28,6 +32,9 @@ BLOCK_BYTES = 1024 * 1024
 
 _UNFINISHED = "#1"
 """What object_store puts behind the name of a file that it is still writing. (A test holds that.)"""
+
+_REFUSED = re.compile(r"status code: 4(?!29)\d\d")
+"""What an error's text says when S3 has answered that it does not like the request, and never will."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
@@ -68,14 +75,17 @@ class ObjectBlobs:
         size = 0
         try:
             async for block in data:
-                size += await writer.write(block)
-            await writer.close()
+                with _outages():
+                    size += await writer.write(block)
+            with _outages():
+                await writer.close()
         except BaseException:
             # A writer that goes away unclosed takes its temporary file along; the traceback would keep it alive.
             del writer
             raise
         if self._folder is not None:
-            await asyncio.to_thread(_sync, self._folder, name)
+            with _outages():
+                await asyncio.to_thread(_sync, self._folder, name)
         return size
 
     async def read(self, name: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
@@ -83,25 +93,44 @@ class ObjectBlobs:
 
         ``offset`` and ``length`` in bytes; what lies beyond the end is left out.
         """
-        if offset == 0 and length is None:
-            result = await obstore.get_async(self._store, _checked(name))
-        else:
-            size = (await obstore.head_async(self._store, _checked(name)))["size"]
-            end = size if length is None else min(size, offset + length)
-            if offset >= end:
+        with _outages():
+            if offset == 0 and length is None:
+                result = await obstore.get_async(self._store, _checked(name))
+            else:
+                size = (await obstore.head_async(self._store, _checked(name)))["size"]
+                end = size if length is None else min(size, offset + length)
+                if offset >= end:
+                    return
+                result = await obstore.get_async(self._store, name, options={"range": (offset, end)})
+            blocks = aiter(result.stream(min_chunk_size=BLOCK_BYTES))
+        while True:
+            with _outages():
+                block = await anext(blocks, None)
+            if block is None:
                 return
-            result = await obstore.get_async(self._store, name, options={"range": (offset, end)})
-        async for block in result.stream(min_chunk_size=BLOCK_BYTES):
             # Memory gives all it has at once.
             for start in range(0, len(block), BLOCK_BYTES):
                 yield bytes(block[start : start + BLOCK_BYTES])
 
     async def remove(self, name: str) -> None:
         """Forget the bytes, and those of a put that was killed; a name that is not there is no error."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), _outages():
             await obstore.delete_async(self._store, _checked(name))
         if self._folder is not None:
-            await asyncio.to_thread((self._folder / (name + _UNFINISHED)).unlink, missing_ok=True)
+            with _outages():
+                await asyncio.to_thread((self._folder / (name + _UNFINISHED)).unlink, missing_ok=True)
+
+
+@contextlib.contextmanager
+def _outages() -> Iterator[None]:
+    """Raise ``Unavailable`` where the store is full, broken, or cannot be reached. A writer raises plain OSErrors."""
+    try:
+        yield
+    except (GenericError, OSError) as error:
+        plain = isinstance(error, GenericError) or (type(error) is OSError and error.errno is None)
+        if is_away(error) or (plain and not _REFUSED.search(str(error))):
+            raise Unavailable("its files", str(error).partition("\n")[0]) from error
+        raise
 
 
 def _checked(name: str) -> str:

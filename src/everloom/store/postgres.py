@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]  # it ships no annotations
 
+from everloom.kit.errors import Unavailable
+from everloom.kit.outages import is_away
 from everloom.objects.base import Object, Page, PageQuery
 from everloom.objects.jobs import Job, Lane
 from everloom.store import migrations, procedures
@@ -24,6 +26,12 @@ R = TypeVar("R")
 _TRIES = 8
 _PAUSES = (0.0, 0.01, 0.1)
 """Seconds before a read is tried again: at once, and then more patiently."""
+
+_PATIENCE = 30.0
+"""Seconds for one statement, all of which take milliseconds. A server that is cut off says nothing, and without this
+nobody would ever know.
+"""
+_MIGRATION_PATIENCE = 3600.0
 
 _MIGRATION_LOCK = 0x65766572_6C6F6F6D
 """``everloom`` in ASCII: the advisory lock under which one process brings the schema up to date."""
@@ -49,6 +57,7 @@ class PostgresDatabase:
             min_size=1,
             max_size=self._connections,
             statement_cache_size=512,
+            command_timeout=_PATIENCE,
             reset=_reset,
             server_settings={"application_name": "everloom", "jit": "off"},
         )
@@ -84,15 +93,30 @@ class PostgresDatabase:
 
     async def read(self, procedure: Callable[[], Procedure[R]]) -> R:
         """Run what ``procedure`` makes; again, a few times, if the connection turns out to be dead."""
-        for pause in _PAUSES:
-            try:
-                return await self._read(procedure())
-            except _LOST:
-                await asyncio.sleep(pause)
-        return await self._read(procedure())
+        try:
+            for pause in _PAUSES:
+                try:
+                    return await self._read(procedure())
+                except _LOST:
+                    await asyncio.sleep(pause)
+            return await self._read(procedure())
+        except Exception as error:
+            _raise_outage(error)
+            raise
 
     async def write(self, procedure: Callable[[], Procedure[R]]) -> R:
-        """Run what ``procedure`` makes in a transaction; again if others were in its way or it could not begin."""
+        """Run what ``procedure`` makes in a transaction; again if others were in its way or it could not begin.
+
+        Errors: ``Unavailable`` also where the connection was lost in the commit, which may have come about: nobody
+        knows, so whoever wrote looks into the store before it goes on.
+        """
+        try:
+            return await self._write(procedure)
+        except Exception as error:
+            _raise_outage(error)
+            raise
+
+    async def _write(self, procedure: Callable[[], Procedure[R]]) -> R:
         for last in (False,) * (_TRIES - 1) + (True,):
             begun = False
             try:
@@ -159,6 +183,12 @@ class PostgresStore:
         return await self._database.read(lambda: procedures.last_seq("postgresql", self.project, log))
 
 
+def _raise_outage(error: Exception) -> None:
+    """Raise ``Unavailable`` in place of an error that means so: those of asyncpg itself are of lost connections."""
+    if is_away(error) or isinstance(error, _LOST):
+        raise Unavailable("its database", error) from error
+
+
 async def _run(connection: Any, procedure: Procedure[R]) -> R:
     try:
         statement = next(procedure)
@@ -191,13 +221,13 @@ async def _migrate(connection: Any) -> None:
     if await _revision(connection) == migrations.NEWEST:
         return
     # The lock is taken before the transaction, which sees at its start what the last holder has made.
-    await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK)
+    await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK, timeout=_MIGRATION_PATIENCE)
     try:
         async with connection.transaction():
             revision = await _revision(connection)
             if revision != migrations.NEWEST:
                 for statement in await asyncio.to_thread(migrations.statements, "postgresql", revision):
-                    await connection.execute(statement)
+                    await connection.execute(statement, timeout=_MIGRATION_PATIENCE)
     finally:
         await connection.execute("SELECT pg_advisory_unlock($1)", _MIGRATION_LOCK)
 

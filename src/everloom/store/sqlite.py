@@ -18,6 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from everloom.kit.errors import Unavailable
+from everloom.kit.outages import is_away, outages
 from everloom.objects.base import Object, Page, PageQuery
 from everloom.objects.jobs import Job, Lane
 from everloom.store import migrations, procedures
@@ -34,6 +36,8 @@ _GROUP = 256
 """Writes put into one commit at most, so that the first does not wait for ever for its answer."""
 
 _SLOW_READERS = 2
+
+_WHAT = "its database"
 
 
 class _Write(NamedTuple):
@@ -163,7 +167,8 @@ class SqliteDatabase:
     def _run_aside(self, procedure: Procedure[R]) -> R:
         connection = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = self._connect(query_only=True)
+            with outages(_WHAT):
+                connection = self._local.connection = self._connect(query_only=True)
         return _run(connection, procedure)
 
     def _write_all(self, connection: sqlite3.Connection) -> None:
@@ -232,6 +237,10 @@ def _run(connection: sqlite3.Connection, procedure: Procedure[R]) -> R:
     except StopIteration as end:
         result: R = end.value
         return result
+    except sqlite3.Error as error:
+        if is_away(error):
+            raise Unavailable(_WHAT, error) from error
+        raise
 
 
 def _commit(connection: sqlite3.Connection, group: list[_Write]) -> list[_Outcome]:
@@ -242,6 +251,8 @@ def _commit(connection: sqlite3.Connection, group: list[_Write]) -> list[_Outcom
         connection.execute("COMMIT")
     except BaseException as error:
         _roll_back(connection)
+        if is_away(error):
+            error = Unavailable(_WHAT, error)
         return [_Outcome(write, None, error) for write in group]
     return outcomes
 

@@ -8,10 +8,13 @@ PostgreSQL's parser would keep ``name.py`` or ``a/b`` as one word, and its ranki
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import asyncpg  # type: ignore[import-untyped]  # it ships no annotations
 
+from everloom.kit.errors import Unavailable
+from everloom.kit.outages import is_away
 from everloom.vectors import postgres_tables as tables
 from everloom.vectors import words
 from everloom.vectors.base import Chunk, Found, Vector
@@ -143,17 +146,25 @@ class PostgresVectors:
 
     # --- connections -------------------------------------------------------------------------------------------------
 
-    def _connection(self) -> Any:
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        """A connection. Errors: ``Unavailable`` for what means that there is none, when it is taken or later."""
         if self._pool is None:
             raise RuntimeError("the vectors are not open")
-        return self._pool.acquire()
+        try:
+            async with self._pool.acquire() as connection:
+                yield connection
+        except Exception as error:
+            if is_away(error) or isinstance(error, _LOST):
+                raise Unavailable("its vectors", error) from error
+            raise
 
     async def _fetch(self, text: str, *parameters: Any) -> list[Any]:
         """The rows of a read; asked again if the connection turns out to be dead."""
         for pause in (0.0, 0.1):
             try:
                 return await self._fetch_once(text, parameters)
-            except _LOST:
+            except Unavailable:
                 await asyncio.sleep(pause)
         return await self._fetch_once(text, parameters)
 

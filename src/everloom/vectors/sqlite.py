@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from everloom.kit.outages import outages
 from everloom.vectors import sqlite_tables as tables
 from everloom.vectors.base import Chunk, Found, Vector
 
@@ -24,6 +25,7 @@ R = TypeVar("R")
 
 _READERS = 2
 _BUSY_SECONDS = 30.0
+_WHAT = "its vectors"
 
 
 class SqliteVectors:
@@ -93,12 +95,14 @@ class SqliteVectors:
     async def _write(self, do: Callable[[sqlite3.Connection], R]) -> R:
         if self._writer is None:
             raise RuntimeError("the vectors are not open")
-        return await asyncio.get_running_loop().run_in_executor(self._writer, self._transact, do)
+        with outages(_WHAT):
+            return await asyncio.get_running_loop().run_in_executor(self._writer, self._transact, do)
 
     async def _read(self, do: Callable[[sqlite3.Connection], R]) -> R:
         if self._readers is None:
             raise RuntimeError("the vectors are not open")
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._look, do)
+        with outages(_WHAT):
+            return await asyncio.get_running_loop().run_in_executor(self._readers, self._look, do)
 
     def _transact(self, do: Callable[[sqlite3.Connection], R]) -> R:
         if self._writing is None:

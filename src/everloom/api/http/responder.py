@@ -12,7 +12,9 @@ import msgspec
 from everloom.api.http.routes import ClientGone, Download, EventStream, Reply, Request
 from everloom.api.http.steps import Next
 from everloom.kit import sse
-from everloom.kit.errors import ApiError
+from everloom.kit.errors import ApiError, Unavailable
+from everloom.kit.log import outage
+from everloom.kit.outages import disk_is_away
 from everloom.objects.base import Page
 
 Headers = list[tuple[bytes, bytes]]
@@ -61,10 +63,8 @@ class Responder:
             request.status = 499
         except ApiError as error:
             await self._error(request, error)
-        except Exception:
-            log.exception("%s %s failed (%s)", request.method, request.path, request.id)
-            text = SERVER_ERROR.format(id=request.id)
-            await self._error(request, ApiError(500, text, type="server_error"))
+        except Exception as error:
+            await self._error(request, _fault(request, error))
         finally:
             await request.end()
 
@@ -119,7 +119,10 @@ class Responder:
         try:
             await self._start(request, 200, headers + _pairs(stream.headers))
             await _until_gone(request, stream.frames)
-        except ApiError as error:
+        except (ApiError, Unavailable) as error:
+            if isinstance(error, Unavailable):
+                outage("a stream", error)
+                error = error.answer()
             body = sse.frame(_encode(error.envelope()), event="error")
             await request.send({"type": "http.response.body", "body": body})
         finally:
@@ -129,6 +132,17 @@ class Responder:
     async def _download(self, request: Request, download: Download) -> None:
         await self._start(request, download.status, _pairs(download.headers))
         await _until_gone(request, download.blocks)
+
+
+def _fault(request: Request, error: Exception) -> ApiError:
+    """What is answered where the request is not to blame: 503 for what comes back by itself, else 500."""
+    if disk_is_away(error):  # the disk that a form is laid on, for one
+        error = Unavailable("its disk", error)
+    if isinstance(error, Unavailable):
+        outage(f"{request.method} {request.path}", error)
+        return error.answer()
+    log.error("%s %s failed (%s)", request.method, request.path, request.id, exc_info=error)
+    return ApiError(500, SERVER_ERROR.format(id=request.id), type="server_error")
 
 
 async def _until_gone(request: Request, blocks: AsyncIterator[bytes]) -> None:

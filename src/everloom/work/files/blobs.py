@@ -13,7 +13,8 @@ from types import TracebackType
 
 from everloom.context import Context, Ports
 from everloom.kit.clock import now
-from everloom.kit.errors import ApiError, NotFound
+from everloom.kit.errors import ApiError, NotFound, Unavailable
+from everloom.kit.log import outage
 from everloom.objects.uploads import BlobDraft
 from everloom.store.base import Add, Change, Conflict, Operation, Remove, Written
 
@@ -73,6 +74,8 @@ class NewBlob:
             return  # Nobody knows whether the write came about: if it did not, the sweep will find the draft.
         try:
             await discard(self._ctx, self.id)
+        except Unavailable as away:
+            outage(f"discarding the blob {self.id}", away)
         except Exception:
             log.exception("discarding the blob %s failed; it will be tried again", self.id)
 
@@ -110,6 +113,8 @@ async def sweep(ports: Ports) -> None:
             await discard(ctx, draft.id)
         except (NotFound, _Alive):
             continue
+        except Unavailable:
+            raise
         except Exception:
             log.exception("taking away the blob %s failed; it will be tried again", draft.id)
         await asyncio.sleep(0)

@@ -12,8 +12,9 @@ from typing import Any
 
 from everloom.context import Context, Ports
 from everloom.kit.clock import now
-from everloom.kit.errors import BadRequest
+from everloom.kit.errors import BadRequest, Unavailable
 from everloom.kit.ids import new_id
+from everloom.kit.log import outage
 from everloom.objects.files import File
 from everloom.objects.uploads import (
     MAX_PARTS,
@@ -219,6 +220,8 @@ async def _free_now(ctx: Context, upload_id: str) -> None:
     """Take the parts away; whatever is in the way of that is none of the caller's business."""
     try:
         await free(ctx, upload_id)
+    except Unavailable as away:
+        outage(f"taking away the parts of {upload_id}", away)
     except Exception:
         log.exception("taking away the parts of %s failed; it will be tried again", upload_id)
 
@@ -245,6 +248,8 @@ async def sweep(ports: Ports) -> None:
             if not tally.ended:
                 await _expire(ctx, tally.id)
             await free(ctx, tally.id)
+        except Unavailable:
+            raise
         except Exception:
             log.exception("the end of %s failed; it will be tried again", tally.id)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from everloom.bus.base import Watch
 from everloom.context import Context, Ports
 from everloom.kit.clock import now
-from everloom.kit.errors import ApiError, NotFound
+from everloom.kit.errors import ApiError, NotFound, Unavailable
 from everloom.kit.ids import new_id
 from everloom.objects.events import RUN_EVENTS
 from everloom.objects.messages import IncompleteReason
@@ -125,9 +125,10 @@ class Execution:
         """Return once the run is no longer to go on."""
         while True:
             await calls.wait(LOOK_SECONDS)
-            run = await self._ctx.store.get(Run, self._run_id)
-            if run.status != "in_progress":
-                return
+            with suppress(Unavailable):  # the work itself finds out soon enough, or never needs to know
+                run = await self._ctx.store.get(Run, self._run_id)
+                if run.status != "in_progress":
+                    return
 
     async def _advance(self, run: Run) -> None:
         """Answer the calls that are this server's to answer, or else ask the model once."""
@@ -141,7 +142,7 @@ class Execution:
             await self._end(run, "failed", "run_failed", RunError(code="server_error", message=str(error)))
         except PromptTooLong as error:
             await self._too_long(run, error)
-        except (IllegalTransition, Superseded):
+        except (IllegalTransition, Superseded, Unavailable):
             raise
         except ApiError as error:
             await self._end(run, "failed", "run_failed", _run_error(error))

@@ -15,6 +15,7 @@ from typing import Literal
 
 from everloom.context import Context, Ports
 from everloom.kit.errors import ApiError, NotFound, Unavailable
+from everloom.kit.outages import disk_is_away
 from everloom.objects.files import File
 from everloom.objects.vector_stores import (
     DEFAULT_CHUNKING,
@@ -93,7 +94,11 @@ async def read(ctx: Context, task: IndexTask, pauses: Sequence[float] = PAUSES) 
         code = "rate_limit_exceeded" if error.status == 429 else "server_error"
         log.warning("reading %s into %s failed: %s", task.file_id, task.vector_store_id, error.message)
         await _end(ctx, task, "failed", IngestError(code=code, message=error.message))
-    except Exception:
+    except Unavailable:
+        raise
+    except Exception as error:
+        if disk_is_away(error):  # the disk that the file is laid on while it is read, for one
+            raise Unavailable("its disk", error) from error
         log.exception("reading %s into %s failed", task.file_id, task.vector_store_id)
         await _end(ctx, task, "failed", IngestError(code="server_error", message=_OUR_FAULT))
     else:

@@ -13,8 +13,9 @@ from msgspec import UNSET
 from everloom.context import Context
 from everloom.context.caller import Caller
 from everloom.kit.clock import now
-from everloom.kit.errors import ApiError, BadRequest, NotFound
+from everloom.kit.errors import ApiError, BadRequest, NotFound, Unavailable
 from everloom.kit.ids import new_id
+from everloom.kit.log import outage
 from everloom.objects.base import Metadata
 from everloom.objects.files import File
 from everloom.objects.threads import Thread
@@ -281,6 +282,8 @@ async def forget(ctx: Context, *tasks: IndexTask) -> None:
             await ctx.store.write(Remove(IndexTask, task.id))
         except NotFound:
             continue  # somebody else was faster
+        except Unavailable as away:
+            outage(f"forgetting {task.file_id} in {task.vector_store_id}", away)
         except Exception:
             log.exception("forgetting %s in %s failed; it will be tried again", task.file_id, task.vector_store_id)
 
