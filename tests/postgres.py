@@ -55,26 +55,53 @@ def install() -> None:
 
 @functools.cache
 def _cluster() -> str:
-    programs = _programs()
-    if not programs:
-        pytest.skip("PostgreSQL's initdb and pg_ctl are not installed (python -m tests.postgres install)")
-    account = _account()
-    if os.geteuid() == 0 and account is None:
-        pytest.skip("PostgreSQL refuses to run as root, and there is no unprivileged account to run it as")
-    home = Path(tempfile.mkdtemp(prefix="everloom-pg-"))
-    home.chmod(0o700)
-    if account:
-        shutil.chown(home, account, _group(account))
-    run = functools.partial(_run, account, home)
-    run(programs / "initdb", "-D", home / "data", "-U", _USER, "-A", "trust", "--locale=C", "-E", "UTF8", "--no-sync")
-    for attempt in range(5):
-        port = _free_port()
-        options = f"-h 127.0.0.1 -p {port} -k {home} -c max_connections=300 -c shared_buffers=32MB"
-        with _retry_unless(attempt == 4):
-            run(programs / "pg_ctl", "-D", home / "data", "-l", home / "log", "-o", options, "-w", "-t", "60", "start")
-            atexit.register(_stop, run, programs, home)
-            return f"postgresql://{_USER}@127.0.0.1:{port}/postgres"
-    raise AssertionError("unreachable: the last attempt raises")
+    cluster = Cluster()
+    atexit.register(cluster.remove)
+    return cluster.url
+
+
+class Cluster:
+    """A PostgreSQL of one's own, started; it can be stopped and started again. Skips the test where none can be had."""
+
+    def __init__(self) -> None:
+        programs = _programs()
+        if not programs:
+            pytest.skip("PostgreSQL's initdb and pg_ctl are not installed (python -m tests.postgres install)")
+        account = _account()
+        if os.geteuid() == 0 and account is None:
+            pytest.skip("PostgreSQL refuses to run as root, and there is no unprivileged account to run it as")
+        self._programs = programs
+        self._home = Path(tempfile.mkdtemp(prefix="everloom-pg-"))
+        self._home.chmod(0o700)
+        if account:
+            shutil.chown(self._home, account, _group(account))
+        self._run = functools.partial(_run, account, self._home)
+        options = ("-U", _USER, "-A", "trust", "--locale=C", "-E", "UTF8", "--no-sync")
+        self._run(programs / "initdb", "-D", self._home / "data", *options)
+        for attempt in range(5):
+            self._port = _free_port()
+            with _retry_unless(attempt == 4):
+                self.start()
+                self.url = f"postgresql://{_USER}@127.0.0.1:{self._port}/postgres"
+                return
+
+    def start(self) -> None:
+        """Start it, on the port it had."""
+        options = f"-h 127.0.0.1 -p {self._port} -k {self._home} -c max_connections=300 -c shared_buffers=32MB"
+        self._pg_ctl("-l", self._home / "log", "-o", options, "-w", "-t", "60", "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        """Shut it down; connections are broken off."""
+        self._pg_ctl("-m", mode, "-w", "stop")
+
+    def remove(self) -> None:
+        """Stop it, and take its files away."""
+        with contextlib.suppress(subprocess.CalledProcessError):
+            self.stop("immediate")
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    def _pg_ctl(self, *arguments: str | Path) -> None:
+        self._run(self._programs / "pg_ctl", "-D", self._home / "data", *arguments)
 
 
 @contextlib.contextmanager
@@ -85,12 +112,6 @@ def _retry_unless(last: bool) -> Iterator[None]:
     except subprocess.CalledProcessError:
         if last:
             raise
-
-
-def _stop(run: functools.partial[None], programs: Path, home: Path) -> None:
-    with contextlib.suppress(subprocess.CalledProcessError):
-        run(programs / "pg_ctl", "-D", home / "data", "-m", "immediate", "-w", "stop")
-    shutil.rmtree(home, ignore_errors=True)
 
 
 def _drop(server: str, name: str) -> None:

@@ -91,6 +91,9 @@ class DyingDatabase:
     async def across(self, cls: type[Any], limit: int = 1000, **where: Any) -> list[tuple[str, Object]]:
         return await self._inner.across(cls, limit, **where)
 
+    async def touch(self) -> None:
+        await self._inner.touch()
+
     async def waiting(self, lane: Lane, limit: int) -> list[Job]:
         return await self._inner.waiting(lane, limit)
 

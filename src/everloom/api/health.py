@@ -3,8 +3,6 @@
 from everloom.api.http.routes import Routes
 from everloom.context import Context
 from everloom.kit.errors import ApiError
-from everloom.objects.base import PageQuery
-from everloom.objects.keys import Project
 
 routes = Routes(access="open")
 
@@ -17,9 +15,9 @@ async def healthz() -> dict[str, str]:
 
 @routes.get("/readyz")
 async def readyz(ctx: Context) -> dict[str, str]:
-    """Answers 200 when the database answers; 503 otherwise."""
+    """Answers 200 while the database can be written; 503 otherwise. It is tried once a second at most."""
     try:
-        await ctx.store.find(Project, PageQuery(limit=1))
+        await ctx.ports.readiness.ask(ctx.ports.database.touch)
     except Exception as error:
-        raise ApiError(503, f"The database does not answer: {error}", type="server_error") from error
+        raise ApiError(503, f"The database cannot be written: {error}", type="server_error") from error
     return {"status": "ready"}

@@ -22,6 +22,7 @@ from everloom.context.bound_models import (
 from everloom.context.caller import Caller
 from everloom.jobs.base import Jobs
 from everloom.kit.locks import KeyedLocks
+from everloom.kit.shared_check import SharedCheck
 from everloom.models.base import Capability
 from everloom.models.registry import Models
 from everloom.sandbox.base import Sandboxes
@@ -60,6 +61,8 @@ class Ports(Struct, frozen=True, kw_only=True):
     limits: ServerLimits
     gate: ModelGate = field(default_factory=ModelGate)
     """What the requests of all callers to models pass."""
+    readiness: SharedCheck = field(default_factory=SharedCheck)
+    """Whether the database can be written."""
     reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FILES_AT_ONCE))
     """Held while a file is read into a vector store."""
     completing: KeyedLocks = field(default_factory=KeyedLocks)

@@ -223,6 +223,10 @@ class Database(Protocol):
         """(project, object) of every project, oldest first: for timers and recovery, never for a caller."""
         ...
 
+    async def touch(self) -> None:
+        """Make a real small write that changes nothing, and return once it is durable: so others can, too."""
+        ...
+
     async def waiting(self, lane: Lane, limit: int) -> list[Job]:
         """The oldest jobs of a lane that are not done."""
         ...

@@ -83,6 +83,10 @@ class PostgresDatabase:
         """See ``Database.across``."""
         return await self.read(lambda: procedures.across("postgresql", cls, limit, where))
 
+    async def touch(self) -> None:
+        """See ``Database.touch``."""
+        await self.write(procedures.touch)
+
     async def waiting(self, lane: Lane, limit: int) -> list[Job]:
         """See ``Database.waiting``."""
         return await self.read(lambda: procedures.waiting("postgresql", lane, limit))

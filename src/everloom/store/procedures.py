@@ -109,6 +109,11 @@ def across(dialect: Dialect, cls: type[T], limit: int, where: Mapping[str, Any])
     return [(project, decode(body)) for project, body in rows]
 
 
+def touch() -> Procedure[None]:
+    """``Database.touch``."""
+    yield Statement(sql.TOUCH, (), True)
+
+
 def waiting(dialect: Dialect, lane: Lane, limit: int) -> Procedure[list[Job]]:
     """``Database.waiting``."""
     rows = yield Statement(sql.waiting(dialect), [lane, limit])

@@ -170,6 +170,9 @@ DONE: dict[Dialect, str] = {
 }
 """Takes jobs out of the outbox: SQLite one at a time, PostgreSQL a list of them."""
 
+TOUCH = "UPDATE alembic_version SET version_num = version_num"
+"""A write like any other, of the smallest table there is."""
+
 LOCK_LOG = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
 """PostgreSQL: one transaction at a time appends to a log, so that what has a lower seq is seen no later."""
 

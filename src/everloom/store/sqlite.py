@@ -104,6 +104,10 @@ class SqliteDatabase:
         """See ``Database.across``."""
         return await self.aside(procedures.across("sqlite", cls, limit, where))
 
+    async def touch(self) -> None:
+        """See ``Database.touch``."""
+        await self.write(procedures.touch())
+
     async def waiting(self, lane: Lane, limit: int) -> list[Job]:
         """See ``Database.waiting``."""
         return await self.aside(procedures.waiting("sqlite", lane, limit))

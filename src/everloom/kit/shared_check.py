@@ -1,0 +1,33 @@
+"""A check that many ask for, made seldom."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+
+class SharedCheck:
+    """A check that is made once in ``seconds`` at most and waited for ``patience`` seconds, however many ask for it."""
+
+    def __init__(self, *, seconds: float = 1.0, patience: float = 2.0) -> None:
+        self._seconds = seconds
+        self._patience = patience
+        self._began = 0.0
+        self._check: asyncio.Future[None] | None = None
+
+    async def ask(self, check: Callable[[], Awaitable[None]]) -> None:
+        """Return if ``check`` did when it was called last. Errors: what it raised; ``TimeoutError`` while it hangs."""
+        clock = asyncio.get_running_loop().time
+        under_way = self._check
+        if under_way is None or (under_way.done() and clock() - self._began >= self._seconds):
+            self._began = clock()
+            under_way = self._check = asyncio.ensure_future(check())
+            under_way.add_done_callback(_heard)
+        done, _ = await asyncio.wait({under_way}, timeout=self._patience)
+        if not done:
+            raise TimeoutError("no answer yet")
+        under_way.result()
+
+
+def _heard(check: "asyncio.Future[None]") -> None:
+    """Have asyncio know that somebody looked: whoever asked may have left."""
+    if not check.cancelled():
+        check.exception()

@@ -1,0 +1,202 @@
+"""What the server stands on goes away for a few seconds while runs and files are in hand; then all of it goes on.
+
+Nobody calls again for them: within 20 seconds after the end of the outage every run and every file is completed.
+"""
+
+import contextlib
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.builders import Json, a_thread, an_assistant, posted, run_path
+from tests.postgres import Cluster
+from tests.replies import Says, Slow
+from tests.scripted import ScriptedUpstream
+from tests.servers import API_KEY, Everloom
+from tests.stores import a_file
+
+RUNS = 6
+STORES = 4
+AWAY_SECONDS = 4.0
+BACK_SECONDS = 20.0
+SLACK_SECONDS = 40.0
+"""On a machine that is busy with other things: what was waited for is told apart from what never comes."""
+
+SAID = " ".join(f"word{number}" for number in range(60))
+
+
+@contextlib.contextmanager
+def client(server: Everloom) -> Iterator[httpx.Client]:
+    """Without the oracle: 503 is an answer that the reference does not list."""
+    headers = {"authorization": f"Bearer {API_KEY}", "openai-beta": "assistants=v2"}
+    with httpx.Client(base_url=server.url, headers=headers, timeout=60) as http:
+        yield http
+
+
+class InHand:
+    """Runs that are being answered and files that are being read."""
+
+    def __init__(self, http: httpx.Client, upstream: ScriptedUpstream) -> None:
+        self._http = http
+        upstream.rule(lambda body: Slow(0.1, Says(SAID)))
+        upstream.embedding_delay = 0.3
+        assistant = an_assistant(http)
+        self._runs = [self._run(assistant) for _ in range(RUNS)]
+        files = [a_file(http, f"word{number} " * 2000, f"{number}.txt") for number in range(STORES)]
+        self._stores = [posted(http, "/vector_stores", {"file_ids": [file]}) for file in files]
+        assert upstream.wait(lambda: len(upstream.requests) == RUNS and len(upstream.embeddings) > 0, 60)
+        assert "in_progress" in self.states()
+
+    def _run(self, assistant: Json) -> Json:
+        thread = a_thread(self._http, "Count.")
+        return posted(self._http, f"/threads/{thread['id']}/runs", {"assistant_id": assistant["id"]})
+
+    def states(self) -> list[str]:
+        """``completed`` for each run and file that is."""
+        states = [self._http.get(run_path(run)).json()["status"] for run in self._runs]
+        for store in self._stores:
+            for file in self._http.get(f"/vector_stores/{store['id']}/files").json()["data"]:
+                states.append(file["status"])
+        return states
+
+    def see_through(self) -> None:
+        """Wait until all are completed; nothing else may become of any."""
+        deadline = time.monotonic() + BACK_SECONDS + SLACK_SECONDS
+        while set(states := self.states()) != {"completed"}:
+            assert set(states) <= {"queued", "in_progress", "completed"}, states
+            assert time.monotonic() < deadline, states
+            time.sleep(0.2)
+        assert len(states) == RUNS + STORES
+
+
+def eventually(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def readiness(http: httpx.Client) -> int:
+    return http.get(http.base_url.join("/readyz")).status_code
+
+
+def check_away(http: httpx.Client) -> None:
+    """In the middle of an outage: 503 in the platform's form, and not ready."""
+    answer = http.post("/threads", json={})
+    assert answer.status_code == 503, answer.text
+    assert int(answer.headers["retry-after"]) >= 1
+    error = answer.json()["error"]
+    assert (error["type"], error["param"], error["code"]) == ("server_error", None, None)
+    assert "at the moment" in error["message"]
+    eventually(lambda: readiness(http) == 503, 5)
+
+
+def check_log(server: Everloom, began: float) -> None:
+    """One line a second at most, and no traceback."""
+    seconds = time.monotonic() - began
+    lines = [line for line in server.output if "WARNING" in line or "ERROR" in line]
+    assert not [line for line in lines if "Traceback" in line]
+    assert len(lines) <= seconds + 5, "".join(lines)
+
+
+def test_postgresql_is_restarted_under_a_server_and_a_worker(tmp_path: Path) -> None:
+    cluster = Cluster()
+    with contextlib.ExitStack() as stack:
+        stack.callback(cluster.remove)
+        upstream = stack.enter_context(ScriptedUpstream())
+        settings = {"upstream": upstream.url, "embedding_model": "scripted", "database": cluster.url}
+        server = stack.enter_context(Everloom(tmp_path, arguments=("--no-worker",), **settings))
+        worker = stack.enter_context(Everloom(tmp_path, command="worker", **settings))
+        http = stack.enter_context(client(server))
+        hand = InHand(http, upstream)
+        began = time.monotonic()
+        cluster.stop()
+        check_away(http)
+        time.sleep(AWAY_SECONDS)
+        cluster.start()
+        hand.see_through()
+        eventually(lambda: readiness(http) == 200)
+        check_log(server, began)
+        check_log(worker, began)
+
+
+def test_a_worker_that_starts_while_postgresql_goes_away_works_afterwards(tmp_path: Path) -> None:
+    cluster = Cluster()
+    with contextlib.ExitStack() as stack:
+        stack.callback(cluster.remove)
+        upstream = stack.enter_context(ScriptedUpstream())
+        upstream.rule(lambda body: Says("Yes."))
+        settings = {"upstream": upstream.url, "database": cluster.url}
+        server = stack.enter_context(Everloom(tmp_path, arguments=("--no-worker",), **settings))
+        http = stack.enter_context(client(server))
+        assistant = an_assistant(http)
+        run = posted(http, f"/threads/{a_thread(http, 'Hi')['id']}/runs", {"assistant_id": assistant["id"]})
+        stack.enter_context(Everloom(tmp_path, command="worker", **settings))
+        cluster.stop()  # its engine is still being launched
+        time.sleep(1)
+        cluster.start()
+        eventually(lambda: http.get(run_path(run)).json()["status"] == "completed", BACK_SECONDS + SLACK_SECONDS)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another process's limits can be set on Linux only")
+def test_the_disk_is_full_for_a_while(tmp_path: Path) -> None:
+    """No byte can be written beyond the fourth kilobyte of any file: to the server it is a disk that takes nothing."""
+    with contextlib.ExitStack() as stack:
+        upstream = stack.enter_context(ScriptedUpstream())
+        settings = {"upstream": upstream.url, "embedding_model": "scripted"}
+        server = stack.enter_context(Everloom(tmp_path, **settings))
+        http = stack.enter_context(client(server))
+        hand = InHand(http, upstream)
+        began = time.monotonic()
+        _, hard = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (4096, hard))
+        check_away(http)
+        refused = http.post("/files", files={"file": ("a.txt", b"x" * 100_000)}, data={"purpose": "assistants"})
+        assert refused.status_code == 503, refused.text
+        time.sleep(AWAY_SECONDS)
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        hand.see_through()
+        eventually(lambda: readiness(http) == 200)
+        check_log(server, began)
+
+
+def test_nobody_is_left_behind_where_outputs_come_at_once(tmp_path: Path) -> None:
+    """Many clients answer many rounds of calls, faster than the server looks after its runs, for longer than a sweep's
+    second: each submit starts the run again, whatever a sweep has made of it meanwhile.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from tests.builders import WEATHER
+    from tests.replies import Calls
+
+    rounds = 25
+
+    def reply(body: Json) -> Calls | Says:
+        done = sum(message["role"] == "tool" for message in body["messages"])
+        return Calls(("weather", {"city": f"City {done}"})) if done < rounds else Says("So many.")
+
+    with ScriptedUpstream() as upstream:
+        upstream.rule(reply)
+        with Everloom(tmp_path, upstream=upstream.url) as server, client(server) as http:
+            assistant = an_assistant(http, tools=[WEATHER])
+
+            def drive(_: int) -> str:
+                run = posted(http, f"/threads/{a_thread(http, 'Go.')['id']}/runs", {"assistant_id": assistant["id"]})
+                changed = time.monotonic()
+                while run["status"] in ("queued", "in_progress", "requires_action"):
+                    if run["status"] == "requires_action":
+                        calls = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+                        outputs = [{"tool_call_id": call["id"], "output": "sun"} for call in calls]
+                        run = posted(http, f"{run_path(run)}/submit_tool_outputs", {"tool_outputs": outputs})
+                        changed = time.monotonic()
+                    assert time.monotonic() - changed < 30, run["status"]
+                    run = http.get(run_path(run)).json()
+                return str(run["status"])
+
+            with ThreadPoolExecutor(12) as clients:
+                assert set(clients.map(drive, range(12))) == {"completed"}
