@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 from everloom.models.base import Capability
-from everloom.models.chat_moderation import ModelGuard
+from everloom.models.chat_moderation import ChatModeration
 from everloom.models.diffusers.backend import DiffusersBackend, PipelineSettings
 from everloom.models.files.weights import DEFAULT_MODEL, EMBEDDING_MODEL, MINILM, SMOLLM2
-from everloom.models.llama.backend import LocalBackend
+from everloom.models.llama.backend import LlamaBackend
 from everloom.models.memory_budget import MemoryBudget, budget_of_machine
 from everloom.models.minilm.backend import MiniLMBackend
 from everloom.models.minilm.moderation import MODERATION_MODEL, MiniLMModeration
@@ -69,14 +69,14 @@ async def _upstream(folder: Path) -> AsyncIterator[tuple[Any, str]]:
 
 
 def _llama(folder: Path) -> Opening:
-    return _open(LocalBackend({DEFAULT_MODEL: SMOLLM2}, default_weights(), budget=_budget()), DEFAULT_MODEL)
+    return _open(LlamaBackend({DEFAULT_MODEL: SMOLLM2}, default_weights(), budget=_budget()), DEFAULT_MODEL)
 
 
 def _llama_embedding(folder: Path) -> Opening:
     """A file of vectors that llama.cpp makes."""
     path = folder / "own.gguf"
     write_gguf(path, *default_weights().fetch(MINILM))
-    return _open(LocalBackend({"own": path}, default_weights(), budget=_budget()), "own")
+    return _open(LlamaBackend({"own": path}, default_weights(), budget=_budget()), "own")
 
 
 def _minilm(folder: Path) -> Opening:
@@ -100,7 +100,7 @@ async def _guard(folder: Path) -> AsyncIterator[tuple[Any, str]]:
 
     with ScriptedUpstream() as server:
         server.rule(scores)
-        async with _open(ModelGuard(UpstreamBackend(server.url, retries=0)), "gpt-4o") as opened:
+        async with _open(ChatModeration(UpstreamBackend(server.url, retries=0)), "gpt-4o") as opened:
             yield opened
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from everloom.models.llama.backend import LocalBackend
+from everloom.models.llama.backend import LlamaBackend
 from tests.weights import default_gguf, default_weights
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ def function(name: str, about: str, **properties: Any) -> dict[str, Any]:
 class Local:
     """The backend and a loop to run it in."""
 
-    def __init__(self, runner: asyncio.Runner, backend: LocalBackend) -> None:
+    def __init__(self, runner: asyncio.Runner, backend: LlamaBackend) -> None:
         self.runner = runner
         self.backend = backend
 
@@ -63,7 +63,7 @@ class Local:
 def loaded(*, path: Path | None = None, **settings: Any) -> Iterator[Local]:
     """A backend of the default model, or of the file at ``path``; closed at the end."""
     with asyncio.Runner() as runner:
-        backend = LocalBackend({NAME: path or default_gguf()}, default_weights(), **settings)
+        backend = LlamaBackend({NAME: path or default_gguf()}, default_weights(), **settings)
         try:
             yield Local(runner, backend)
         finally:

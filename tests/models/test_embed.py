@@ -20,7 +20,7 @@ from openai.types import CreateEmbeddingResponse
 
 from everloom.kit.errors import BadRequest, ModelFailure
 from everloom.models.files.weights import EMBEDDING_MODEL, MINILM
-from everloom.models.llama.backend import LocalBackend
+from everloom.models.llama.backend import LlamaBackend
 from everloom.models.memory_budget import MemoryBudget, budget_of_machine
 from everloom.models.minilm.backend import MiniLMBackend
 from everloom.models.minilm.engine import MiniLMEngine
@@ -52,7 +52,7 @@ class Embedder:
         weights = default_weights()
         budget = MemoryBudget(budget_of_machine())
         self.backend = MiniLMBackend(EMBEDDING_MODEL, weights, budget)
-        self.chat = LocalBackend({"chat": default_gguf()}, weights, budget=budget)
+        self.chat = LlamaBackend({"chat": default_gguf()}, weights, budget=budget)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)

@@ -15,7 +15,7 @@ import pytest
 from everloom.kit.errors import BadRequest
 from everloom.models.files.gguf import read_head
 from everloom.models.files.weights import MINILM
-from everloom.models.llama.backend import LocalBackend
+from everloom.models.llama.backend import LlamaBackend
 from tests.models.gguf_bert import write_gguf
 from tests.models.reference_bert import Bert
 from tests.weights import default_weights
@@ -26,7 +26,7 @@ class Own:
 
     def __init__(self, runner: asyncio.Runner, path: Path) -> None:
         self.runner = runner
-        self.backend = LocalBackend({"own": path}, default_weights())
+        self.backend = LlamaBackend({"own": path}, default_weights())
 
     def ask(self, input: Any, **more: Any) -> dict[str, Any]:
         said: dict[str, Any] = json.loads(self.runner.run(self.backend.embed({"model": "own", "input": input, **more})))

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from everloom.models.files.gguf import Head, read_head
+from everloom.models.files.gguf import GgufHeader, read_head
 from tests.weights import default_gguf
 
 
 def test_the_default_model_was_trained_on_8192_tokens() -> None:
-    assert read_head(default_gguf()) == Head(8192, embeds=False, token_bytes=30 * 2 * 3 * 64 * 2)
+    assert read_head(default_gguf()) == GgufHeader(8192, embeds=False, token_bytes=30 * 2 * 3 * 64 * 2)
 
 
 @pytest.mark.parametrize("kept", [0, 10, 30, 200])

@@ -15,7 +15,7 @@ from openai.types import Completion
 from everloom.kit.errors import ApiError, BadRequest
 from everloom.models.completion_text import Token
 from everloom.models.files.weights import MINILM
-from everloom.models.llama.backend import LocalBackend
+from everloom.models.llama.backend import LlamaBackend
 from everloom.models.llama.completions import Cutter
 from tests.models.gguf_bert import write_gguf
 from tests.models.local_model import NAME, Local, loaded
@@ -280,7 +280,7 @@ def test_penalties_and_biases_do_something(local: Local) -> None:
 def test_a_model_for_vectors_does_not_complete(tmp_path: Path) -> None:
     write_gguf(tmp_path / "own.gguf", *default_weights().fetch(MINILM))
     with asyncio.Runner() as runner:
-        backend = LocalBackend({"own": tmp_path / "own.gguf"}, default_weights())
+        backend = LlamaBackend({"own": tmp_path / "own.gguf"}, default_weights())
         assert "complete" not in backend.capabilities("own")
         with pytest.raises(BadRequest, match="makes embeddings"):
             runner.run(backend.complete({"model": "own", "prompt": "a"}))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from everloom.kit.errors import ModelFailure
-from everloom.models.llama.backend import LocalBackend
+from everloom.models.llama.backend import LlamaBackend
 from everloom.models.memory_budget import MemoryBudget, available, budget_of_machine, resident
 from everloom.models.minilm.backend import MiniLMBackend
 from tests.models.local_model import user
@@ -28,9 +28,9 @@ def two(tmp_path: Path) -> dict[str, Path]:
     return paths
 
 
-def run(paths: dict[str, Any], work: Callable[[LocalBackend], Awaitable[None]], limit: int = ONE) -> None:
+def run(paths: dict[str, Any], work: Callable[[LlamaBackend], Awaitable[None]], limit: int = ONE) -> None:
     async def main() -> None:
-        backend = LocalBackend(paths, default_weights(), context=1024, budget=MemoryBudget(limit))
+        backend = LlamaBackend(paths, default_weights(), context=1024, budget=MemoryBudget(limit))
         try:
             await work(backend)
         finally:
@@ -39,7 +39,7 @@ def run(paths: dict[str, Any], work: Callable[[LocalBackend], Awaitable[None]], 
     asyncio.run(main())
 
 
-async def ask(backend: LocalBackend, model: str, **body: Any) -> bytes:
+async def ask(backend: LlamaBackend, model: str, **body: Any) -> bytes:
     asked = {"model": model, "messages": user("Hello"), "temperature": 0, "max_tokens": 4, **body}
     answer = await backend.chat(asked)
     try:
@@ -49,7 +49,7 @@ async def ask(backend: LocalBackend, model: str, **body: Any) -> bytes:
 
 
 def test_two_take_turns_where_there_is_room_for_one(two: dict[str, Path]) -> None:
-    async def work(backend: LocalBackend) -> None:
+    async def work(backend: LlamaBackend) -> None:
         seen = set()
         for name in "abab":
             assert b'"choices"' in await ask(backend, name)
@@ -63,7 +63,7 @@ def test_two_take_turns_where_there_is_room_for_one(two: dict[str, Path]) -> Non
 
 
 def test_with_room_for_both_both_stay(two: dict[str, Path]) -> None:
-    async def work(backend: LocalBackend) -> None:
+    async def work(backend: LlamaBackend) -> None:
         for name in "abab":
             await ask(backend, name)
         first = backend.children()
@@ -75,7 +75,7 @@ def test_with_room_for_both_both_stay(two: dict[str, Path]) -> None:
 
 
 def test_a_stream_is_finished_before_its_model_goes(two: dict[str, Path]) -> None:
-    async def work(backend: LocalBackend) -> None:
+    async def work(backend: LlamaBackend) -> None:
         answer = await backend.chat(
             {"model": "a", "messages": user("Count to 100"), "max_tokens": 60, "stream": True, "n": 2}
         )
@@ -94,7 +94,7 @@ def test_a_stream_is_finished_before_its_model_goes(two: dict[str, Path]) -> Non
 
 
 def test_whoever_reads_slowly_holds_no_memory(two: dict[str, Path]) -> None:
-    async def work(backend: LocalBackend) -> None:
+    async def work(backend: LlamaBackend) -> None:
         answer = await backend.chat({"model": "a", "messages": user("Hello"), "max_tokens": 20, "stream": True})
         assert b'"choices"' in await asyncio.wait_for(ask(backend, "b"), 60)
         said = b"".join([block async for block in answer.blocks()])
@@ -105,7 +105,7 @@ def test_whoever_reads_slowly_holds_no_memory(two: dict[str, Path]) -> None:
 
 
 def test_many_at_once_on_both_all_get_their_answers(two: dict[str, Path]) -> None:
-    async def work(backend: LocalBackend) -> None:
+    async def work(backend: LlamaBackend) -> None:
         said = await asyncio.wait_for(asyncio.gather(*(ask(backend, name) for name in "abababab")), 120)
         assert all(b'"choices"' in answer for answer in said)
         assert len(backend.children()) == 1
@@ -114,7 +114,7 @@ def test_many_at_once_on_both_all_get_their_answers(two: dict[str, Path]) -> Non
 
 
 def test_a_model_larger_than_all_the_memory_is_refused(two: dict[str, Path]) -> None:
-    async def work(backend: LocalBackend) -> None:
+    async def work(backend: LlamaBackend) -> None:
         with pytest.raises(ModelFailure, match="local_memory") as refused:
             await ask(backend, "a")
         assert refused.value.status == 503
@@ -126,7 +126,7 @@ def test_a_model_larger_than_all_the_memory_is_refused(two: dict[str, Path]) -> 
 def test_preload_loads_what_fits(two: dict[str, Path]) -> None:
     async def main() -> None:
         budget = MemoryBudget(450_000_000)
-        backend = LocalBackend(two, default_weights(), context=1024, budget=budget)
+        backend = LlamaBackend(two, default_weights(), context=1024, budget=budget)
         small = MiniLMBackend("small", default_weights(), budget)
         try:
             await budget.preload([*backend.loadable().values(), *small.loadable().values()])
@@ -143,7 +143,7 @@ def test_preload_loads_what_fits(two: dict[str, Path]) -> None:
 
 
 def test_the_estimate_is_about_what_it_takes(two: dict[str, Path]) -> None:
-    async def work(backend: LocalBackend) -> None:
+    async def work(backend: LlamaBackend) -> None:
         await ask(backend, "a")
         model = backend._models["a"]
         estimate, measured = await model.estimate(), resident(model.pid)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from everloom.kit.errors import ModelFailure
-from everloom.models.llama.backend import LocalBackend
+from everloom.models.llama.backend import LlamaBackend
 from everloom.models.llama.engine import LlamaEngine
 from tests.models.local_model import NAME, Local, loaded, user
 from tests.weights import default_gguf, default_weights
@@ -137,7 +137,7 @@ def test_a_file_that_is_no_model_is_told(tmp_path: Path) -> None:
     broken.write_bytes(default_gguf().read_bytes()[:5_000_000])
     with asyncio.Runner() as runner:
         models = {"none": tmp_path / "none.gguf", "broken": broken}
-        backend = LocalBackend(models, default_weights())
+        backend = LlamaBackend(models, default_weights())
         for name, words in (("none", "cannot be used"), ("broken", "cannot be loaded")):
             with pytest.raises(ModelFailure, match=words) as caught:
                 runner.run(backend.chat({"model": name, "messages": user("Hi")}))

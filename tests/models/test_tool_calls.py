@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everloom.models.llama.tool_calls import CallBegins, CallGoesOn, CallReader, Text
+from everloom.models.llama.tool_calls import CallBegins, CallGoesOn, CallReader, PlainText
 
 CALL = '<tool_call>{"name": "add", "arguments": {"a": "}\\"{", "b": [1, {}]}}</tool_call>'
 
@@ -26,7 +26,7 @@ def read(
         elif isinstance(event, CallGoesOn):
             assert event.index == len(calls) - 1
             calls[-1] = calls[-1][0], calls[-1][1] + event.arguments
-    return "".join(event.text for event in events if isinstance(event, Text)), calls
+    return "".join(event.text for event in events if isinstance(event, PlainText)), calls
 
 
 @given(st.lists(st.integers(0, len(CALL) * 2 + 10), max_size=8))
@@ -59,8 +59,8 @@ def test_what_only_looks_like_a_call_stays_text(text: str) -> None:
 
 def test_text_is_held_back_only_while_undecided() -> None:
     reader = CallReader(["add"])
-    assert reader.feed("Look: <") == [Text("Look: ")]
-    assert reader.feed("tool_x") == [Text("<tool_x")]
+    assert reader.feed("Look: <") == [PlainText("Look: ")]
+    assert reader.feed("tool_x") == [PlainText("<tool_x")]
     assert reader.feed('<tool_call>{"name": "add", ') == []
     assert reader.feed('"arguments": {"a"') == [CallBegins(0, "add"), CallGoesOn(0, '{"a"')]
     assert reader.feed(": 1}") == [CallGoesOn(0, ": 1}")]

@@ -11,7 +11,7 @@ from everloom.models.memory_budget import MemoryBudget
 from everloom.models.speech.espeak import EspeakBackend
 from everloom.models.speech.piper import PiperBackend
 from everloom.models.transcription.sphinx import SphinxBackend
-from everloom.models.unavailable import UnusableBackend
+from everloom.models.unavailable import UnavailableBackend
 from everloom.models.upstream.backend import UpstreamBackend
 
 OTHER = UpstreamBackend("http://127.0.0.1:9/v1")
@@ -154,7 +154,7 @@ def test_models_have_lines_of_their_own() -> None:
 def test_upstreams_are_asked_at_once() -> None:
     async def scenario() -> None:
         turns = FairQueue()
-        for backend in (OTHER, UnusableBackend("m", "it is not there")):
+        for backend in (OTHER, UnavailableBackend("m", "it is not there")):
             for place in [await turns.slot("a", backend, "m") for _ in range(100)]:
                 place.free()
         assert OTHER.max_concurrency is None

@@ -1,4 +1,4 @@
-"""Requests are bound, or refused in the platform's words (spec/semantics.md section 8)."""
+"""Requests are bound, or refused in the platform's words."""
 
 import json
 from typing import Annotated, Any

@@ -4,7 +4,7 @@ import pytest
 
 from everloom.objects.messages import FileCitation, FilePath
 from everloom.objects.runs import Source
-from everloom.work.runs.citations import Citations, Piece
+from everloom.work.runs.citations import Citations, CitedPiece
 
 SOURCES = [
     Source(mark="【1:0†source】", file_id="file-a", quote="words"),
@@ -16,7 +16,7 @@ SOURCES = [
 SIZES = (1, 2, 3, 5, 1000)
 
 
-def pieces_of(text: str, size: int) -> list[Piece]:
+def pieces_of(text: str, size: int) -> list[CitedPiece]:
     """The pieces in which a text leaves that comes in pieces of ``size``."""
     citations, pieces = Citations(SOURCES), []
     for start in range(0, len(text), size):
@@ -68,11 +68,11 @@ def test_a_path_may_be_percent_encoded(size: int) -> None:
 
 def test_nothing_is_held_back_longer_than_it_may_be_a_mark() -> None:
     citations = Citations(SOURCES)
-    assert citations.feed("It is so【1:0†") == [Piece("It is so", None)]
-    assert citations.feed("quite") == [Piece("【1:0†quite", None)]
-    assert citations.feed(" sand") == [Piece(" ", None)]
-    assert citations.feed("y") == [Piece("sandy", None)]
+    assert citations.feed("It is so【1:0†") == [CitedPiece("It is so", None)]
+    assert citations.feed("quite") == [CitedPiece("【1:0†quite", None)]
+    assert citations.feed(" sand") == [CitedPiece(" ", None)]
+    assert citations.feed("y") == [CitedPiece("sandy", None)]
 
 
 def test_without_sources_every_word_leaves_at_once() -> None:
-    assert Citations([]).feed("so【1:0†") == [Piece("so【1:0†", None)]
+    assert Citations([]).feed("so【1:0†") == [CitedPiece("so【1:0†", None)]

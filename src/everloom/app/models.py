@@ -9,11 +9,11 @@ from typing import get_args
 
 from everloom.config import ModelEntry, Settings
 from everloom.models.base import Backend
-from everloom.models.chat_moderation import ModelGuard
+from everloom.models.chat_moderation import ChatModeration
 from everloom.models.diffusers.backend import DiffusersBackend, PipelineSettings
 from everloom.models.files.formats import Format, format_of
 from everloom.models.files.weights import DEFAULT_MODEL, EMBEDDING_MODEL, SMOLLM2, Weight, Weights
-from everloom.models.llama.backend import LocalBackend
+from everloom.models.llama.backend import LlamaBackend
 from everloom.models.memory_budget import MemoryBudget, Preloadable, budget_of_machine
 from everloom.models.minilm.backend import MiniLMBackend
 from everloom.models.minilm.moderation import MODERATION_MODEL, MiniLMModeration
@@ -22,7 +22,7 @@ from everloom.models.speech.espeak import ESPEAK_MODEL, EspeakBackend
 from everloom.models.speech.piper import PiperBackend
 from everloom.models.transcription.sphinx import SPHINX_MODEL, SphinxBackend
 from everloom.models.transcription.whisper import WhisperBackend
-from everloom.models.unavailable import UnusableBackend
+from everloom.models.unavailable import UnavailableBackend
 from everloom.models.upstream.backend import UpstreamBackend
 
 Preload = Callable[[], Awaitable[None]]
@@ -46,7 +46,7 @@ def build_models(settings: Settings) -> tuple[Models, Preload]:
     answering: dict[str, Backend] = dict(unusable)
     for format, named_paths in paths.items():
         for name in named_paths:
-            answering[name] = machine.get(format) or UnusableBackend(name, f"this server cannot use {format} models")
+            answering[name] = machine.get(format) or UnavailableBackend(name, f"this server cannot use {format} models")
     named: list[tuple[str, Backend, str | None]] = []
     for entry in settings.models:
         backend: Backend = answering.get(entry.id, local) if entry.backend == "local" else _upstream(entry, settings)
@@ -78,13 +78,13 @@ def _stand_ins(moderation: str) -> list[tuple[str, str]]:
 
 def _guarding(entry: ModelEntry, backend: Backend) -> Backend:
     """The backend of an entry, or what asks it to moderate."""
-    if not entry.guard or not isinstance(backend, LocalBackend | UpstreamBackend):
+    if not entry.guard or not isinstance(backend, LlamaBackend | UpstreamBackend):
         return backend
     prompt = entry.guard_prompt.read_text(encoding="utf-8") if entry.guard_prompt else None
-    return ModelGuard(backend, prompt, opens=entry.backend == "upstream")
+    return ChatModeration(backend, prompt, opens=entry.backend == "upstream")
 
 
-def _on_this_machine(settings: Settings) -> tuple[dict[Format, dict[str, Path]], dict[str, UnusableBackend]]:
+def _on_this_machine(settings: Settings) -> tuple[dict[Format, dict[str, Path]], dict[str, UnavailableBackend]]:
     """The local entries' paths by name, sorted by format; and those whose path holds no model, with the reason."""
     paths: dict[Format, dict[str, Path]] = {format: {} for format in get_args(Format)}
     unusable = {}
@@ -94,7 +94,7 @@ def _on_this_machine(settings: Settings) -> tuple[dict[Format, dict[str, Path]],
         try:
             paths[format_of(entry.path)][entry.id] = entry.path
         except (OSError, ValueError) as error:
-            unusable[entry.id] = UnusableBackend(entry.id, str(error))
+            unusable[entry.id] = UnavailableBackend(entry.id, str(error))
     return paths, unusable
 
 
@@ -117,9 +117,9 @@ def _upstream(entry: ModelEntry, settings: Settings) -> Backend:
     )
 
 
-def _local(settings: Settings, paths: dict[str, Path], budget: MemoryBudget) -> LocalBackend:
+def _local(settings: Settings, paths: dict[str, Path], budget: MemoryBudget) -> LlamaBackend:
     default: dict[str, Path | Weight] = {DEFAULT_MODEL: SMOLLM2}
-    return LocalBackend(
+    return LlamaBackend(
         default | paths,
         Weights(settings.weights),
         slots=settings.local_slots,

@@ -1,4 +1,4 @@
-"""The platform's errors: raised anywhere, rendered in one place (``api/http/server.py``).
+"""The platform's errors: raised anywhere, rendered in one place (``api/http/responder.py``).
 
 Shape: ``ErrorResponse`` of the reference. Texts: as the platform was recorded to say them.
 """

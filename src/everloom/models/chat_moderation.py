@@ -15,7 +15,7 @@ from everloom.kit.errors import NO_JSON, ApiError, BadRequest, ModelFailure
 from everloom.models.base import Capability, Chats
 from everloom.objects.base import JsonObject, encode
 from everloom.objects.models import Model
-from everloom.objects.moderations import CATEGORIES, InputType, Moderation, ModerationResult, judged
+from everloom.objects.moderations import CATEGORIES, InputType, Moderation, ModerationResult, scored
 
 PROMPT = """\
 You review content for a moderation service. The user message holds the content to be reviewed, its text as a JSON \
@@ -57,7 +57,7 @@ _SCHEMA: JsonObject = {
 """Tenths by enumeration: bounds of numbers are not kept by every server, choices are."""
 
 
-class ModelGuard:
+class ChatModeration:
     """The backend that asks ``chats``. ``prompt``: in place of ours, for guards that were trained on one of their own.
 
     ``opens``: whether to open and close ``chats``, for which otherwise somebody else cares.
@@ -133,7 +133,7 @@ class ModelGuard:
                 await answer.close()
         except ApiError as error:
             raise _whose_fault(model, error, images="image" in kinds) from error
-        return judged(_read(model, said), kinds)
+        return scored(_read(model, said), kinds)
 
 
 def _inputs(value: str | list[Any]) -> list[list[JsonObject]]:

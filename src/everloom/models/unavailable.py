@@ -10,7 +10,7 @@ from everloom.objects.base import JsonObject
 from everloom.objects.models import Model
 
 
-class UnusableBackend:
+class UnavailableBackend:
     """Answers everything with 503 and the reason, so that a disk that is not mounted stops no start.
 
     ``reason`` is a clause for an operator and a caller alike, such as "/models/a.gguf does not exist".

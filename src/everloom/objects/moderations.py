@@ -49,7 +49,7 @@ class Moderation(Struct, kw_only=True):
     results: list[ModerationResult]
 
 
-def judged(scores: dict[str, float], kinds: frozenset[InputType] = frozenset({"text"})) -> ModerationResult:
+def scored(scores: dict[str, float], kinds: frozenset[InputType] = frozenset({"text"})) -> ModerationResult:
     """A result from the scores of all categories, for an input of these kinds."""
     shown = {name: scores[name] for name in CATEGORIES}
     categories = {name: score >= FLAGGED_FROM for name, score in shown.items()}

@@ -16,13 +16,13 @@ class TextPart(Struct, tag="text"):
     text: str
 
 
-class ImageUrl(Struct):
+class ChatImageUrl(Struct):
     url: str
     detail: str | None = None
 
 
 class ImagePart(Struct, tag="image_url"):
-    image_url: ImageUrl
+    image_url: ChatImageUrl
 
 
 class AudioPart(Struct, tag="input_audio"):
@@ -114,7 +114,7 @@ class JsonObjectFormat(Struct, tag="json_object"):
     pass
 
 
-class JsonSchemaFormat(Struct, tag="json_schema"):
+class ChatJsonSchemaFormat(Struct, tag="json_schema"):
     json_schema: ChatSchema
 
 
@@ -152,7 +152,7 @@ class NewChatCompletion(Struct, kw_only=True, forbid_unknown_fields=True):
     prediction: Prediction | None = None
     audio: AudioOutput | None = None
     presence_penalty: Penalty = None
-    response_format: TextFormat | JsonObjectFormat | JsonSchemaFormat | None = None
+    response_format: TextFormat | JsonObjectFormat | ChatJsonSchemaFormat | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
     stop: str | Annotated[list[str], Meta(min_length=1, max_length=4)] | None = None

@@ -16,22 +16,25 @@ DEFAULT = "omni-moderation-latest"
 """The model of a request that names none, by the reference."""
 
 
-class TextPart(Struct, tag="text"):
+class ModerationTextPart(Struct, tag="text"):
     text: str
 
 
-class ImageUrl(Struct):
+class ModerationImageUrl(Struct):
     url: str
 
 
-class ImagePart(Struct, tag="image_url"):
-    image_url: ImageUrl
+class ModerationImagePart(Struct, tag="image_url"):
+    image_url: ModerationImageUrl
 
 
 class NewModeration(Struct, kw_only=True, forbid_unknown_fields=True):
     """CreateModerationRequest: a string and a list of parts have one result, a list of strings one for each."""
 
-    input: str | Annotated[list[str | TextPart | ImagePart], Meta(min_length=1, max_length=MOST_INPUTS)]
+    input: (
+        str
+        | Annotated[list[str | ModerationTextPart | ModerationImagePart], Meta(min_length=1, max_length=MOST_INPUTS)]
+    )
     model: str = DEFAULT
 
 
@@ -45,6 +48,9 @@ def read(raw: bytes) -> JsonObject:
     return {"model": body.model, "input": msgspec.json.decode(raw)["input"]}
 
 
+_IMAGE_URLS = ("http://", "https://", "data:image/")
+
+
 def check(body: NewModeration) -> None:
     """What the schema cannot say: strings and parts do not mix, and images are where they can be read."""
     if isinstance(body.input, str):
@@ -55,7 +61,9 @@ def check(body: NewModeration) -> None:
             wanted, got = ("a string", "an object") if strings else ("an object", "a string")
             text = f"Invalid type for 'input[{index}]': expected {wanted}, but got {got} instead."
             raise BadRequest(text, param=f"input[{index}]", code="invalid_type")
-        if isinstance(item, ImagePart) and not item.image_url.url.startswith(("http://", "https://", "data:image/")):
+        if isinstance(item, ModerationImagePart) and not item.image_url.url.startswith(
+            ("http://", "https://", "data:image/")
+        ):
             raise BadRequest(
                 f"Invalid 'input[{index}].image_url.url': expected an http(s) URL or a data URL of an image.",
                 param=f"input[{index}].image_url.url",

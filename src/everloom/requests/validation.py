@@ -1,7 +1,7 @@
 """Why a request was refused, in the platform's words.
 
 msgspec says no in its own terms and stops there; this walks the parsed JSON against the same type and finds the first
-fault again, with the message, ``param`` and ``code`` that clients know (spec/semantics.md section 8). Only ever run
+fault again, with the message, ``param`` and ``code`` that clients know. Only ever run
 on requests that are refused anyway, so it is written to be read, not to be fast.
 """
 

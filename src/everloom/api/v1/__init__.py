@@ -1,4 +1,4 @@
-"""Assistants v1 over the one store, which knows v2 only (spec/semantics.md sections 2 and 5).
+"""Assistants v1 over the one store, which knows v2 only.
 
 - ``bodies`` has the forms of v1's requests, and turns them into the common ones;
 - ``objects`` has the nouns as v1 shows them, ``views`` turns stored objects, pages and events into these;

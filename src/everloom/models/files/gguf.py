@@ -20,7 +20,7 @@ _POOLINGS = (1, 2, 3)
 """Mean, first and last token, as llama.cpp counts them: what makes one vector of many. (4 ranks pairs of texts.)"""
 
 
-class Head(Struct, frozen=True):
+class GgufHeader(Struct, frozen=True):
     """``context``: how many tokens the model was trained to read at once. ``embeds``: it makes a vector of a text.
     ``token_bytes``: what the engine keeps of each token of a text (keys and values at 16 bits); 0 where it is not told.
     """
@@ -30,7 +30,7 @@ class Head(Struct, frozen=True):
     token_bytes: int = 0
 
 
-def read_head(path: Path) -> Head:
+def read_head(path: Path) -> GgufHeader:
     """What a model file says of its model. ``ValueError`` for what is no GGUF model."""
     context, pooling, sizes = 0, _NO_POOLING, {}
     with path.open("rb") as file:
@@ -50,7 +50,7 @@ def read_head(path: Path) -> Head:
                 sizes[key.partition(b".")[2]] = value
     if not context:
         raise ValueError(f"{path} does not name a context length")
-    return Head(context, pooling in _POOLINGS, _token_bytes(sizes))
+    return GgufHeader(context, pooling in _POOLINGS, _token_bytes(sizes))
 
 
 def _token_bytes(sizes: dict[bytes, int]) -> int:
@@ -61,7 +61,7 @@ def _token_bytes(sizes: dict[bytes, int]) -> int:
     return sizes.get(b"block_count", 0) * sizes.get(b"attention.head_count_kv", heads) * (key + value) * 2
 
 
-def loaded_bytes(files: int, head: Head, slots: int, context: int) -> int:
+def loaded_bytes(files: int, head: GgufHeader, slots: int, context: int) -> int:
     """About how much memory a model takes whose files have so many bytes, with so many requests of so many tokens."""
     return files + slots * min(context, head.context) * head.token_bytes + _BESIDE
 

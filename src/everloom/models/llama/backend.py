@@ -38,7 +38,7 @@ _BYTES_A_TOKEN = 256
 """Far more than tokens have, the JSON around them counted. A message has a token at least."""
 
 
-class LocalBackend:
+class LlamaBackend:
     """GGUF models by name: a path, or weights that are fetched at first use.
 
     ``slots``: requests that run at once on each model. ``context``: tokens that prompt and answer of one request
@@ -266,8 +266,8 @@ class _LocalModel:
         return self._compiled[key]
 
 
-def _talk(facts: Facts) -> local_request.Talk:
-    return local_request.Talk(
+def _talk(facts: Facts) -> local_request.TemplateFeatures:
+    return local_request.TemplateFeatures(
         knows_tools=facts.knows_tools,
         marks_calls=facts.marks_calls,
         end_token=facts.end_token,

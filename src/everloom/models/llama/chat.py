@@ -10,8 +10,8 @@ from everloom.kit.clock import now
 from everloom.kit.errors import ModelFailure
 from everloom.kit.ids import new_id
 from everloom.kit.sse import DONE, frame
-from everloom.models.llama.request import Ask
-from everloom.models.llama.tool_calls import CallBegins, CallGoesOn, CallReader, Event, Text
+from everloom.models.llama.request import EngineRequest
+from everloom.models.llama.tool_calls import CallBegins, CallGoesOn, CallReader, Event, PlainText
 from everloom.models.merged_stream import MergedStream
 from everloom.objects.base import JsonObject, encode
 from everloom.objects.chat import ToolCallChunk
@@ -63,10 +63,10 @@ class Step(Struct, frozen=True, kw_only=True):
 _decode = msgspec.json.Decoder(_Chunk).decode
 
 
-class Voice:
+class ChoiceReader:
     """Reads the engine's events of one choice."""
 
-    def __init__(self, choice: int, ask: Ask, top_logprobs: int) -> None:
+    def __init__(self, choice: int, ask: EngineRequest, top_logprobs: int) -> None:
         self._choice = choice
         self._reader = CallReader(ask.names, must_call=ask.must_call) if ask.names else None
         self._top = top_logprobs
@@ -87,7 +87,7 @@ class Voice:
         return Step(
             choice=self._choice,
             events=events,
-            logprobs=self._logprobs(said) if any(isinstance(event, Text) for event in events) else None,
+            logprobs=self._logprobs(said) if any(isinstance(event, PlainText) for event in events) else None,
             finish=self._finish(said.finish_reason),
             usage=chunk.usage,
         )
@@ -95,7 +95,7 @@ class Voice:
     def _events(self, said: _Choice) -> list[Event]:
         events: list[Event] = []
         if said.delta.content:
-            events += self._reader.feed(said.delta.content) if self._reader else [Text(said.delta.content)]
+            events += self._reader.feed(said.delta.content) if self._reader else [PlainText(said.delta.content)]
         for call in said.delta.tool_calls:
             if call.function is not None and call.function.name:
                 events.append(CallBegins(call.index, call.function.name))
@@ -124,7 +124,7 @@ def _token(told: JsonObject) -> JsonObject:
 class LocalAnswer:
     """One answer: ``n`` choices, each asked of the engine by itself, so that usage is exact and seeds differ."""
 
-    def __init__(self, generate: Generate, ask: Ask, request: JsonObject, fingerprint: str) -> None:
+    def __init__(self, generate: Generate, ask: EngineRequest, request: JsonObject, fingerprint: str) -> None:
         self.model: str = request["model"]
         self._streams = bool(request.get("stream"))
         self.content_type = "text/event-stream; charset=utf-8" if self._streams else "application/json"
@@ -159,7 +159,7 @@ class LocalAnswer:
         body = self._ask.body
         if choice and "seed" in body:
             body = {**body, "seed": body["seed"] + choice}
-        voice = Voice(choice, self._ask, self._top)
+        voice = ChoiceReader(choice, self._ask, self._top)
         async with aclosing(self._generate(body)) as payloads:
             async for payload in payloads:
                 yield voice.read(payload)
@@ -219,15 +219,15 @@ class ChunkWriter:
         blocks = []
         if step.choice not in self._begun and (step.events or step.finish):
             self._begun.add(step.choice)
-            calls = bool(step.events) and not isinstance(step.events[0], Text)
+            calls = bool(step.events) and not isinstance(step.events[0], PlainText)
             start = {"role": "assistant", "content": None if calls else "", "refusal": None}
             blocks.append(self._chunk(step.choice, start))
-        text = "".join(event.text for event in step.events if isinstance(event, Text))
+        text = "".join(event.text for event in step.events if isinstance(event, PlainText))
         if text:
             logprobs = None if step.logprobs is None else {"content": step.logprobs, "refusal": None}
             blocks.append(self._chunk(step.choice, {"content": text}, logprobs))
         for event in step.events:
-            if not isinstance(event, Text):
+            if not isinstance(event, PlainText):
                 blocks.append(self._chunk(step.choice, self._call(event)))
         if step.finish:
             blocks.append(self._chunk(step.choice, {}, finish=step.finish))
@@ -266,7 +266,7 @@ class WholeChoice:
     def add(self, step: Step) -> None:
         """Take in a step."""
         for event in step.events:
-            if isinstance(event, Text):
+            if isinstance(event, PlainText):
                 self._text.append(event.text)
             elif isinstance(event, CallBegins):
                 self._calls.append((event.name, []))

@@ -80,7 +80,7 @@ async def complete(
         names = _Names(engine)
         for prompt in prompts:
             await prompt.name_tokens(names)
-    speakers = [_Speaker(generate, body, most, prompt, plan.logprobs, rank=plan.each > plan.n) for prompt in prompts]
+    speakers = [_Candidate(generate, body, most, prompt, plan.logprobs, rank=plan.each > plan.n) for prompt in prompts]
     sources = [
         partial(speaker.say, number * plan.each + candidate, candidate)
         for number, speaker in enumerate(speakers)
@@ -221,7 +221,7 @@ def token_name(data: bytes) -> str:
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
 
 
-class _Speaker:
+class _Candidate:
     """Has the engine go on with one prompt, as often as it is asked."""
 
     def __init__(

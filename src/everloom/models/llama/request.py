@@ -47,7 +47,7 @@ _NO_PARAMETERS: JsonObject = {"type": "object", "properties": {}, "additionalPro
 _ANY_OBJECT: JsonObject = {"type": "object"}
 
 
-class Talk(Struct, frozen=True, kw_only=True):
+class TemplateFeatures(Struct, frozen=True, kw_only=True):
     """What a model and its template know of functions and tokens."""
 
     knows_tools: bool
@@ -59,7 +59,7 @@ class Talk(Struct, frozen=True, kw_only=True):
     """How many tokens there are, where that is known."""
 
 
-class Ask(Struct, frozen=True, kw_only=True):
+class EngineRequest(Struct, frozen=True, kw_only=True):
     """What the engine is asked, and how its words are to be read."""
 
     body: JsonObject
@@ -100,7 +100,7 @@ def read_tools(body: JsonObject) -> Wanted:
     )
 
 
-def prompt(body: JsonObject, talk: Talk) -> JsonObject:
+def prompt(body: JsonObject, talk: TemplateFeatures) -> JsonObject:
     """The part of the engine's request that makes the prompt. Refuses schemas that the engine cannot be given."""
     wanted = read_tools(body)
     _check_schemas(body, wanted)
@@ -122,7 +122,7 @@ def prompt(body: JsonObject, talk: Talk) -> JsonObject:
     return {"messages": _explained(messages, wanted.functions)}
 
 
-async def translate(body: JsonObject, talk: Talk, compiles: Compiles) -> Ask:
+async def translate(body: JsonObject, talk: TemplateFeatures, compiles: Compiles) -> EngineRequest:
     """The whole request for the engine. Refuses what it cannot honour."""
     refuse_unknown(body)
     _check_bias(body.get("logit_bias") or {}, talk.vocabulary)
@@ -135,11 +135,11 @@ async def translate(body: JsonObject, talk: Talk, compiles: Compiles) -> Ask:
             if not schemas.is_simple(schema):
                 raise _unsupported("response_format", "with references or patterns together with tools on this model")
             asked["response_format"] = body["response_format"]
-        return Ask(body=asked, old_style=body.get("functions") is not None)
+        return EngineRequest(body=asked, old_style=body.get("functions") is not None)
     rules = await _rules(body, wanted, talk, compiles)
     if rules is not None:
         asked["grammar"] = rules.text(talk.end_token)
-    return Ask(
+    return EngineRequest(
         body=asked,
         names=[function["name"] for function in wanted.functions],
         must_call=wanted.must,
@@ -147,7 +147,7 @@ async def translate(body: JsonObject, talk: Talk, compiles: Compiles) -> Ask:
     )
 
 
-def _is_native(wanted: Wanted, talk: Talk) -> bool:
+def _is_native(wanted: Wanted, talk: TemplateFeatures) -> bool:
     """Whether llama.cpp reads the calls, in a form that only the model's own template knows."""
     return talk.knows_tools and not talk.marks_calls and bool(wanted.functions) and not wanted.must
 
@@ -236,7 +236,7 @@ def _schema_of(body: JsonObject) -> JsonObject | None:
     return wished["json_schema"].get("schema") or _ANY_OBJECT
 
 
-async def _rules(body: JsonObject, wanted: Wanted, talk: Talk, compiles: Compiles) -> Grammar | None:
+async def _rules(body: JsonObject, wanted: Wanted, talk: TemplateFeatures, compiles: Compiles) -> Grammar | None:
     schema = _schema_of(body)
     text = grammar.free_text()
     if schema is not None:

@@ -12,7 +12,7 @@ _LONGEST_HEAD = 256
 _AFTER = re.compile(r"\s*\}?\s*" + re.escape(CALL_CLOSES) + r"\s*")
 
 
-class Text(Struct, frozen=True):
+class PlainText(Struct, frozen=True):
     """A piece of the message."""
 
     text: str
@@ -32,7 +32,7 @@ class CallGoesOn(Struct, frozen=True):
     arguments: str
 
 
-Event = Text | CallBegins | CallGoesOn
+Event = PlainText | CallBegins | CallGoesOn
 
 
 class CallReader:
@@ -67,7 +67,7 @@ class CallReader:
         if self._reading == self._read_head:
             held = CALL_OPENS + held
         if self._reading in (self._read_text, self._read_head) and held and not self._must_call:
-            return [Text(held)]
+            return [PlainText(held)]
         if self._must_call and self._count == 0 and len(self._names) == 1:
             return [CallBegins(0, next(iter(self._names)))]
         return []
@@ -83,7 +83,7 @@ class CallReader:
             keep = _overlap(before, CALL_OPENS)
             before, self._held = before[: len(before) - keep], before[len(before) - keep :]
         if before and not self._must_call:
-            events.append(Text(before))
+            events.append(PlainText(before))
         return bool(mark)
 
     def _read_head(self, events: list[Event]) -> bool:
@@ -94,7 +94,7 @@ class CallReader:
             return True
         if head is None and len(self._held) < _LONGEST_HEAD and CALL_CLOSES not in self._held:
             return False
-        events.append(Text(CALL_OPENS))
+        events.append(PlainText(CALL_OPENS))
         self._reading = self._read_text
         return True
 

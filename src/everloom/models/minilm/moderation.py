@@ -21,7 +21,7 @@ from everloom.kit.errors import BadRequest
 from everloom.models.base import Capability
 from everloom.models.local import LocalModels
 from everloom.objects.base import JsonObject, encode
-from everloom.objects.moderations import CATEGORIES, Moderation, judged
+from everloom.objects.moderations import CATEGORIES, Moderation, scored
 
 MODERATION_MODEL = "minilm-moderation"
 """The name under which this model is served."""
@@ -112,7 +112,7 @@ class MiniLMModeration(LocalModels):
                     await self._score(lot, best)
                     lot = []
         await self._score(lot, best)
-        return encode(Moderation(model=body["model"], results=list(map(judged, best))))
+        return encode(Moderation(model=body["model"], results=list(map(scored, best))))
 
     async def _score(self, lot: list[tuple[int, str]], best: list[dict[str, float]]) -> None:
         """Raise the scores of each window's input to the window's own."""

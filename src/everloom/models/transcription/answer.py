@@ -7,7 +7,7 @@ import msgspec
 
 from everloom.kit import sse
 from everloom.models.transcription.pool import ActiveTranscription
-from everloom.models.transcription.request import Wish
+from everloom.models.transcription.request import TranscriptionRequest
 from everloom.models.transcription.subtitles import Segment, Transcript, written
 from everloom.objects.languages import LANGUAGES
 
@@ -41,7 +41,7 @@ class LocalTranscript:
         await self._active.close()
 
 
-async def answer(model: str, active: ActiveTranscription, wish: Wish) -> LocalTranscript:
+async def answer(model: str, active: ActiveTranscription, wish: TranscriptionRequest) -> LocalTranscript:
     """The answer in the form that was wished for: a stream at once, anything else when all has been heard."""
     if wish.stream:
         return LocalTranscript(model, active, _EVENTS, None)

@@ -47,7 +47,7 @@ class Said(Struct, frozen=True, kw_only=True, omit_defaults=True):
     stopped: bool = False
 
 
-class Wish(Struct, frozen=True, kw_only=True):
+class TranscriptionRequest(Struct, frozen=True, kw_only=True):
     """A request as a model on this machine sees it: the file's job, and how the answer is to look."""
 
     job: TranscriptionJob
@@ -56,7 +56,7 @@ class Wish(Struct, frozen=True, kw_only=True):
     stream: bool
 
 
-def read_wish(form: Form, *, translate: bool) -> Wish:
+def read_wish(form: Form, *, translate: bool) -> TranscriptionRequest:
     """The request of a form that has been checked. What no model on this machine can do is refused, never dropped."""
     for name in ("languages", "known_speaker_names", "known_speaker_references", "include"):
         if any(form.all(name)):
@@ -80,7 +80,7 @@ def read_wish(form: Form, *, translate: bool) -> Wish:
         pauses=_pauses(form),
         words="word" in granularities,
     )
-    return Wish(job=job, format=cast(Format, format), granularities=granularities, stream=stream)
+    return TranscriptionRequest(job=job, format=cast(Format, format), granularities=granularities, stream=stream)
 
 
 def unsupported(name: str) -> BadRequest:

@@ -5,7 +5,7 @@ from everloom.models.base import Capability, Form
 from everloom.models.local import LocalModels
 from everloom.models.transcription.answer import LocalTranscript, answer
 from everloom.models.transcription.pool import TranscriberPool
-from everloom.models.transcription.request import Wish, read_wish, unsupported
+from everloom.models.transcription.request import TranscriptionRequest, read_wish, unsupported
 
 SPHINX_MODEL = "pocketsphinx"
 
@@ -37,7 +37,7 @@ class SphinxBackend(LocalModels):
         return await answer(SPHINX_MODEL, await self._transcribers.transcribe(wish.job), wish)
 
 
-def _check(wish: Wish) -> None:
+def _check(wish: TranscriptionRequest) -> None:
     job = wish.job
     if job.translate:
         raise BadRequest(

@@ -41,7 +41,7 @@ async def by_chat(ctx: Context, body: JsonObject, backend_model: str) -> TextAns
     plan = plan_of({**body, "model": backend_model}, list(map(len, texts)))
     chat = _chat(body, plan)
     echo = bool(body.get("echo"))
-    sources = [partial(_Speaker(ctx, chat, plan, number).say, text, echo) for number, text in enumerate(texts)]
+    sources = [partial(_Candidate(ctx, chat, plan, number).say, text, echo) for number, text in enumerate(texts)]
     answer = TextAnswer(plan, sources, CHATS_AT_ONCE)
     await answer.begin()
     return answer
@@ -132,7 +132,7 @@ class _Chat(Struct):
 _decoder = msgspec.json.Decoder(_Chat)
 
 
-class _Speaker:
+class _Candidate:
     """Asks for the choices of prompt ``number`` in one chat request."""
 
     def __init__(self, ctx: Context, chat: JsonObject, plan: Plan, number: int) -> None:

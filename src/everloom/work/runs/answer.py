@@ -34,7 +34,7 @@ from everloom.objects.steps import (
 )
 from everloom.objects.tools import Usage
 from everloom.store.base import Add, Change, Operation, Tell
-from everloom.work.runs.citations import Citations, Piece, indexed
+from everloom.work.runs.citations import Citations, CitedPiece, indexed
 from everloom.work.runs.made_files import made_since_last_message
 from everloom.work.runs.requested_calls import RequestedCalls
 from everloom.work.runs.state import RunState
@@ -107,7 +107,7 @@ class RunAnswer:
             return [*operations, self._text_delta(TextDelta(value="", annotations=[]))]
         return [*operations, *self._tell_text(self._citations.feed(piece), first=first)]
 
-    def _tell_text(self, pieces: list[Piece], *, first: bool = False) -> list[Operation]:
+    def _tell_text(self, pieces: list[CitedPiece], *, first: bool = False) -> list[Operation]:
         """A delta a piece: a mark comes whole, together with its annotation."""
         operations: list[Operation] = []
         for text, annotation in pieces:

@@ -29,7 +29,7 @@ _GOES_ON = re.compile(r"\.?[\w-]")
 _LOOK_AHEAD = 2
 
 
-class Piece(NamedTuple):
+class CitedPiece(NamedTuple):
     """A part of a text: a whole mark with what it stands for, or whatever stands between marks."""
 
     text: str
@@ -52,19 +52,19 @@ class Citations:
         self._passed = 0
         """Characters of the text that have left."""
 
-    def feed(self, more: str, *, ended: bool = False) -> list[Piece]:
+    def feed(self, more: str, *, ended: bool = False) -> list[CitedPiece]:
         """The pieces that are certain once the text has grown by ``more``; with ``ended`` all that is left."""
         text = self._held + more
-        pieces: list[Piece] = []
+        pieces: list[CitedPiece] = []
         done = 0
         for start, end in self._found(text, ended=ended):
             if start > done:
-                pieces.append(Piece(text[done:start], None))
-            pieces.append(Piece(text[start:end], self._annotation(text[start:end], self._passed + start)))
+                pieces.append(CitedPiece(text[done:start], None))
+            pieces.append(CitedPiece(text[start:end], self._annotation(text[start:end], self._passed + start)))
             done = end
         rest = len(text) if ended else self._certain(text, done)
         if rest > done:
-            pieces.append(Piece(text[done:rest], None))
+            pieces.append(CitedPiece(text[done:rest], None))
         self._held = text[rest:]
         self._passed += rest
         return pieces

@@ -1,5 +1,5 @@
 """The loop of a run. It keeps no state of its own: where the run is stands in the store, so a worker that
-takes it up after a crash does what the first one would have done next (DESIGN section 4, "by re-entry").
+takes it up after a crash does what the first one would have done next (docs/decisions/re-entry.md).
 """
 
 import asyncio
