@@ -43,7 +43,8 @@ NEXT: dict[RunStatus, frozenset[RunStatus]] = {
     "incomplete": frozenset(),
     "expired": frozenset(),
 }
-"""Where a run may go from each state (the reference's table of run states, and what was recorded); the states with nothing behind them are terminal."""
+"""Where a run may go from each state (the reference, and what was recorded). Those with nothing behind them are
+terminal."""
 
 TERMINAL = frozenset(status for status, after in NEXT.items() if not after)
 

@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 ASSISTANT_FILES = 20
 MESSAGE_FILES = 10
-"""How many files an assistant and a message may hold (semantics section 9)."""
+"""How many files an assistant and a message may hold."""
 
 _VALUE = 512
 """How many characters a value of the metadata may have."""
