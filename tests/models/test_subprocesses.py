@@ -188,6 +188,19 @@ def test_one_that_does_not_go_is_ended_by_force(monkeypatch: pytest.MonkeyPatch)
     run(STUBBORN, scenario)
 
 
+def test_whoever_waits_for_one_that_is_ended_is_told() -> None:
+    async def scenario(child: ChildProcess[Any]) -> None:
+        for at_once in (False, True):
+            await child.ready()
+            waiting = asyncio.create_task(child.receive())
+            await asyncio.sleep(0)
+            await child.end(at_once=at_once)
+            with pytest.raises(ChildLost):
+                await waiting
+
+    run(ECHO, scenario)
+
+
 def test_a_dead_child_hears_nothing_and_says_so() -> None:
     async def scenario(child: ChildProcess[Any]) -> None:
         await child.ready()

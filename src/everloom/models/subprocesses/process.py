@@ -153,11 +153,12 @@ class ChildProcess(Generic[Ready]):
 
     async def gone(self, seconds: float) -> bool:
         """Whether it has ended, or does so within so many seconds."""
-        if self._process is None:
+        process = self._process  # which somebody else may forget meanwhile
+        if process is None:
             return True
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), seconds)
-        return self._process.returncode is not None
+            await asyncio.wait_for(process.wait(), seconds)
+        return process.returncode is not None
 
     async def end(self, *, at_once: bool = False) -> None:
         """End it: by the end of its input, by force when that does not do, or ``at_once``."""
