@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from everloom.work.runs.execution import execute
 from tests.replies import Calls, Reply, Says
 from tests.scripted import ScriptedUpstream
 from tests.store.things import a_run
-from tests.work.test_ingest import a_server
+from tests.work.test_ingest import a_server, on_a_server
 
 LOOKED_AT = (Run, RunStep, Generation, ToolWork)
 
@@ -68,12 +69,39 @@ class CountingDatabase:
         return CountingStore(self._inner.store(project), self.reads)
 
 
-async def reads_of(ctx: Context, *tools: Tool) -> dict[type[Any], int]:
-    """How often an executor reads each noun, from a queued run to its end."""
+class OvertakenStore(CountingStore):
+    """A store of an executor that another one overtakes right before its first write."""
+
+    def __init__(self, inner: Store, overtake: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(inner, Counter())
+        self._overtake = overtake
+        self._overtaken = False
+
+    async def write(self, *operations: Operation, log: str | None = None) -> Written:
+        if not self._overtaken:
+            self._overtaken = True
+            await self._overtake()
+        return await super().write(*operations, log=log)
+
+
+class OvertakenDatabase:
+    def __init__(self, inner: Database, overtake: Callable[[], Awaitable[None]]) -> None:
+        self._inner = inner
+        self._overtake = overtake
+        self.store = lambda project: OvertakenStore(self._inner.store(project), self._overtake)
+
+
+async def a_kept_run(ctx: Context, **fields: Any) -> Run:
     thread = Thread(id=new_id("thread_"), created_at=now())
-    run = a_run(thread.id, instructions="Be brief.", tools=list(tools))
+    run = a_run(thread.id, instructions="Be brief.", **fields)
     lease = RunLease(id=run.id, created_at=run.created_at, holder="")
     await ctx.store.write(Add(thread), Add(run), Add(lease))
+    return run
+
+
+async def reads_of(ctx: Context, *tools: Tool) -> dict[type[Any], int]:
+    """How often an executor reads each noun, from a queued run to its end."""
+    run = await a_kept_run(ctx, tools=list(tools))
     counting: Any = CountingDatabase(ctx.ports.database)
     await execute(msgspec.structs.replace(ctx.ports, database=counting), ctx.project, run.id)
     assert (await ctx.store.get(Run, run.id)).status == "completed"
@@ -99,3 +127,16 @@ def test_a_run_of_three_rounds_is_looked_up_three_times(tmp_path: Path) -> None:
     script = [Calls(("file_search", {"query": "boats"})), Says("Nothing there.")]
     expected = {Run: 3, RunStep: 3, Generation: 2, ToolWork: 2, Event: 0}
     assert reads(tmp_path, script, FileSearchTool()) == expected
+
+
+@on_a_server
+async def test_an_executor_that_looked_before_another_was_done_asks_nothing(
+    ctx: Context, upstream: ScriptedUpstream
+) -> None:
+    run = await a_kept_run(ctx, status="in_progress")
+    upstream.script(Says("Hello."))
+    late: Any = OvertakenDatabase(ctx.ports.database, lambda: execute(ctx.ports, ctx.project, run.id))
+    await execute(msgspec.structs.replace(ctx.ports, database=late), ctx.project, run.id)
+    assert (await ctx.store.get(Run, run.id)).status == "completed"
+    assert len(upstream.requests) == 1
+    assert len(await ctx.store.all(RunStep, run_id=run.id)) == 1

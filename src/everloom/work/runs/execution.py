@@ -69,30 +69,30 @@ class Execution:
         self._run_id = run_id
         self.writer = RunWriter(ctx, run_id, secrets.token_hex(8))
         self._answer: RunAnswer | None = None
-        self._holds = False
         self._done = False
 
     async def go(self) -> None:
         """Do what the run's state asks for until it asks for nothing more."""
         # Watched before the first look, so that a cancellation between a look and the wait behind it is not lost.
         with self._ctx.ports.bus.watch(f"cancel:{self._run_id}") as calls:
-            while not self._done:
-                run = await self._ctx.store.get(Run, self._run_id)
-                overdue = run.expires_at is not None and run.expires_at <= now()
-                if run.status in TERMINAL or (run.status == "requires_action" and not overdue):
-                    return
-                if not self._holds:
-                    lease = await self.writer.acquire()
-                    self._ctx = self._ctx.acting_for(lease.key_id, lease.user)
-                    self._holds = True
+            run = await self._ctx.store.get(Run, self._run_id)
+            if _rests(run):
+                return
+            # Who held it before may have moved it since the look, but does not any more.
+            run, lease = await self.writer.acquire()
+            self._ctx = self._ctx.acting_for(lease.key_id, lease.user)
+            while not _rests(run):
                 # Somebody may move the run between the look and the act: then look again.
                 with suppress(IllegalTransition):
-                    await self._act(run, calls, overdue=overdue)
+                    await self._act(run, calls)
+                if self._done:
+                    return
+                run = await self._ctx.store.get(Run, self._run_id)
 
-    async def _act(self, run: Run, calls: Watch, *, overdue: bool) -> None:
+    async def _act(self, run: Run, calls: Watch) -> None:
         if run.status == "cancelling":
             await self._end(run, "cancelled", "run_cancelled")
-        elif overdue:
+        elif _overdue(run):
             await self._end(run, "expired", "run_expired")
         else:
             if run.status == "queued":
@@ -282,6 +282,15 @@ _FILTERED = "The model's answer was stopped by its content filter."
 _OUR_FAULT = "The server had an error while it worked on this run. The operator finds it in the server's log."
 _CUT_CALL = StepError(code="server_error", message="The answer reached its token limit in the middle of a call.")
 _STEP_STATUS: dict[RunStatus, StepStatus] = {"cancelled": "cancelled", "expired": "expired"}
+
+
+def _overdue(run: Run) -> bool:
+    return run.expires_at is not None and run.expires_at <= now()
+
+
+def _rests(run: Run) -> bool:
+    """Whether there is nothing to do for an executor: the run is over, or waits for its caller and may."""
+    return run.status in TERMINAL or (run.status == "requires_action" and not _overdue(run))
 
 
 def _run_error(error: ApiError) -> RunError:

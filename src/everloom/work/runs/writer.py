@@ -5,8 +5,8 @@ from typing import Any
 
 from everloom.context import Context
 from everloom.kit.errors import NotFound
-from everloom.objects.runs import RunLease
-from everloom.store.base import Change, Operation, Written, change_one
+from everloom.objects.runs import Run, RunLease
+from everloom.store.base import Change, Operation, Written
 
 
 class Superseded(Exception):
@@ -27,16 +27,19 @@ class RunWriter:
         self._waiting: list[Operation] = []
         self._under_way: asyncio.Task[Any] | None = None
 
-    async def acquire(self) -> RunLease:
-        """Make this executor the run's holder; whoever held it writes nothing more."""
+    async def acquire(self) -> tuple[Run, RunLease]:
+        """Make this executor the run's holder; whoever held it writes nothing more. Run and lease as they stand then."""
 
         def hold(lease: RunLease) -> None:
             lease.holder = self._holder
 
+        lease = Change(RunLease, self._run_id, hold)
+        run: Change[Run] = Change(Run, self._run_id)
         try:
-            return await change_one(self._ctx.store, Change(RunLease, self._run_id, hold))
+            written = await self._ctx.store.write(lease, run)
         except NotFound as gone:
             raise Superseded from gone
+        return written[run], written[lease]
 
     def enqueue(self, *operations: Operation) -> None:
         """Keep soon. What went wrong with earlier ones is raised here or by ``commit``."""
