@@ -13,7 +13,7 @@ from everloom.objects.files import File
 from everloom.objects.uploads import BlobDraft
 from everloom.store.base import Absent, Add, Change, Operation, Remove
 from everloom.work.files import blobs
-from everloom.work.files.blobs import DOOMED_SECONDS, STALE_SECONDS, TOUCH_SECONDS, NewBlob, discard, doom
+from everloom.work.files.blobs import PENDING_DELETE_SECONDS, STALE_SECONDS, TOUCH_SECONDS, NewBlob, discard, doom
 from tests.blobs import blocks, drafts, names, run
 
 
@@ -117,7 +117,7 @@ def test_what_is_doomed_goes_at_once_or_a_little_later(tmp_path: Path) -> None:
         await discard(ctx, "file-a")
         await blobs.sweep(ctx.ports)
         assert names(folder) == {"file-b"}
-        await older(ctx, "file-b", DOOMED_SECONDS)
+        await older(ctx, "file-b", PENDING_DELETE_SECONDS)
         await blobs.sweep(ctx.ports)
         assert (await drafts(ctx), names(folder)) == ([], set())
 
@@ -147,7 +147,7 @@ def test_a_writer_that_was_given_up_cannot_keep_its_blob(tmp_path: Path) -> None
 
 
 def _doom(draft: BlobDraft) -> None:
-    draft.doomed = True
+    draft.pending_delete = True
 
 
 def test_a_slow_writer_says_that_it_is_alive(tmp_path: Path) -> None:

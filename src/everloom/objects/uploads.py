@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from everloom.objects.base import Object
 from everloom.objects.files import File, UploadPurpose
@@ -58,14 +58,16 @@ class UploadTally(Object, kw_only=True):
 
 
 class BlobDraft(Object, kw_only=True):
-    """A blob that no object speaks of: one being written, or (``doomed``) to be taken away. Its id is the blob's name.
+    """A blob that no object speaks of: one being written, or (``pending_delete``) to be taken away. Its id is the
+    blob's name.
 
     Kept before the first byte and removed with the write that keeps the object, so that a crash leaves no bytes
     that nobody knows of. ``touched_at`` says when its writer was last seen alive.
     """
 
     touched_at: int
-    doomed: bool = False
+    pending_delete: bool = field(default=False, name="doomed")
+    """Kept under its older name."""
 
 
 class NewUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -27,7 +27,7 @@ STALE_SECONDS = 3600
 TOUCH_SECONDS = 600
 """How often a writer says that it is alive."""
 
-DOOMED_SECONDS = 60
+PENDING_DELETE_SECONDS = 60
 """Whoever dooms a blob takes it away at once; after so long somebody else does."""
 
 
@@ -60,7 +60,7 @@ class NewBlob:
     def kept(self) -> Sequence[Operation]:
         """The end of the draft, for a write of the caller's own."""
         self._keeping = True
-        return [Change(BlobDraft, self.id, _refuse_doomed), Remove(BlobDraft, self.id)]
+        return [Change(BlobDraft, self.id, _refuse_pending_delete), Remove(BlobDraft, self.id)]
 
     async def __aenter__(self) -> "NewBlob":
         return self
@@ -89,7 +89,7 @@ class NewBlob:
 
 def doom(id: str) -> Operation:
     """Say that a blob is to go, in one write with the removal of its object; ``discard`` it after that."""
-    return Add(BlobDraft(id=id, created_at=now(), touched_at=now(), doomed=True))
+    return Add(BlobDraft(id=id, created_at=now(), touched_at=now(), pending_delete=True))
 
 
 async def discard(ctx: Context, id: str) -> None:
@@ -104,7 +104,7 @@ async def discard(ctx: Context, id: str) -> None:
 async def sweep(ports: Ports) -> None:
     """Take away the blobs that nobody is writing any more and nobody has kept, of all projects."""
     for project, draft in await ports.database.across(BlobDraft):
-        if now() - draft.touched_at < (DOOMED_SECONDS if draft.doomed else STALE_SECONDS):
+        if now() - draft.touched_at < (PENDING_DELETE_SECONDS if draft.pending_delete else STALE_SECONDS):
             continue
         ctx = Context.of(ports, project)
         try:
@@ -125,16 +125,16 @@ class _Alive(Exception):
 
 
 def _doom(draft: BlobDraft) -> None:
-    if not draft.doomed and now() - draft.touched_at < STALE_SECONDS:
+    if not draft.pending_delete and now() - draft.touched_at < STALE_SECONDS:
         raise _Alive
-    draft.doomed = True
+    draft.pending_delete = True
 
 
 def _touch(draft: BlobDraft) -> None:
-    _refuse_doomed(draft)
+    _refuse_pending_delete(draft)
     draft.touched_at = now()
 
 
-def _refuse_doomed(draft: BlobDraft) -> None:
-    if draft.doomed:
+def _refuse_pending_delete(draft: BlobDraft) -> None:
+    if draft.pending_delete:
         raise ApiError(408, "Timed out waiting for the rest of the request.", code="request_timeout")
