@@ -32,8 +32,8 @@ def run(scenario: Scenario, folder: Path) -> None:
 
 
 def ports_of(database: Database, folder: Path) -> Ports:
-    """Database and blobs; the other ports are not there."""
-    others: dict[str, Any] = dict.fromkeys(field.name for field in msgspec.structs.fields(Ports))
+    """Database and blobs; the other ports are not there, what a process holds by itself is."""
+    others: dict[str, Any] = dict.fromkeys(field.name for field in msgspec.structs.fields(Ports) if field.required)
     return Ports(**others | {"database": database, "blobs": ObjectBlobs.at(folder.as_uri())})
 
 
