@@ -28,7 +28,7 @@ class RunWriter:
         self._under_way: asyncio.Task[Any] | None = None
 
     async def acquire(self) -> tuple[Run, RunLease]:
-        """Make this executor the run's holder; whoever held it writes nothing more. Run and lease as they stand then."""
+        """Make this executor the run's holder; whoever held it writes nothing more. Both as they stand then."""
 
         def hold(lease: RunLease) -> None:
             lease.holder = self._holder
