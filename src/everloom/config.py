@@ -104,6 +104,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     run_expires: int = 600
     max_body_bytes: int = 64 * 1024 * 1024
     max_file_bytes: int = 512 * 1024 * 1024
+    max_connections_per_address: int = 4096
+    head_timeout: float = 15.0
+    idle_timeout: float = 30.0
+    least_rate: int = 256
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["plain", "json"] = "plain"
 
@@ -358,4 +362,8 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "run_expires": _between(1, 31_536_000),
     "max_body_bytes": _between(1_024, 2**40),
     "max_file_bytes": _between(1_024, 2**40),
+    "max_connections_per_address": _between(0, 2**30),
+    "head_timeout": _between(1, 86_400),
+    "idle_timeout": _between(1, 86_400),
+    "least_rate": _between(1, 2**30),
 }
