@@ -104,6 +104,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     run_expires: int = 600
     max_body_bytes: int = 64 * 1024 * 1024
     max_file_bytes: int = 512 * 1024 * 1024
+    metrics: Literal["local", "admin", "open"] = "local"
     max_connections_per_address: int = 4096
     head_timeout: float = 15.0
     idle_timeout: float = 30.0

@@ -19,7 +19,8 @@ import asyncio, sys
 from everloom.cli.connection_limits import ConnectionLimits, raise_file_limit
 from everloom.cli.server import Stop, listen, serve
 
-limits = ConnectionLimits(per_address=400 if "wide" in sys.argv else 120, head_seconds=1.5, idle_seconds=3, least_rate=1000)
+most = 400 if "wide" in sys.argv else 120
+limits = ConnectionLimits(per_address=most, head_seconds=1.5, idle_seconds=3, least_rate=1000)
 left = 0
 
 async def app(scope, receive, send):

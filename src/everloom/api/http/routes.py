@@ -39,7 +39,7 @@ class Call:
     """One HTTP request, beyond what is bound to a handler's parameters."""
 
     __slots__ = (
-        *("_endings", "_receive", "caller", "dialect", "headers", "method", "path", "query", "raw_body"),
+        *("_endings", "_receive", "caller", "client", "dialect", "headers", "method", "path", "query", "raw_body"),
         "server",
     )
 
@@ -50,6 +50,8 @@ class Call:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.server: tuple[str, int | None] | None = scope.get("server")
         """The address that the client reached: what stands where its headers do not say."""
+        self.client: str = (scope.get("client") or ("",))[0]
+        """The address that asks: a proxy's, where one stands before us."""
         self.caller: KeyHash | None = None
         self.dialect: Dialect | None = None
         self.raw_body: bytes = b""

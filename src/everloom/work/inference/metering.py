@@ -2,7 +2,6 @@
 
 import json
 import re
-from functools import lru_cache
 
 import msgspec
 from prometheus_client import Counter
@@ -19,8 +18,10 @@ _HEARD = Counter("everloom_model_audio_seconds", "Seconds of audio transcribed o
 _MOST_BELIEVED = 1_000_000_000
 """Tokens of one answer."""
 
-_MODELS_COUNTED = 500
-"""Model names come from callers: behind so many different ones the metrics say ``other``."""
+_MODELS_COUNTED = 200
+"""An upstream may serve any name that a caller makes up: behind so many the metrics say ``other``."""
+
+_LONGEST_COUNTED = 128
 
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
@@ -31,7 +32,7 @@ class EstimatedUsage(Usage, kw_only=True):
 
 def asked(model: str, outcome: str) -> None:
     """Count a request by how it came out: completed, closed (by the caller), refused or failed."""
-    _REQUESTS.labels(_counted(model), outcome).inc()
+    _REQUESTS.labels(_counted(model, served=outcome in ("completed", "closed")), outcome).inc()
 
 
 def refused(model: str, error: ApiError) -> None:
@@ -97,9 +98,11 @@ _decode_first = json.JSONDecoder().raw_decode
 _names: set[str] = set()
 
 
-@lru_cache(maxsize=2 * _MODELS_COUNTED)
-def _counted(model: str) -> str:
-    if model in _names or len(_names) < _MODELS_COUNTED:
+def _counted(model: str, *, served: bool = True) -> str:
+    """The model's label. A name that nobody has answered for yet is none: it may be a caller's invention."""
+    if model in _names:
+        return model
+    if served and len(_names) < _MODELS_COUNTED and len(model) <= _LONGEST_COUNTED:
         _names.add(model)
         return model
     return "other"
