@@ -9,6 +9,7 @@ from typing import Any
 
 from everloom.cli import CommandError
 from everloom.cli.connection_limits import ConnectionLimits, raise_file_limit
+from everloom.cli.private import make_private
 from everloom.cli.server import Stop, base_url, listen, serve
 from everloom.config import Settings
 from everloom.kit import log
@@ -112,6 +113,7 @@ class _Started:
         from everloom.app import build
 
         self._stop.watch()
+        await asyncio.to_thread(make_private, self._settings)
         try:
             self._app = build(self._settings)
         except Exception as error:

@@ -1,7 +1,7 @@
 """Logs: one line a record on standard error, as plain text or as JSON.
 
-Nothing logs bodies or keys on purpose; what looks like a key is masked all the same, since the texts
-of other people's exceptions are logged too.
+Nothing logs bodies or keys on purpose; the settings' secrets and what looks like a key are masked all the same, since
+the texts of other people's exceptions are logged too.
 """
 
 import json
@@ -9,6 +9,8 @@ import logging
 import re
 import sys
 from datetime import UTC, datetime
+
+from everloom.kit.secrets import HIDDEN, SECRETS
 
 _KEY = re.compile(r"\bsk-[\w-]{4,}|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)|(?<=Bearer )\S+")
 """API keys, the user and password in a URL, and bearer tokens."""
@@ -34,8 +36,8 @@ def setup(level: str = "info", format: str = "plain") -> None:
 
 
 def mask(text: str) -> str:
-    """The text with everything in it that looks like a secret replaced."""
-    return _KEY.sub("***", text)
+    """The text with the secrets of this process in it replaced, and everything that looks like one."""
+    return _KEY.sub(HIDDEN, SECRETS.hide(text))
 
 
 def _when(record: logging.LogRecord) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from everloom.kit.errors import NO_JSON, ApiError, ModelFailure, NoSuchEndpoint
+from everloom.kit.secrets import SECRETS
 
 ERROR_BYTES = 64 * 1024
 """How much of an error answer is read."""
@@ -103,11 +104,16 @@ def _text_of(body: bytes, error: Any) -> str | None:
     """The message, wherever servers put it: ``message``, ``detail``, a bare string, a text that is no JSON."""
     if isinstance(error, dict):
         said = error.get("message") or error.get("detail") or error
-        return said if isinstance(said, str) else msgspec.json.encode(said).decode()[:_TEXT_SHOWN]
+        return said if isinstance(said, str) else _shown(msgspec.json.encode(said).decode())
     if isinstance(error, str):
         return error
     text = " ".join(body.decode("utf-8", "replace").split())
-    return text[:_TEXT_SHOWN] if text and not text.startswith("<") else None
+    return _shown(text) if text and not text.startswith("<") else None
+
+
+def _shown(text: str) -> str:
+    """Its beginning, cut behind what is hidden in it: half a secret is not seen to be one."""
+    return SECRETS.hide(text[: 2 * _TEXT_SHOWN])[:_TEXT_SHOWN]
 
 
 def _string(value: Any) -> str | None:

@@ -7,6 +7,7 @@ import msgspec
 from prometheus_client import Counter
 
 from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
+from everloom.kit.secrets import SECRETS
 from everloom.objects.tools import Usage
 
 _REQUESTS = Counter("everloom_model_requests", "Requests to models", ["model", "outcome"])
@@ -79,7 +80,7 @@ def count_audio(model: str, seconds: float) -> None:
 
 def failed_midway(model: str, error: bytes) -> ModelFailure:
     """The failure of a model whose stream tells of an error."""
-    said = error[:500].decode("utf-8", "replace")
+    said = SECRETS.hide(error[:1000].decode("utf-8", "replace"))[:500]
     return ModelFailure(f"The model {model} failed in the middle of its answer: {said}", code="upstream_error")
 
 
