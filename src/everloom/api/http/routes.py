@@ -39,7 +39,19 @@ class Call:
     """One HTTP request, beyond what is bound to a handler's parameters."""
 
     __slots__ = (
-        *("_endings", "_receive", "caller", "client", "dialect", "headers", "method", "path", "query", "raw_body"),
+        *(
+            "_endings",
+            "_receive",
+            "caller",
+            "client",
+            "deployment",
+            "dialect",
+            "headers",
+            "method",
+            "path",
+            "query",
+            "raw_body",
+        ),
         "server",
     )
 
@@ -52,6 +64,8 @@ class Call:
         """The address that the client reached: what stands where its headers do not say."""
         self.client: str = (scope.get("client") or ("",))[0]
         """The address that asks: a proxy's, where one stands before us."""
+        self.deployment: str | None = scope.get("deployment")
+        """The model that the path names, as Azure's do."""
         self.caller: KeyHash | None = None
         self.dialect: Dialect | None = None
         self.raw_body: bytes = b""

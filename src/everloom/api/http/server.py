@@ -13,6 +13,7 @@ import msgspec
 
 from everloom.api.http.auth import Auth
 from everloom.api.http.binding import decode_body, decode_query
+from everloom.api.http.front import as_ours, with_model
 from everloom.api.http.metrics import observe
 from everloom.api.http.paths import Paths, check_ids
 from everloom.api.http.routes import CURRENT_DIALECT, Call, ClientGone, Dialect, Download, EventStream, Reply, Route
@@ -72,6 +73,7 @@ class Server:
         if scope["type"] != "http":
             raise RuntimeError(f"Everloom speaks HTTP, not {scope['type']}")
         started = time.perf_counter()
+        scope, receive = as_ours(scope, receive)
         exchange = Exchange(send, [*self._common, (b"x-request-id", b"req_" + secrets.token_hex(16).encode())], started)
         route: Route | None = None
         call = Call(scope, receive)
@@ -131,7 +133,7 @@ class Server:
             pairs = parse_qsl(call.query.decode("latin-1"), keep_blank_values=True) if call.query else ()
             arguments[name] = decode_query(pairs, kind)
         if route.body is not None:
-            call.raw_body = await self._body(call, receive)
+            call.raw_body = with_model(await self._body(call, receive), call.deployment)
             arguments["body"] = _decode(route, call)
         result = await route.handler(**arguments)
         if call.dialect is not None and route.family == "assistants":
