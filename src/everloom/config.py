@@ -9,12 +9,15 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 from msgspec import Meta, Struct, field
+
+from everloom.kit.secrets import SECRETS
 
 PREFIX = "EVERLOOM_"
 DEFAULT_FILE = "everloom.toml"
@@ -104,6 +107,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     run_expires: int = 600
     max_body_bytes: int = 64 * 1024 * 1024
     max_file_bytes: int = 512 * 1024 * 1024
+    metrics: Literal["local", "admin", "open"] = "local"
+    max_connections_per_address: int = 4096
+    head_timeout: float = 15.0
+    idle_timeout: float = 30.0
+    least_rate: int = 256
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["plain", "json"] = "plain"
 
@@ -133,8 +141,6 @@ class Settings(Struct, frozen=True, kw_only=True):
         """The folder of the files' bytes, or None on S3."""
         if not self.blobs.startswith("file:"):
             return None
-        from urllib.parse import unquote, urlsplit
-
         return Path(unquote(urlsplit(self.blobs).path))
 
 
@@ -163,7 +169,31 @@ def load(
     values["models"] = values.get("models", ()) + _added(values, environ)
     if values.get("api_key") and values.get("api_key") == values.get("admin_key"):
         raise SettingsError("api_key and admin_key are the same; a key opens either the API or the organization")
-    return Settings(**values)
+    settings = Settings(**values)
+    SECRETS.add(_secrets(settings, environ))
+    return settings
+
+
+_SECRET_VARIABLES = ("PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
+"""Secrets that the database's driver and the object store read from the environment themselves."""
+
+
+def _secrets(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
+    """Everything in the settings that nobody else is to read."""
+    yield from (settings.api_key, settings.admin_key, settings.upstream_key, settings.hub_key)
+    yield settings.sandbox_gateway_token
+    yield from (entry.api_key for entry in settings.models)
+    yield from (environ.get(name, "") for name in _SECRET_VARIABLES)
+    bases = [entry.base_url or "" for entry in settings.models]
+    for url in (settings.database, settings.blobs, settings.upstream, settings.hub, settings.sandbox_gateway, *bases):
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            continue
+        yield unquote(parts.password or "")
+        yield from (
+            value for name, value in parse_qsl(parts.query) if re.search("pass|secret|token|key|sig", name, re.I)
+        )
 
 
 def bare_environment() -> dict[str, str]:
@@ -358,4 +388,8 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "run_expires": _between(1, 31_536_000),
     "max_body_bytes": _between(1_024, 2**40),
     "max_file_bytes": _between(1_024, 2**40),
+    "max_connections_per_address": _between(0, 2**30),
+    "head_timeout": _between(1, 86_400),
+    "idle_timeout": _between(1, 86_400),
+    "least_rate": _between(1, 2**30),
 }

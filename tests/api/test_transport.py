@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.builders import a_thread, an_assistant, fetched, posted, refused
+from tests.scripted import Fails, ScriptedUpstream
 from tests.servers import ADMIN_KEY, API_KEY, Everloom
 
 BETA = {"openai-beta": "assistants=v2"}
@@ -237,3 +238,44 @@ def test_health_and_metrics(server: Everloom) -> None:
     assert httpx.get(f"{root}/readyz").json() == {"status": "ready"}
     metrics = httpx.get(f"{root}/metrics").text
     assert 'everloom_http_request_seconds_count{operation="readyz",status="200"}' in metrics
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"x-forwarded-for": "127.0.0.1"},
+        {"forwarded": "for=192.0.2.1"},
+        {"via": "1.1 p"},
+        {"origin": "https://a.example"},
+    ],
+    ids=lambda header: next(iter(header)),
+)
+def test_metrics_are_for_this_machine_and_admin_keys(server: Everloom, header: dict[str, str]) -> None:
+    url = server.url.removesuffix("/v1") + "/metrics"
+    refused(httpx.get(url, headers=header), 401, "You didn't provide an API key.")
+    refused(httpx.get(url, headers=header | {"authorization": f"Bearer {API_KEY}"}), 403)
+    assert httpx.get(url, headers=header | {"authorization": f"Bearer {ADMIN_KEY}"}).status_code == 200
+
+
+@pytest.mark.parametrize(("allowed", "status"), [("admin", 401), ("open", 200)])
+def test_who_may_read_metrics_is_a_setting(tmp_path, upstream, allowed: str, status: int) -> None:  # type: ignore[no-untyped-def]
+    with Everloom(tmp_path, upstream=upstream.url, metrics=allowed) as server:
+        url = server.url.removesuffix("/v1") + "/metrics"
+        assert httpx.get(url).status_code == status
+        assert httpx.get(url, headers={"x-forwarded-for": "192.0.2.1"}).status_code == status
+        assert httpx.get(url, headers={"authorization": f"Bearer {ADMIN_KEY}"}).status_code == 200
+
+
+def test_names_that_callers_make_up_are_not_counted(http: httpx.Client, upstream: ScriptedUpstream) -> None:
+    messages = [{"role": "user", "content": "hi"}]
+    body = {"error": {"message": "no such model", "type": "invalid_request_error", "param": None, "code": None}}
+    for number in range(20):
+        upstream.script(Fails(404, body))
+        answer = http.post("/chat/completions", json={"model": f"made-up-{number}", "messages": messages})
+        assert answer.status_code == 404, answer.text
+    assert http.post("/chat/completions", json={"model": "really-there", "messages": messages}).status_code == 200
+    assert http.post("/chat/completions", json={"model": "x" * 5000, "messages": messages}).status_code < 500
+    metrics = httpx.get(str(http.base_url).partition("/v1")[0] + "/metrics").text
+    assert "made-up" not in metrics
+    assert "xxxx" not in metrics
+    assert 'everloom_model_requests_total{model="really-there",outcome="completed"} 1.0' in metrics

@@ -5,11 +5,13 @@ import json
 import re
 import signal
 import socket
+import stat
 import time
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from everloom.work.keys import DEFAULT_PROJECT
@@ -137,3 +139,41 @@ def test_one_server_a_folder(tmp_path: Path) -> None:
         first.kill()
         with second:
             assert second.url
+
+
+def test_the_data_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running(tmp_path, "serve", "--port", "0", api_key="sk-mine") as program:
+        url = program.until(READY)
+        upload(url, "sk-mine")
+        assert end(program) == 0
+    (data / "models").mkdir()
+    for name in ("models.toml", "models/a.gguf", "blobs/old", "mine.txt", "everloom.db-wal"):
+        (data / name).write_text("")
+    for path in (data, *data.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    with running(tmp_path, "serve", "--port", "0", api_key="sk-mine") as program:
+        url = program.until(READY)
+        upload(url, "sk-mine")
+        time.sleep(1)  # The job engine starts beside the first requests.
+        modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (data, *data.rglob("*"))}
+        assert modes.pop(data / "mine.txt") == 0o644
+        assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}
+        assert {mode for path, mode in modes.items() if path.is_file()} == {0o600}
+        assert len([path for path in modes if path.parent == data / "blobs"]) == 3
+        assert {"jobs.db", "vectors.db", "everloom.lock"} < {path.name for path in modes}
+
+
+def test_a_shared_folder_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data").chmod(0o1777)
+    with running(tmp_path, "serve", "--port", "0") as program:
+        program.until(READY)
+        assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o1777
+        assert stat.S_IMODE((tmp_path / "data" / "everloom.db").stat().st_mode) == 0o600
+
+
+def upload(url: str, key: str) -> None:
+    files = {"file": ("a.txt", b"hello")}
+    headers = {"authorization": f"Bearer {key}"}
+    assert httpx.post(f"{url}/files", data={"purpose": "assistants"}, files=files, headers=headers).status_code == 200

@@ -102,6 +102,22 @@ async def test_a_cursor_that_means_nothing_is_refused(database: Database) -> Non
 
 
 @on_every_database
+async def test_a_cursor_of_another_list_is_refused(database: Database) -> None:
+    store = database.store("proj_a")
+    ids = await _ten(store)
+    other = a_message("thread_2")
+    await store.write(Add(other), Add(a_message("thread_1", id="msg_last")))
+    for query in ({"after": other.id}, {"before": other.id}, {"after": ids[2], "before": other.id}):
+        for order in ("asc", "desc"):
+            with pytest.raises(BadRequest, match=f"No message found with id '{other.id}'"):
+                await _page(store, order=order, **query)
+    page = await store.find(Message, PageQuery(after=other.id, order="asc"))  # Of all lists it is one.
+    assert [message.id for message in page.decode()] == ["msg_last"]
+    await store.write(Remove(Message, other.id))
+    assert await _page(store, order="asc", after=other.id) == ["msg_last"]
+
+
+@on_every_database
 async def test_objects_from_elsewhere_stand_where_they_are_put(database: Database) -> None:
     store = database.store("proj_a")
     mine = a_message("thread_1")

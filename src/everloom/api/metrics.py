@@ -1,19 +1,41 @@
 """``GET /metrics``: everything that this process counts."""
 
+import ipaddress
 from collections.abc import AsyncIterator
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from everloom.api.http.routes import Download, Routes
+from everloom.api.http.auth import Auth
+from everloom.api.http.routes import Download, Request, Routes
+from everloom.context import Context
 
 routes = Routes(access="open")
 
+_FROM_ELSEWHERE = (b"x-forwarded-for", b"forwarded", b"x-real-ip", b"x-forwarded-host", b"via", b"origin")
+"""Headers that a proxy adds, behind which every client seems to be on this machine; and what a browser adds, for a
+page of somebody else's.
+"""
+
 
 @routes.get("/metrics")
-async def metrics() -> Download:
-    """All metrics of this process, in the Prometheus text format."""
+async def metrics(ctx: Context, request: Request) -> Download:
+    """All metrics of this process, in the Prometheus text format, for whom the settings let read them."""
+    allowed = ctx.ports.limits.metrics
+    if not (allowed == "open" or (allowed == "local" and _is_local(request))):
+        await Auth(ctx.ports.database).caller(request.headers, "admin")
 
     async def blocks() -> AsyncIterator[bytes]:
         yield generate_latest()
 
     return Download(blocks(), {"content-type": CONTENT_TYPE_LATEST})
+
+
+def _is_local(request: Request) -> bool:
+    if any(name in request.headers for name in _FROM_ELSEWHERE):
+        return False
+    try:
+        address = ipaddress.ip_address(request.client)
+    except ValueError:
+        return not request.client  # A socket in the file system.
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback

@@ -170,6 +170,7 @@ def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
             file_bytes=settings.max_file_bytes,
             embedding_model=settings.embedding_model,
             search_first=settings.search_first,
+            metrics=settings.metrics,
             public_url=settings.public_url,
         ),
     )

@@ -1,5 +1,6 @@
 """The commands. What is slow to import is imported by the command that needs it."""
 
+import os
 import sys
 
 from everloom.config import SettingsError
@@ -16,7 +17,9 @@ class CommandError(Exception):
 def main() -> None:
     """The ``everloom`` program."""
     from everloom.cli.commands import app
+    from everloom.cli.private import UMASK
 
+    os.umask(UMASK)
     try:
         app(prog_name="everloom")
     except SettingsError as error:
@@ -31,5 +34,7 @@ def main() -> None:
 
 def _leave(message: str, status: int) -> None:
     if message:
-        print(f"everloom: {message}", file=sys.stderr)
+        from everloom.kit.log import mask
+
+        print(f"everloom: {mask(message)}", file=sys.stderr)
     sys.exit(status)

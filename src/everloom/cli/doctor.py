@@ -42,9 +42,9 @@ def run_doctor(settings: Settings) -> int:
     """Print every finding; 1 if something that is needed is broken."""
     findings = asyncio.run(_findings(settings))
     for finding in findings:
-        print(f"{finding.level:8}{finding.text}")
+        print(mask(f"{finding.level:8}{finding.text}"))
         if finding.remedy:
-            print(f"{'':8}-> {finding.remedy}")
+            print(mask(f"{'':8}-> {finding.remedy}"))
     broken = sum(finding.level == "broken" for finding in findings)
     print("\nEverything needed is here." if not broken else f"\nTo be put right: {broken}.")
     return 1 if broken else 0

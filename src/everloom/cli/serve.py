@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from everloom.cli import CommandError
+from everloom.cli.connection_limits import ConnectionLimits, raise_file_limit
+from everloom.cli.private import make_private
 from everloom.cli.server import Stop, base_url, listen, serve
 from everloom.config import Settings
 from everloom.kit import log
@@ -41,6 +43,7 @@ def run_worker(settings: Settings) -> int:
 def _run(main: Coroutine[Any, Any, int]) -> int:
     import uvloop
 
+    raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
 
@@ -71,8 +74,14 @@ async def _answer(app: Any, settings: Settings, listener: socket.socket, stop: S
         _say(f"everloom: ready on {url}")
         fetching.append(asyncio.create_task(_fetch_weights(settings)))
 
+    limits = ConnectionLimits(
+        per_address=settings.max_connections_per_address,
+        head_seconds=settings.head_timeout,
+        idle_seconds=settings.idle_timeout,
+        least_rate=settings.least_rate,
+    )
     try:
-        await serve(app.asgi, listener, stop, ready)
+        await serve(app.asgi, listener, stop, ready, limits)
     finally:
         for task in fetching:
             task.cancel()
@@ -105,6 +114,7 @@ class _Started:
         from everloom.app import build
 
         self._stop.watch()
+        await asyncio.to_thread(make_private, self._settings)
         try:
             self._app = (self._build or build)(self._settings)
         except Exception as error:

@@ -3,14 +3,18 @@
 import asyncio
 import contextlib
 import errno
+import itertools
 import signal
 import socket
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 import uvicorn
 
 from everloom.cli import CommandError
+from everloom.cli.connection import Connection
+from everloom.cli.connection_limits import ConnectionLimits, Entrance
 
 DRAIN_SECONDS = 20
 """How long open streams may go on after SIGTERM."""
@@ -18,10 +22,10 @@ DRAIN_SECONDS = 20
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection stays open: longer than load balancers keep theirs, so that they close first."""
 
-HEAD_BYTES = 64 * 1024
-"""The longest request head of an h11 connection; httptools has a limit of its own."""
-
 BACKLOG = 2048
+
+_TICK_SECONDS = 0.1
+_TICKS_A_LOOK = 10
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -92,20 +96,63 @@ class _Server(uvicorn.Server):
         if not self.should_exit:
             self._ready()
 
+    async def watch(self) -> None:
+        """End the connections of clients that are too slow, or that have left without a word, till cancelled."""
+        loop = asyncio.get_running_loop()
+        last = loop.time()
+        for tick in itertools.count(1):
+            await asyncio.sleep(_TICK_SECONDS)
+            connections = [found for found in self.server_state.connections if isinstance(found, Connection)]
+            for connection in connections:
+                if connection.half_closed:
+                    connection.look_whether_gone(_TICK_SECONDS)
+            if tick % _TICKS_A_LOOK == 0:
+                # However late we are ourselves: what nobody could have read is not the clients' fault.
+                passed, last = min(loop.time() - last, 2 * _TICKS_A_LOOK * _TICK_SECONDS), loop.time()
+                for connection in connections:
+                    connection.look(passed)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield  # The signals are ``Stop``'s.
 
 
-async def serve(app: Any, listener: socket.socket, stop: Stop, ready: Callable[[], None]) -> None:
+async def serve(
+    app: Any,
+    listener: socket.socket,
+    stop: Stop,
+    ready: Callable[[], None],
+    limits: ConnectionLimits | None = None,
+) -> None:
     """Answer requests from ``listener`` until ``stop``, then wait for open answers ``DRAIN_SECONDS`` at most.
 
     ``ready`` is called once connections are accepted. Closes the socket.
     """
-    config = uvicorn.Config(
+    server = _Server(_config(app, limits or ConnectionLimits()), ready)
+
+    def on_signal() -> None:
+        server.should_exit = True
+        server.force_exit = stop.insisted
+
+    stop.then = on_signal
+    if stop.asked.is_set():
+        on_signal()
+    host, port = listener.getsockname()[:2]
+    watch = asyncio.create_task(server.watch())
+    try:
+        await server.serve(sockets=[listener])
+    except OSError as error:
+        raise CommandError(_why_not(error, host, port)) from error
+    finally:
+        watch.cancel()
+        listener.close()
+
+
+def _config(app: Any, limits: ConnectionLimits) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=partial(Connection, Entrance(limits)),  # type: ignore[arg-type]  # whatever makes one does
         ws="none",
         lifespan="off",
         log_config=None,
@@ -116,21 +163,4 @@ async def serve(app: Any, listener: socket.socket, stop: Stop, ready: Callable[[
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
-        h11_max_incomplete_event_size=HEAD_BYTES,
     )
-    server = _Server(config, ready)
-
-    def on_signal() -> None:
-        server.should_exit = True
-        server.force_exit = stop.insisted
-
-    stop.then = on_signal
-    if stop.asked.is_set():
-        on_signal()
-    host, port = listener.getsockname()[:2]
-    try:
-        await server.serve(sockets=[listener])
-    except OSError as error:
-        raise CommandError(_why_not(error, host, port)) from error
-    finally:
-        listener.close()

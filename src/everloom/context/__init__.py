@@ -42,6 +42,8 @@ class ServerLimits(Struct, frozen=True, kw_only=True):
     ``auto`` does so for models that were not trained to call tools."""
     body_bytes: int = 64 * 1024 * 1024
     file_bytes: int = 512 * 1024 * 1024
+    metrics: Literal["local", "admin", "open"] = "local"
+    """Who may read what the server counts: this machine and admin keys, admin keys, everybody."""
     public_url: str = ""
     """Base URL (with its version) that clients know the server by; empty: as each request's headers say."""
     embedding_model: str = "all-minilm-l6-v2"

@@ -16,8 +16,10 @@ _IMAGES = Counter("everloom_model_images", "Images made", ["model"])
 _CHARACTERS = Counter("everloom_model_characters", "Characters spoken", ["model"])
 _HEARD = Counter("everloom_model_audio_seconds", "Seconds of audio transcribed or translated", ["model"])
 
-_MODELS_COUNTED = 500
-"""Model names come from callers: behind so many different ones the metrics say ``other``."""
+_MODELS_COUNTED = 200
+"""An upstream may serve any name that a caller makes up: behind so many the metrics say ``other``."""
+
+_LONGEST_COUNTED = 128
 
 Outcome = Literal["completed", "closed", "refused", "failed"]
 """``closed``: by the caller, before the end."""
@@ -54,7 +56,7 @@ class Meter:
 
     def record(self, record: UsageRecord) -> None:
         """Count a request that has ended."""
-        model = self._label(record.model)
+        model = self._label(record.model, served=record.outcome in ("completed", "closed"))
         self._count(_REQUESTS, 1, model, record.outcome)
         if (usage := record.usage) is not None:
             self._count(_TOKENS, _believed(usage.prompt_tokens), "prompt", model)
@@ -72,10 +74,11 @@ class Meter:
             child = self._counters[key] = counter.labels(*labels)
         child.inc(amount)
 
-    def _label(self, model: str) -> str:
+    def _label(self, model: str, *, served: bool) -> str:
+        """The model's label. A name that nobody has answered for yet is none: it may be a caller's invention."""
         if model in self._models:
             return model
-        if len(self._models) < _MODELS_COUNTED:
+        if served and len(self._models) < _MODELS_COUNTED and len(model) <= _LONGEST_COUNTED:
             self._models.add(model)
             return model
         return "other"

@@ -7,12 +7,14 @@ from typing import Any
 
 import msgspec
 
+from everloom.kit.secrets import SECRETS
+
 NO_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding the JSON of others raises: texts that are not UTF-8, and brackets without end, are Python's errors."""
 
 
 class ApiError(Exception):
-    """An answer of the platform's error envelope.
+    """An answer of the platform's error envelope, without the secrets of this process whoever has told them.
 
     ``status`` is the HTTP status; ``type``, ``param`` and ``code`` are the envelope's fields.
     ``headers`` go out with the answer (``retry-after``, for one).
@@ -30,15 +32,24 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.message = message
         self.type = type
         self.param = param
         self.code = code
         self.headers = headers or {}
 
+    @property
+    def message(self) -> str:
+        """What it tells."""
+        return SECRETS.hide(str(self.args[0]))
+
+    def __str__(self) -> str:
+        return self.message
+
     def envelope(self) -> dict[str, Any]:
         """The body of the answer: all four keys, always."""
-        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+        shown = {"type": self.type, "param": self.param, "code": self.code}  # An upstream's are texts of its own, too.
+        shown = {name: None if text is None else SECRETS.hide(text) for name, text in shown.items()}
+        return {"error": {"message": self.message, **shown}}
 
 
 class BadRequest(ApiError):

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from everloom.kit.errors import NO_JSON
+from everloom.kit.secrets import SECRETS
 
 _TEXT_SHOWN = 500
 
@@ -33,7 +34,7 @@ def text_of(error: Any) -> str | None:
             break
     if isinstance(error, str):
         return error.strip() or None
-    return msgspec.json.encode(error).decode()[:_TEXT_SHOWN] if error else None
+    return _shown(msgspec.json.encode(error).decode()) if error else None
 
 
 def text_of_body(body: bytes, error: Any) -> str | None:
@@ -41,7 +42,12 @@ def text_of_body(body: bytes, error: Any) -> str | None:
     if isinstance(error, dict | str):
         return text_of(error)
     text = " ".join(body.decode("utf-8", "replace").split())
-    return text[:_TEXT_SHOWN] if text and not text.startswith("<") else None
+    return _shown(text) if text and not text.startswith("<") else None
+
+
+def _shown(text: str) -> str:
+    """Its beginning, cut behind what is hidden in it: half a secret is not seen to be one."""
+    return SECRETS.hide(text[: 2 * _TEXT_SHOWN])[:_TEXT_SHOWN]
 
 
 def told_error(value: Any) -> str | None:

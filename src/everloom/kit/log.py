@@ -1,7 +1,7 @@
 """Logs: one line a record on standard error, as plain text or as JSON.
 
-Nothing logs bodies or keys on purpose; what looks like a key is masked all the same, since the texts
-of other people's exceptions are logged too.
+Nothing logs bodies or keys on purpose; the settings' secrets and what looks like a key are masked all the same, since
+the texts of other people's exceptions are logged too.
 """
 
 import json
@@ -10,6 +10,8 @@ import re
 import sys
 import time
 from datetime import UTC, datetime
+
+from everloom.kit.secrets import HIDDEN, SECRETS
 
 _KEY = re.compile(r"\bsk-[\w-]{4,}|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)|(?<=Bearer )\S+")
 """API keys, the user and password in a URL, and bearer tokens."""
@@ -73,8 +75,8 @@ class _Seldom(logging.Filter):
 
 
 def mask(text: str) -> str:
-    """The text with everything in it that looks like a secret replaced."""
-    return _KEY.sub("***", text)
+    """The text with the secrets of this process in it replaced, and everything that looks like one."""
+    return _KEY.sub(HIDDEN, SECRETS.hide(text))
 
 
 def _when(record: logging.LogRecord) -> str:

@@ -1,11 +1,12 @@
 """How models fail once they have begun to answer, in the words of this server."""
 
 from everloom.kit.errors import ModelFailure
+from everloom.kit.secrets import SECRETS
 
 
 def failed_midway(model: str, error: bytes) -> ModelFailure:
     """The failure of a model whose stream tells of an error."""
-    said = error[:500].decode("utf-8", "replace")
+    said = SECRETS.hide(error[:1000].decode("utf-8", "replace"))[:500]
     return ModelFailure(f"The model {model} failed in the middle of its answer: {said}", code="upstream_error")
 
 

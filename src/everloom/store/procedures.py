@@ -161,7 +161,7 @@ def find(
         text, parameters = _page(dialect, project, kind, "body", where, order, after, before)
         bodies = [body for (body,) in (yield Statement(text, [*parameters, page.limit + 1]))]
     if not bodies and (after or before):
-        yield from _check_cursors(dialect, project, kind, page)
+        yield from _check_cursors(dialect, project, kind, page, where)
     has_more = len(bodies) > page.limit
     if has_more:
         bodies.pop()
@@ -190,11 +190,18 @@ def _page(
     """The page's text and all its parameters but the limit; ``rank`` is that of ``after`` where known."""
     fits, parameters = sql.conditions(dialect, kind, where)
     parameters.insert(0, project)
+    parent = _parent(where)
+    of = () if parent is None else (where[parent],)
     if after is not None:
-        parameters += (project, after, own_rank(kind, after) if rank is None else rank, after)
+        parameters += (*of, project, after, own_rank(kind, after) if rank is None else rank, after)
     if before is not None:
-        parameters += (project, before, own_rank(kind, before), before)
-    return sql.page(dialect, kind, columns, fits, order, after is not None, before is not None), parameters
+        parameters += (*of, project, before, own_rank(kind, before), before)
+    return sql.page(dialect, kind, columns, fits, order, after is not None, before is not None, parent), parameters
+
+
+def _parent(where: Mapping[str, Any]) -> str | None:
+    """The column that says which list it is (a thread's messages): a cursor of another list is none of this one's."""
+    return next((column for column, value in where.items() if column.endswith("_id") and isinstance(value, str)), None)
 
 
 def _tagged(
@@ -226,12 +233,19 @@ def _tagged(
         after, rank = rows[-1][0], rows[-1][2]
 
 
-def _check_cursors(dialect: Dialect, project: str, kind: Kind, page: PageQuery) -> Procedure[None]:
-    """An empty page may come of a cursor that means nothing: neither a row here nor an id of our make."""
+def _check_cursors(
+    dialect: Dialect, project: str, kind: Kind, page: PageQuery, where: Mapping[str, Any]
+) -> Procedure[None]:
+    """An empty page may come of a cursor that means nothing: a row of another list, or no row and no id of our make."""
+    parent = _parent(where)
+    fits, parameters = sql.conditions(dialect, kind, {parent: where[parent]} if parent else {})
     for name in ("after", "before"):
-        id = getattr(page, name)
-        if id is not None and own_rank(kind, id) is None:
+        if (id := getattr(page, name)) is not None:
             rows = yield Statement(sql.get(dialect, kind, ()), [project, id])
+            if rows and fits:
+                rows = yield Statement(sql.get(dialect, kind, fits), [project, id, *parameters])
+            elif not rows and own_rank(kind, id) is not None:
+                continue  # It has been deleted, and its id still says where it stood.
             if not rows:
                 raise BadRequest(f"Invalid '{name}': {_missing(kind, id)}", param=name)
 

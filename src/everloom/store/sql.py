@@ -13,8 +13,11 @@ Dialect = Literal["sqlite", "postgresql"]
 
 _keep = lru_cache(maxsize=2048)
 
-_POSITION = "(COALESCE((SELECT rank FROM {table} WHERE project = ? AND id = ?), ?), ?)"
+_POSITION = "(COALESCE((SELECT {rank} FROM {table} WHERE project = ? AND id = ?), ?), ?)"
 """Where a cursor stands: the rank of its row, or the given one where the row is gone, and its id."""
+
+_FAR = {">": 2**63 - 1, "<": -1}
+"""Where the row of another list stands: behind everything, so that no row follows it."""
 
 
 def conditions(dialect: Dialect, kind: Kind, where: Mapping[str, Any]) -> tuple[tuple[str, ...], list[Any]]:
@@ -54,16 +57,25 @@ def get(dialect: Dialect, kind: Kind, fits: tuple[str, ...], *, lock: bool = Fal
 
 @_keep
 def page(
-    dialect: Dialect, kind: Kind, columns: str, fits: tuple[str, ...], order: str, after: bool, before: bool
+    dialect: Dialect,
+    kind: Kind,
+    columns: str,
+    fits: tuple[str, ...],
+    order: str,
+    after: bool,
+    before: bool,
+    parent: str | None = None,
 ) -> str:
-    """``columns`` in ``order``; parameters: project, those of ``fits``, of each position, then the limit."""
+    """``columns`` in ``order``; parameters: project, those of ``fits``, of each position, then the limit.
+
+    A position has project and id, a rank and the id; before them, where there is one, what ``parent`` must be.
+    """
     onward, back = (">", "<") if order == "asc" else ("<", ">")
-    position = _POSITION.format(table=kind.table)
     text = f"SELECT {columns} FROM {kind.table} WHERE project = ?{_and(fits)}"
-    if after:
-        text += f" AND (rank, id) {onward} {position}"
-    if before:
-        text += f" AND (rank, id) {back} {position}"
+    for there, side in ((after, onward), (before, back)):
+        if there:
+            rank = f"CASE WHEN {parent} = ? THEN rank ELSE {_FAR[side]} END" if parent else "rank"
+            text += f" AND (rank, id) {side} {_POSITION.format(table=kind.table, rank=rank)}"
     return _numbered(dialect, f"{text} ORDER BY rank {order}, id {order} LIMIT ?")
 
 

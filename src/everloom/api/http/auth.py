@@ -89,6 +89,8 @@ class Auth:
 
 
 def _secret(headers: dict[bytes, bytes]) -> bytes:
+    if b"authorization" not in headers and (key := headers.get(b"api-key", b"").strip()):
+        return key  # As Azure's clients send it.
     scheme, _, value = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() == b"basic":
         try:

@@ -21,10 +21,15 @@ def _child(operation: str, status: int) -> Histogram:
     return _SECONDS.labels(operation, str(status))
 
 
+def observe(operation: str, status: int, seconds: float) -> None:
+    """Count one request."""
+    _child(operation, status).observe(seconds)
+
+
 async def record(request: Request, next: Next) -> None:
     """The step that counts a request, whatever became of it; outermost, so that it sees that."""
     try:
         await next(request)
     finally:
         operation = "none" if request.route is None else request.route.name
-        _child(operation, request.status).observe(time.perf_counter() - request.started)
+        observe(operation, request.status, time.perf_counter() - request.started)

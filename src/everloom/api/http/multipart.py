@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from everloom.api.http.disposition import disposition
 from everloom.kit.errors import ApiError, BadRequest
 from everloom.requests.validation import invalid
 
@@ -165,15 +166,13 @@ class _Form:
         self._header = self._value = b""
 
     def _on_headers_finished(self) -> None:
-        kind, options = parse_options_header(self._headers.get(b"content-disposition"))
-        if kind != b"form-data" or b"name" not in options:
+        kind, options = disposition(_text(self._headers.get(b"content-disposition", b"")))
+        if kind != "form-data" or "name" not in options:
             raise BadRequest(_BROKEN.format(what="Content-Disposition headers"))
-        filename = options.get(b"filename")
         # Only what may stand in a header again is taken over, since a form is handed on to other servers.
         declared = _text(self._headers.get(b"content-type", b"")).partition(";")[0].strip()
         content_type = declared if _MEDIA_TYPE.fullmatch(declared) else None
-        name = _text(options[b"name"])
-        self._found.append(Part(name, None if filename is None else _text(filename), content_type, self))
+        self._found.append(Part(options["name"], options.get("filename"), content_type, self))
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         # A file of many line ends comes in crumbs: they are put together again as far as they lie together.

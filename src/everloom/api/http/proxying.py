@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from everloom.kit import sse
 from everloom.kit.errors import ApiError, ModelFailure
+from everloom.kit.secrets import SECRETS
 from everloom.objects.base import encode
 
 _LONGEST_LINE = 64 * 1024 * 1024
@@ -29,7 +30,7 @@ async def read_whole(asked: Coroutine[Any, Any, Proxied]) -> bytes:
     """The body of the answer that ``asked`` brings, which is closed in any case."""
     answer = await asked
     try:
-        return await answer.whole()
+        return _without_secrets(await answer.whole())
     finally:
         await answer.close()
 
@@ -41,12 +42,27 @@ async def frames(answer: Streamed) -> AsyncIterator[bytes]:
         async for block in answer.blocks():
             end = block.rfind(b"\n") + 1
             if end:
-                yield bytes(rest) + block[:end]
+                yield _without_secrets(bytes(rest) + block[:end])
                 rest.clear()
             rest += block[end:]
             if len(rest) > _LONGEST_LINE:
                 raise ModelFailure(f"The model sent a line of more than {_LONGEST_LINE} bytes.", code="upstream_broken")
         if rest:
-            yield bytes(rest) + b"\n\n"
+            yield _without_secrets(bytes(rest) + b"\n\n")
     except ApiError as error:
         yield b"\n" + sse.frame(encode(error.envelope()))
+
+
+def _without_secrets(lines: bytes) -> bytes:
+    """Whole lines of an answer: those that tell of an error may quote the key that the model's server was asked with.
+
+    Within the text of an answer the name would stand with its quotation marks escaped.
+    """
+    if b'"error"' not in lines:
+        return lines
+    return b"".join(
+        SECRETS.hide(line.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        if b'"error"' in line
+        else line
+        for line in lines.splitlines(keepends=True)
+    )

@@ -62,8 +62,8 @@ class Request:
     """One HTTP request, on its way through the steps (``steps.py``) to its handler and back."""
 
     __slots__ = (
-        *("_endings", "_receive", "arguments", "caller", "context", "dialect", "headers", "id", "method", "path"),
-        *("ports", "query", "raw_body", "route", "send", "server", "started", "status"),
+        *("_endings", "_receive", "arguments", "caller", "client", "context", "deployment", "dialect", "headers", "id"),
+        *("method", "path", "ports", "query", "raw_body", "route", "send", "server", "started", "status"),
     )
 
     context: Context
@@ -77,6 +77,10 @@ class Request:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.server: tuple[str, int | None] | None = scope.get("server")
         """The address that the client reached: what stands where its headers do not say."""
+        self.client: str = (scope.get("client") or ("",))[0]
+        """The address that asks: a proxy's, where one stands before us."""
+        self.deployment: str | None = scope.get("deployment")
+        """The model that the path names, as Azure's do."""
         self.ports = ports
         self.route: Route | None = None
         self.arguments: dict[str, Any] = {}

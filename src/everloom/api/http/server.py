@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from everloom.api.http.front import as_ours
 from everloom.api.http.routes import Receive, Request, Scope, Send
 from everloom.api.http.steps import Step, compose, handle
 from everloom.context import Ports
@@ -21,4 +22,5 @@ class Server:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"Everloom speaks HTTP, not {scope['type']}")
+        scope, receive = as_ours(scope, receive)
         await self._answer(Request(scope, receive, send, self._ports))

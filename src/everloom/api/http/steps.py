@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from everloom.api.http.binding import decode_query
+from everloom.api.http.front import with_model
 from everloom.api.http.paths import check_ids
 from everloom.api.http.routes import Dialect, Request, Route
 from everloom.requests.binding import decode_body
@@ -61,7 +62,7 @@ def bind(request: Request, next: Next) -> Awaitable[Any]:
 
 
 async def _with_body(request: Request, route: Route, kind: type[Any], next: Next) -> Any:
-    request.raw_body = await request.read(request.ports.limits.body_bytes)
+    request.raw_body = with_model(await request.read(request.ports.limits.body_bytes), request.deployment)
     request.arguments["body"] = _body(request, route, kind)
     return await next(request)
 

