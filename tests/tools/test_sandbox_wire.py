@@ -11,13 +11,14 @@ from everloom.sandbox.base import Picture, Printed
 from everloom.sandbox.wire import KernelMessage, execute, frames, from_frames, from_text, output
 
 KEY = b"key"
+MOST = 1_000
 VALUE = st.none() | st.text(max_size=5) | st.integers()
 ODD = VALUE | st.lists(VALUE, max_size=3) | st.dictionaries(st.sampled_from(["image/png", "text/plain"]), VALUE)
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 
 
 def shown(kind: str, **content: object) -> object:
-    return output(KernelMessage(kind, "", dict(content)))
+    return output(KernelMessage(kind, "", json.dumps(content).encode()), MOST)
 
 
 def test_a_message_comes_back_as_it_was_sent() -> None:
@@ -25,7 +26,7 @@ def test_a_message_comes_back_as_it_was_sent() -> None:
     received = from_frames([b"topic", *frames(message, KEY)], KEY)
     assert received is not None
     assert received.kind == "execute_request"
-    assert received.content["code"] == "1 + 1"
+    assert json.loads(received.content)["code"] == "1 + 1"
     assert received == from_text(json.dumps(message))
 
 
@@ -77,5 +78,5 @@ def test_what_is_not_shown(kind: str, content: dict[str, object]) -> None:
     st.fixed_dictionaries(dict.fromkeys(("text", "traceback", "data"), ODD)),
 )
 def test_no_content_is_too_odd(kind: str, content: dict[str, object]) -> None:
-    found = output(KernelMessage(kind, "", content))
+    found = output(KernelMessage(kind, "", json.dumps(content).encode()), MOST)
     assert found is None or isinstance(found, Printed)

@@ -58,3 +58,15 @@ def proportional(pids: list[int]) -> int:
         with _gone(), open(f"/proc/{pid}/smaps_rollup") as file:
             size += sum(int(line.split()[1]) << 10 for line in file if line.startswith("Pss:"))
     return size
+
+
+def main_thread(pid: int) -> str:
+    """The state of a process' main thread as proc(5) has it: ``Z`` ended, ``T`` stopped; empty for no process."""
+    with _gone(), open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0]
+    return ""
+
+
+def grandchildren(pid: int) -> list[int]:
+    """The processes that a process' children have started."""
+    return [below for child in children(pid) for below in children(child)]
