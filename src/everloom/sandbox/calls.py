@@ -59,9 +59,10 @@ class _Call(Inbox):
 class _Answer(Struct, frozen=True):
     """What a message says of a call."""
 
-    shown: Output | None
-    replied: bool
-    idle: bool
+    shown: Output | None = None
+    replied: bool = False
+    idle: bool = False
+    lost: bool = False
 
 
 class KernelCalls(ABC):
@@ -245,6 +246,7 @@ class KernelCalls(ABC):
             call.begun = True
             if answer.shown is not None:
                 await call.put(answer.shown)
+            call.lost |= answer.lost
             call.end(replied=answer.replied, idle=answer.idle)
 
     def _hear_too_much(self, *, replied: bool) -> None:
@@ -260,4 +262,8 @@ def _answer(read: Callable[[], wire.KernelMessage | None], request: str, most: i
     message = read()
     if message is None or message.parent != request:
         return None
-    return _Answer(wire.output(message, most), wire.is_reply(message), wire.is_idle(message))
+    if wire.is_reply(message):
+        return _Answer(replied=True)
+    if message.kind != "stream" and wire.is_dense(message.content):
+        return _Answer(lost=True)
+    return _Answer(wire.output(message, most), idle=wire.is_idle(message))

@@ -194,7 +194,10 @@ class GatewayKernel(KernelCalls):
             if received.type == aiohttp.WSMsgType.TEXT:
                 text: bytes = received.data
                 self._count(len(text))
-                await self._hear(len(text), partial(wire.from_text, text))
+                if wire.is_dense(text):
+                    self._hear_too_much(replied=False)
+                else:
+                    await self._hear(len(text), partial(wire.from_text, text))
         if self._socket.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
             self.kill(f"The code sent a message of more than {self.limits.message >> 20} MB.")
         self.kill("The connection to the kernel gateway was lost.")

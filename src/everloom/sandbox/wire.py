@@ -36,6 +36,9 @@ _TRACEBACK, _LINES = 2 << 20, 20_000
 _REPAIRED = 1 << 20
 """Bytes of a message that is read again without its halves of surrogate pairs."""
 _HALVES = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_LARGE, _DENSE = 4 << 20, 50_000
+"""Bytes of a message that is not read if it has more signs of structure than so many: that would hold up the server."""
+_STREAM = re.compile(rb'\{ ?(?:"name": ?"\w{1,20}", ?)?"text": ?')
 _BACKSLASH = re.compile(rb"\\")
 _ODD = (msgspec.DecodeError, ValueError, RecursionError)
 
@@ -149,8 +152,21 @@ def is_idle(message: KernelMessage) -> bool:
     return message.kind == "status" and _text(_content(message).execution_state, 10) == "idle"
 
 
+def is_dense(encoded: Part) -> bool:
+    """Whether a text of JSON is too large to be read for all that stands in it. Quick, whatever it is."""
+    signs = 0
+    for start in range(0, len(encoded) if len(encoded) > _LARGE else 0, _HEADER):
+        signs += sum(encoded.count(sign, start, start + _HEADER) for sign in (b'"', b",", b"[", b"{"))
+        if signs > _DENSE:
+            return True
+    return False
+
+
 def output(message: KernelMessage, most: int) -> Output | None:
     """What a message shows to the user, if it shows something; of a text the first characters, at most so many."""
+    if message.kind == "stream" and len(message.content) > _LARGE:
+        begin = _STREAM.match(message.content)
+        return _logs(_text(memoryview(message.content)[begin.end() :], most)) if begin else None
     content = _content(message)
     match message.kind:
         case "stream":
@@ -196,19 +212,17 @@ def _signature(parts: Sequence[Part], key: bytes) -> bytes:
     return signing.hexdigest().encode()
 
 
-def _text(encoded: Raw, most: int) -> str | None:
-    """The first characters of a JSON string; None for what is none."""
+def _text(encoded: Raw | memoryview, most: int) -> str | None:
+    """The first characters of a JSON string, whatever follows it; None for what is none."""
     whole = memoryview(encoded)
     begin = whole[: 2 + most * _CHARACTER].tobytes()
     if not begin.startswith(b'"'):
         return None
-    for cut in range(1 if len(begin) == len(whole) else _CHARACTER + 1):  # Not within an escape.
-        end = "" if len(begin) == len(whole) else '"'
-        try:
-            text = json.loads(begin[: len(begin) - cut].decode(errors="replace") + end, strict=False)
-        except ValueError:
-            continue
-        return str(text)[:most]
+    decoder = json.JSONDecoder(strict=False)
+    for end in ("", *['"'] * (len(begin) < len(whole) and _CHARACTER)):  # Cut where it is not within an escape.
+        with contextlib.suppress(ValueError):
+            return str(decoder.raw_decode(begin.decode(errors="replace") + end)[0])[:most]
+        begin = begin[:-1] if end else begin
     return None
 
 
