@@ -33,6 +33,22 @@ class SandboxLimits(Struct, frozen=True):
     """Characters of logs a call."""
     images: int = 20
     """Images a call."""
+    made: int = 1_000
+    """Files a call that are kept; all of them together have at most ``disk`` bytes."""
+    seconds: float = 120
+    """Seconds a call."""
+    grace: float = 3
+    """Seconds that a call has to end after an interrupt."""
+    take_up: float = 20
+    """Seconds until a kernel must have begun with a call."""
+    message: int = 16 << 20
+    """Bytes of one message from a kernel."""
+    parts: int = 64
+    """Parts of one message."""
+    sent: int = 64 << 20
+    """Bytes that a call may send us, whether they are shown or not: reading them takes the server's time."""
+    sent_ever: int = 4 << 30
+    """Bytes that a sandbox may send us in its life."""
     kernels: int = 16
     """Sandboxes at once; the one idle longest makes room for the next."""
 
@@ -69,6 +85,10 @@ Seen = dict[str, tuple[int, int, int]]
 
 class SandboxDied(Exception):
     """The kernel is gone, and its variables and files with it; the message is a sentence that says why."""
+
+
+class SandboxHeld(SandboxDied):
+    """The kernel was ended because it did not begin with the code."""
 
 
 class SandboxUnavailable(Exception):

@@ -18,10 +18,10 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from pathlib import Path
 from typing import Any
 
-from everloom.sandbox import seccomp
+from everloom.sandbox import orphans, seccomp
 from everloom.sandbox.base import SandboxLimits, SandboxUnavailable
 from everloom.sandbox.interpreter import Interpreter
-from everloom.sandbox.processes import children
+from everloom.sandbox.processes import children, grandchildren
 
 DATA = "/mnt/data"
 RUN = "/run/kernel"
@@ -54,7 +54,7 @@ _ENVIRONMENT = {
 }
 _ISOLATION = [
     *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
-    *("--die-with-parent", "--new-session", "--uid", "1000", "--gid", "1000", "--hostname", "sandbox"),
+    *("--die-with-parent", "--uid", "1000", "--gid", "1000", "--hostname", "sandbox"),
     *("--cap-drop", "ALL", "--clearenv"),
 ]
 
@@ -63,13 +63,18 @@ _FIRST_OWN_USER, _OWN_USERS = 1_900_000_000, 100_000_000
 
 _START_SECONDS = 20.0
 _END_SECONDS = 5.0
+_TOLD, _REST = 4000, 0.1
+"""Bytes of standard error that are of use; seconds between two looks at more of it."""
 
 
 class Box:
-    """One sandbox: a process id to end, and its root folder, held open from outside."""
+    """One sandbox: a guardian that ends it (see launch_child.py), and its root folder, held open from outside."""
 
-    def __init__(self, process: Process, errors: "asyncio.Task[bytes]", user: int, users: set[int]) -> None:
+    def __init__(
+        self, process: Process, errors: "asyncio.Task[bytes]", user: int, users: set[int], record: str
+    ) -> None:
         self.process = process
+        """The guardian, which ends when the sandbox has ended."""
         self._errors = errors
         self.init = 0
         """The sandbox's process 1, as the host counts; when it ends, all others do."""
@@ -79,15 +84,11 @@ class Box:
         """Descriptor of ``/`` inside. Never follow a path behind it except link by link, refusing symbolic links."""
         self.user = user
         self._users = users
+        self._record = record
 
     def kill(self) -> None:
         """End everything in the sandbox, at once."""
-        if self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                if self.init in children(self.process.pid):
-                    os.kill(self.init, signal.SIGKILL)  # Its parent, bwrap, then ends by itself and leaves no zombie.
-                else:
-                    self.process.kill()
+        _hang_up(self.process)
 
     def interrupt(self) -> None:
         """Control-C for the process that was asked for."""
@@ -107,6 +108,8 @@ class Box:
         except TimeoutError:
             self.process.kill()
             await self.process.wait()
+        if self._record:
+            await asyncio.to_thread(orphans.end, Path(self._record))  # Somebody may have killed the guardian.
         await self._errors
         if self.root >= 0:
             os.close(self.root)
@@ -117,8 +120,10 @@ class Box:
 class Bubblewrap:
     """Starts boxes, all with the same interpreter and limits."""
 
-    def __init__(self, interpreter: Interpreter, limits: SandboxLimits) -> None:
+    def __init__(self, interpreter: Interpreter, limits: SandboxLimits, records: Path) -> None:
         self._interpreter = interpreter
+        self._records = records
+        """Folder for the records of what runs; see orphans.py."""
         self.python = interpreter.executable
         self._limits = limits
         self._program = shutil.which("bwrap") or ""
@@ -150,7 +155,7 @@ class Bubblewrap:
     async def _try(self) -> None:
         user = _own_user(self._users)
         try:
-            process, errors = await self._spawn([self.python, "-I", "-c", "pass"], {}, user, ())
+            process, errors = await self._spawn(self._orders([self.python, "-I", "-c", "pass"], {}, user))
             await process.wait()
         finally:
             self._users.discard(user)
@@ -162,18 +167,21 @@ class Bubblewrap:
         user = _own_user(self._users)
         reading, writing = os.pipe()
         try:
-            process, errors = await self._spawn(command, files, user, (writing,))
+            record = await asyncio.to_thread(orphans.new_record, self._records)
+            orders = self._orders(command, files, user) | {"inherited": [writing], "record": record}
+            orders["arguments"] += ["--info-fd", str(writing)]
+            process, errors = await self._spawn(orders)
         except BaseException:
             os.close(reading)
             self._users.discard(user)
             raise
         finally:
             os.close(writing)
-        box = Box(process, errors, user, self._users)
+        box = Box(process, errors, user, self._users, record)
         try:
             told = await _read_all(reading)
             box.init = json.loads(told)["child-pid"] if told else 0
-            if await _enter(box):
+            if box.init in grandchildren(process.pid) and await _enter(box):
                 return box
         except BaseException:
             await box.close()
@@ -181,32 +189,26 @@ class Bubblewrap:
         await box.close()
         raise SandboxUnavailable(_reason(await box.told(), self.python))
 
-    async def _spawn(
-        self, command: list[str], files: dict[str, str], user: int, pass_fds: tuple[int, ...]
-    ) -> tuple[Process, "asyncio.Task[bytes]"]:
+    async def _spawn(self, orders: dict[str, Any]) -> tuple[Process, "asyncio.Task[bytes]"]:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", str(Path(__file__).with_name("launch_child.py"))),
             stdin=PIPE,
             stdout=DEVNULL,
             stderr=PIPE,
             env={},
-            pass_fds=pass_fds,
+            pass_fds=orders["inherited"],
+            start_new_session=True,  # What is sent to the server's whole group is not meant for the guardian.
         )
         assert process.stdin
         assert process.stderr
         errors = asyncio.create_task(_beginning(process.stderr))
-        orders = self._orders(command, files, user)
-        if pass_fds:
-            orders["arguments"] += ["--info-fd", str(pass_fds[0])]
         try:
             with contextlib.suppress(ConnectionError):
-                process.stdin.write(json.dumps(orders).encode())
+                process.stdin.write(json.dumps(orders).encode() + b"\n")
                 await process.stdin.drain()
         except BaseException:
-            process.kill()
+            _hang_up(process)
             raise
-        finally:
-            process.stdin.close()
         return process, errors
 
     def _orders(self, command: list[str], files: dict[str, str], user: int) -> dict[str, Any]:
@@ -220,7 +222,8 @@ class Bubblewrap:
         for number, seen in enumerate(trees):
             arguments += ["--ro-bind", f"{STAGE}/{number}", seen]
         return {
-            "parent": os.getpid(),
+            "record": "",
+            "inherited": [],
             "user": user,
             "group": user if os.geteuid() == 0 else os.getegid(),
             "trees": list(trees.values()),
@@ -281,16 +284,24 @@ def _own_user(taken: set[int]) -> int:
     return user
 
 
+def _hang_up(guardian: Process) -> None:
+    """End the pipe to a guardian, which ends its sandbox then."""
+    if guardian.stdin and not guardian.stdin.transport.is_closing():
+        guardian.stdin.transport.abort()
+
+
 def _version(program: str) -> tuple[int, ...]:
     told = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, env={}).stdout
     return tuple(map(int, re.findall(r"\d+", told)[:2]))
 
 
 async def _beginning(stream: asyncio.StreamReader) -> bytes:
-    """The first bytes of a stream that is read to its end, so that nobody waits for it to be read."""
+    """The first bytes of a stream that is read to its end, so that nobody waits for it; but not in a hurry."""
     kept = b""
     while block := await stream.read(1 << 16):
-        kept += block[: 4000 - len(kept)]
+        kept += block[: _TOLD - len(kept)]
+        if len(kept) >= _TOLD:
+            await asyncio.sleep(_REST)
     return kept
 
 

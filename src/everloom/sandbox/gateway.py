@@ -7,25 +7,30 @@ the kernel's own channel.
 import asyncio
 import base64
 import contextlib
+import itertools
 import json
 import secrets
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import msgspec
 
 from everloom.sandbox import wire
 from everloom.sandbox.base import SandboxDied, SandboxFull, SandboxLimits, SandboxUnavailable, Seen
-from everloom.sandbox.calls import KernelCalls
+from everloom.sandbox.calls import CLOSED, KernelCalls
 
 _DATA = "/mnt/data"
 _SECONDS = 60.0
 """For a request, for the start of a kernel, for a block of a file."""
 _BLOCK = 1 << 20
-_LARGEST = 16 << 20
-"""Bytes of a message."""
+_ANSWER = 1 << 20
+"""Bytes of an answer of the gateway's own."""
+_SLOWEST = 1 << 20
+"""Bytes a second that a file must come with, once ``_SECONDS`` are over."""
+_SOON = 10.0
+"""Seconds for what nobody waits for: an interrupt, an end."""
 
 _FUNCTIONS = """
 def _do():
@@ -72,7 +77,7 @@ class Gateway:
 
     async def prepare(self) -> None:
         """Ask it for a sign of life. Errors: ``SandboxUnavailable``."""
-        self._http = aiohttp.ClientSession(headers=self._headers, timeout=aiohttp.ClientTimeout(_SECONDS))
+        self._http = aiohttp.ClientSession(headers=self._headers)
         try:
             await self._ask("GET", "/api/kernelspecs")
         except SandboxUnavailable:
@@ -85,7 +90,10 @@ class Gateway:
         identity = str((await self._ask("POST", "/api/kernels", {}))["id"])
         try:
             socket = await self._http.ws_connect(
-                f"{self._url}/api/kernels/{identity}/channels", max_msg_size=_LARGEST, heartbeat=30
+                f"{self._url}/api/kernels/{identity}/channels",
+                max_msg_size=self._limits.message,
+                heartbeat=30,
+                decode_text=False,
             )
         except aiohttp.ClientError as error:
             await self.stop(identity)
@@ -105,24 +113,32 @@ class Gateway:
 
     async def interrupt(self, identity: str) -> None:
         with contextlib.suppress(SandboxUnavailable):
-            await self._ask("POST", f"/api/kernels/{identity}/interrupt")
+            await self._ask("POST", f"/api/kernels/{identity}/interrupt", seconds=_SOON)
 
     async def stop(self, identity: str) -> None:
         """End a kernel; one that is gone already is no error."""
         with contextlib.suppress(SandboxUnavailable):
-            await self._ask("DELETE", f"/api/kernels/{identity}")
+            await self._ask("DELETE", f"/api/kernels/{identity}", seconds=_SOON)
 
     async def close(self) -> None:
         if self._http:
             await self._http.close()
 
-    async def _ask(self, method: str, path: str, body: Any = None) -> Any:
+    async def _ask(self, method: str, path: str, body: Any = None, seconds: float = _SECONDS) -> Any:
         assert self._http
+        patience = aiohttp.ClientTimeout(seconds)
         try:
-            async with self._http.request(method, self._url + path, json=body) as response:
+            async with self._http.request(method, self._url + path, json=body, timeout=patience) as response:
                 if response.status >= 400:
                     raise SandboxUnavailable(f"The kernel gateway answers {response.status} to {method} {path}.")
-                return await response.json() if response.status in (200, 201) else None
+                if response.status not in (200, 201):
+                    return None
+                answer = b""
+                async for block in response.content.iter_any():
+                    answer += block
+                    if len(answer) > _ANSWER:
+                        raise SandboxUnavailable(f"The kernel gateway answers too much to {method} {path}.")
+                return json.loads(answer)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             why = str(error) or type(error).__name__
             raise SandboxUnavailable(f"The kernel gateway {self._url} cannot be reached: {why}.") from error
@@ -132,7 +148,11 @@ class GatewayKernel(KernelCalls):
     """A kernel behind a gateway, its limits the gateway's but for time and outputs."""
 
     def __init__(
-        self, gateway: Gateway, identity: str, socket: aiohttp.ClientWebSocketResponse, limits: SandboxLimits
+        self,
+        gateway: Gateway,
+        identity: str,
+        socket: aiohttp.ClientWebSocketResponse[Literal[False]],
+        limits: SandboxLimits,
     ) -> None:
         super().__init__(limits)
         self.files = RemoteFolder(self, limits)
@@ -144,7 +164,7 @@ class GatewayKernel(KernelCalls):
 
     async def close(self) -> None:
         """End it, and forget it."""
-        self.kill("The sandbox was closed.")
+        self.kill(CLOSED)
         await asyncio.gather(*self._tasks)
         self._listening.cancel()
         await asyncio.gather(self._listening, return_exceptions=True)
@@ -154,8 +174,7 @@ class GatewayKernel(KernelCalls):
         """What a kernel uses between calls is the gateway's to limit."""
 
     async def _send(self, message: dict[str, Any]) -> None:
-        with contextlib.suppress(ConnectionError):  # ``ended`` tells.
-            await self._socket.send_str(json.dumps(message))
+        await self._socket.send_str(json.dumps(message))
 
     def _interrupt(self) -> None:
         self._soon(self._gateway.interrupt(self._identity))
@@ -173,7 +192,14 @@ class GatewayKernel(KernelCalls):
     async def _listen(self) -> None:
         async for received in self._socket:
             if received.type == aiohttp.WSMsgType.TEXT:
-                await self._hear(len(received.data), partial(wire.from_text, received.data))
+                text: bytes = received.data
+                self._count(len(text))
+                if wire.is_dense(text):
+                    self._hear_too_much(replied=False)
+                else:
+                    await self._hear(len(text), partial(wire.from_text, text))
+        if self._socket.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
+            self.kill(f"The code sent a message of more than {self.limits.message >> 20} MB.")
         self.kill("The connection to the kernel gateway was lost.")
 
 
@@ -222,18 +248,29 @@ class RemoteFolder:
 
     async def read(self, path: str) -> AsyncIterator[bytes]:
         """A file's content. Errors: ``FileNotFoundError``."""
-        start = 0
-        while start < self._limits.file:
+        start, size = 0, _BLOCK
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _SECONDS
+        while size == _BLOCK and start < self._limits.file and loop.time() < until + start / _SLOWEST:
             try:
-                block = base64.b64decode(await self._ask(str, "read", path.removeprefix(f"{_DATA}/"), start, _BLOCK))
+                answer: str = await self._ask(str, "read", path.removeprefix(f"{_DATA}/"), start, _BLOCK)
+                block = base64.b64decode(answer)[:_BLOCK]
             except (OSError, ValueError) as error:
                 raise FileNotFoundError(path) from error
-            if not block:
-                return
-            start += len(block)
-            yield block
+            start, size = start + len(block), len(block)
+            if block:
+                yield block
 
     async def look(self) -> Seen:
-        """All regular files that are not hidden and not too large to be taken out."""
-        seen: Seen = await self._ask(Seen, "look", self._limits.file)
-        return seen
+        """All regular files that are not hidden and not too large to be taken out, as the kernel tells of them."""
+        told: Seen = await self._ask(Seen, "look", self._limits.file)
+        return {
+            path: found
+            for path, found in itertools.islice(told.items(), self._limits.entries)
+            if _is_path(path) and 0 <= found[1] <= self._limits.file
+        }
+
+
+def _is_path(path: str) -> bool:
+    """Whether it leads to a file below a folder, and can be told to anybody."""
+    return {"", ".", ".."}.isdisjoint(path.split("/")) and "\0" not in path

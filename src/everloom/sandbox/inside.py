@@ -60,20 +60,41 @@ class Folder:
         interim = f".{secrets.token_hex(8)}"
         try:
             file = os.open(interim, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _SAFE, 0o644, dir_fd=self._data)
+        except OSError as error:
+            raise self._refusal(name, error) from error
+        try:
             try:
                 if os.geteuid() == 0:
                     os.fchown(file, self._user, self._user)
                 async for block in blocks:
-                    await asyncio.to_thread(_write, file, block)
+                    await asyncio.to_thread(self._write, name, file, block)
             finally:
                 os.close(file)
-            os.rename(interim, name, src_dir_fd=self._data, dst_dir_fd=self._data)
-        except BaseException as error:
+            self._put_in_place(interim, name)
+        except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(interim, dir_fd=self._data)
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise SandboxFull(f"There is no room for {name} in the sandbox.") from error
             raise
+
+    def _write(self, name: str, file: int, block: bytes) -> None:
+        view = memoryview(block)
+        try:
+            while view:
+                view = view[os.write(file, view) :]
+        except OSError as error:
+            raise self._refusal(name, error) from error
+
+    def _put_in_place(self, interim: str, name: str) -> None:
+        try:
+            os.rename(interim, name, src_dir_fd=self._data, dst_dir_fd=self._data)
+        except OSError as error:
+            raise self._refusal(name, error) from error
+
+    def _refusal(self, name: str, error: OSError) -> SandboxFull:
+        """The code may have made of its folder what it likes."""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return SandboxFull(f"There is no room for {name} in the sandbox.")
+        return SandboxFull(f"{name} cannot be put into the sandbox: {error.strerror}.")
 
     async def read(self, path: str) -> AsyncIterator[bytes]:
         """A file's content, to the size that one file may have. Errors: ``FileNotFoundError``."""
@@ -93,12 +114,16 @@ class Folder:
 
     async def look(self) -> Seen:
         """All regular files that are not hidden and not too large to be taken out."""
-        return await asyncio.to_thread(lambda: dict(self._walk(self._data, "", _DEEPEST)))
+        return await asyncio.to_thread(lambda: dict(self._walk(self._data, "", _DEEPEST, _Patience(self._limits))))
 
-    def _walk(self, folder: int, above: str, depth: int) -> Iterator[tuple[str, tuple[int, int, int]]]:
+    def _walk(
+        self, folder: int, above: str, depth: int, patience: "_Patience"
+    ) -> Iterator[tuple[str, tuple[int, int, int]]]:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if not entry.name.startswith((".", "__pycache__"))]
         for name in names:
+            if not patience.lasts():
+                return
             with contextlib.suppress(OSError, UnicodeEncodeError):
                 name.encode()  # A name that is no text cannot be told to anybody.
                 found = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -107,12 +132,18 @@ class Folder:
                 elif stat.S_ISDIR(found.st_mode) and depth > 0:
                     below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | _SAFE, dir_fd=folder)
                     try:
-                        yield from self._walk(below, f"{above}{name}/", depth - 1)
+                        yield from self._walk(below, f"{above}{name}/", depth - 1, patience)
                     finally:
                         os.close(below)
 
 
-def _write(file: int, block: bytes) -> None:
-    view = memoryview(block)
-    while view:
-        view = view[os.write(file, view) :]
+class _Patience:
+    """How many entries a walk sees: no more than there can be, though somebody may carry them before it from folder to
+    folder."""
+
+    def __init__(self, limits: SandboxLimits) -> None:
+        self._left = limits.entries
+
+    def lasts(self) -> bool:
+        self._left -= 1
+        return self._left >= 0

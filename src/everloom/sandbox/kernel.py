@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -9,17 +10,15 @@ import secrets
 import stat
 from collections.abc import AsyncGenerator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from everloom.sandbox import wire
 from everloom.sandbox.base import Output, SandboxDied, SandboxLimits, SandboxUnavailable
 from everloom.sandbox.bubblewrap import RUN, Box, Bubblewrap
-from everloom.sandbox.calls import DIED, KernelCalls
+from everloom.sandbox.calls import CLOSED, DIED, KernelCalls
 from everloom.sandbox.inside import Folder, open_below
-from everloom.sandbox.processes import processor_seconds, proportional, resident, tree
-
-if TYPE_CHECKING:
-    import zmq.asyncio
+from everloom.sandbox.processes import main_thread, processor_seconds, proportional, resident, tree
+from everloom.sandbox.zmtp import Connection, MessageLimits, ZmtpError
 
 _CONNECTION = "/run/kernel.json"
 _SHELL, _IOPUB = 1, 2
@@ -27,10 +26,17 @@ _START_SECONDS = 60.0
 _ASK_AGAIN = 0.3
 _TICK = 0.1
 """Seconds between two looks at what a running call uses."""
-_LARGEST = 16 << 20
-"""Bytes of a message; ZeroMQ ends the connection that brings a larger one."""
-_WAITING = 16
-"""Messages that ZeroMQ keeps for us."""
+_RETRY = 0.02
+_LAST_SIGN = 1.0
+"""Seconds in which a kernel whose connection ended is seen to have ended itself."""
+_STILL_SECONDS = 1.0
+"""How long the kernel's main thread may be in one of these states; the second is also that of a process just ended."""
+_NEVER_ON = {
+    "T": "The code stopped the Python that ran it.",
+    "Z": "The code ended the main thread of the Python that ran it.",
+}
+_AT_A_TIME = 16
+"""Messages that are read before others have their turn."""
 
 _WARM = """
 for _name in ("numpy", "pandas", "matplotlib.pyplot"):
@@ -43,29 +49,28 @@ del _name
 class Kernel(KernelCalls):
     """Ready once ``start`` has returned it; ``close`` must be called."""
 
-    def __init__(self, box: Box, key: bytes, context: "zmq.asyncio.Context", limits: SandboxLimits) -> None:
+    def __init__(self, box: Box, key: bytes, limits: SandboxLimits) -> None:
         super().__init__(limits)
         self.box = box
         self.ended = asyncio.ensure_future(box.process.wait())
         self.files = Folder(box.root, box.user, limits)
         self._key = key
-        self._context = context
-        self._sockets: list[zmq.asyncio.Socket] = []
-        self._addresses: list[str] = []
+        self._connections: list[Connection] = []
         self._descriptors: list[int] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._looking: asyncio.Task[None] | None = None
         self._used = math.inf
         """Seconds of processor time at the end of the last call."""
 
     @classmethod
-    async def start(cls, bubblewrap: Bubblewrap, context: "zmq.asyncio.Context", limits: SandboxLimits) -> "Kernel":
+    async def start(cls, bubblewrap: Bubblewrap, limits: SandboxLimits) -> "Kernel":
         """A kernel that answers, its usual libraries loaded. Errors: ``SandboxUnavailable``."""
         key = secrets.token_hex(32)
         command = [bubblewrap.python, "-I", "-m", "ipykernel_launcher", "-f", _CONNECTION]
         command += ["--HistoryManager.enabled=False", "--InteractiveShell.colors=nocolor"]
         box = await bubblewrap.start(command, {_CONNECTION: json.dumps(_connection(key))})
         try:
-            kernel = cls(box, key.encode(), context, limits)
+            kernel = cls(box, key.encode(), limits)
         except OSError as error:
             await box.close()
             raise SandboxUnavailable(f"The kernel does not start: {await box.told() or error}") from error
@@ -73,7 +78,7 @@ class Kernel(KernelCalls):
             async with asyncio.timeout(_START_SECONDS):
                 await kernel._connect()
                 await kernel.quietly(_WARM, _START_SECONDS)
-        except (TimeoutError, SandboxDied) as error:
+        except (TimeoutError, OSError, EOFError, ZmtpError, SandboxDied) as error:
             await kernel.close()
             raise SandboxUnavailable(f"The kernel does not start: {await box.told() or error}") from error
         except BaseException:
@@ -83,21 +88,21 @@ class Kernel(KernelCalls):
 
     async def close(self) -> None:
         """End it and let everything go."""
-        self.kill("The sandbox was closed.")
-        for task in self._tasks:
+        self.kill(CLOSED)
+        for task in (tasks := [*self._tasks, *([self._looking] if self._looking else [])]):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for socket in self._sockets:
-            socket.close(linger=0)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for connection in self._connections:
+            connection.close()
         for descriptor in self._descriptors:
             os.close(descriptor)
-        self._tasks, self._sockets, self._descriptors = [], [], []
+        self._tasks, self._connections, self._descriptors = [], [], []
         self.files.close()
-        await self.ended
         await self.box.close()
+        await self.ended
 
     async def run(self, code: str, timeout: float) -> AsyncGenerator[Output]:
-        """As ``Calls.run``, watched. Errors: ``SandboxDied``."""
+        """As ``KernelCalls.run``, watched. Errors: ``SandboxDied``."""
         watch = asyncio.create_task(self._watch())
         try:
             async with contextlib.aclosing(super().run(code, timeout)) as outputs:
@@ -109,15 +114,22 @@ class Kernel(KernelCalls):
 
     def look_after(self) -> None:
         """Kill it if what the last call left running uses too much. To be called every second or so."""
-        if self.busy or not self.alive:
-            return
-        if self._processor_seconds() - self._used > self.limits.idle_cpu:
+        if not self.busy and self.alive and (self._looking is None or self._looking.done()):
+            self._looking = asyncio.create_task(self._look())
+
+    async def _look(self) -> None:
+        pids = list(tree(self.box.init))
+        if processor_seconds(pids) - self._used > self.limits.idle_cpu:
             self.kill("What an earlier call left running used too much processor time.")
-        elif resident(pids := list(tree(self.box.init))) > self.limits.memory < proportional(pids):
+        elif await self._too_much_memory(pids):
             self.kill("What an earlier call left running used too much memory.")
 
+    async def _too_much_memory(self, pids: list[int]) -> bool:
+        most = self.limits.memory
+        return resident(pids) > most and await asyncio.to_thread(proportional, pids) > most
+
     async def _send(self, message: dict[str, Any]) -> None:
-        await self._sockets[0].send_multipart(wire.frames(message, self._key))
+        await self._connections[0].send(wire.frames(message, self._key))
 
     def _interrupt(self) -> None:
         self.box.interrupt()
@@ -125,50 +137,42 @@ class Kernel(KernelCalls):
     def _end(self) -> None:
         self.box.kill()
 
+    def _cut_off(self) -> bool:
+        return any(connection.within for connection in self._connections)
+
     async def _connect(self) -> None:
         """Wait for the kernel's sockets and for its first sign of life on both."""
-        import zmq
-
-        for kind, port in ((zmq.DEALER, _SHELL), (zmq.SUB, _IOPUB)):
-            self._addresses.append(f"ipc:///proc/self/fd/{await self._socket(f'socket-{port}')}")
-            self._open(self._context.socket(kind), self._addresses[-1])
+        limits = MessageLimits(self.limits.message, self.limits.parts)
+        for kind, port in (("DEALER", _SHELL), ("SUB", _IOPUB)):
+            # To what stands there now, whatever the sandbox puts in its place later.
+            path = f"/proc/self/fd/{await self._socket(f'socket-{port}')}"
+            connection = await self._open(path, kind, limits)
+            self._connections.append(connection)
+            self._tasks.append(asyncio.create_task(self._listen(connection, replies=port == _SHELL)))
         await self._greet()
 
-    def _open(self, socket: "zmq.asyncio.Socket", address: str) -> None:
-        import zmq
-
-        self._sockets.append(socket)
-        socket.set(zmq.MAXMSGSIZE, _LARGEST)
-        socket.set(zmq.RCVHWM, _WAITING)
-        socket.set(zmq.LINGER, 0)
-        if socket.type == zmq.SUB:
-            socket.subscribe(b"")
-        # To what stands there now, whatever the sandbox puts in its place later.
-        socket.connect(address)
-        self._tasks.append(asyncio.create_task(self._listen(socket)))
-
-    async def _mend(self) -> None:
-        """Make the second connection anew: the first ended with a message that was too large."""
-        import zmq
-
-        self._tasks.pop().cancel()
-        self._sockets.pop().close(linger=0)
-        self._open(self._context.socket(zmq.SUB), self._addresses[-1])
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_ASK_AGAIN * 10):
-                await self._greet()
+    async def _open(self, path: str, kind: str, limits: MessageLimits) -> Connection:
+        while not self.ended.done():
+            with contextlib.suppress(ConnectionError):  # It is there, but the kernel does not listen yet.
+                return await Connection.open(path, kind, limits, self._count)
+            await asyncio.sleep(_RETRY)
+        raise SandboxDied(DIED)
 
     async def _greet(self) -> None:
         """Wait for a sign of life on both: a subscription takes its time to arrive, so ask until it has."""
-        heard: set[bool] = set()
-        while len(heard) < 2:
-            message = wire.request("kernel_info_request", {})
-            self._request = message["header"]["msg_id"]
-            await self._send(message)
-            until = asyncio.get_running_loop().time() + _ASK_AGAIN
-            while len(heard) < 2 and (answer := await self._next(until)):
-                heard.add(answer.kind == "status")
-        self._request = ""
+        wait = _ASK_AGAIN
+        while True:
+            call = self._begin(wire.request("kernel_info_request", {}), 0)
+            await self._send(call.message)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await call.get()
+            self._forget(call)
+            if call.replied and call.idle:
+                return
+            if not self.alive:
+                raise SandboxDied(DIED)
+            wait *= 1.5
 
     async def _socket(self, name: str) -> int:
         """Descriptor of a socket in the sandbox, once it is there."""
@@ -179,23 +183,34 @@ class Kernel(KernelCalls):
                 if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
                     raise SandboxDied("There is no socket where the kernel's should be.")
                 return descriptor
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(_RETRY)
         raise SandboxDied(DIED)
 
-    async def _listen(self, socket: "zmq.asyncio.Socket") -> None:
-        while True:
-            received = await socket.recv_multipart()
-            await self._hear(sum(map(len, received)), partial(wire.from_frames, received, self._key))
+    async def _listen(self, connection: Connection, *, replies: bool) -> None:
+        with contextlib.suppress(OSError, EOFError, ZmtpError):
+            for number in itertools.count():
+                if (received := await connection.receive()) is None:
+                    self._hear_too_much(replied=replies)
+                else:
+                    await self._hear(sum(map(len, received)), partial(wire.from_frames, received, self._key))
+                if number % _AT_A_TIME == 0:
+                    await asyncio.sleep(0)
+        # A kernel that ended is one thing, and soon told; a kernel that nobody can speak with any more is another.
+        await asyncio.wait({self.ended}, timeout=_LAST_SIGN)
+        self.kill("The code closed the connections of the Python that ran it.")
 
     async def _watch(self) -> None:
-        began = self._processor_seconds()
-        limits = self.limits
+        limits, began, still = self.limits, self._processor_seconds(), 0
         while not self.ended.done():
             pids = list(tree(self.box.init))
-            if resident(pids) > limits.memory and await asyncio.to_thread(proportional, pids) > limits.memory:
+            state = main_thread(self.box.first)
+            still = still + 1 if state in _NEVER_ON else 0
+            if await self._too_much_memory(pids):
                 self.kill(f"The code used more than {limits.memory >> 20} MB of memory.")
             elif processor_seconds(pids) - began > limits.cpu:
                 self.kill(f"The code used more than {limits.cpu:g} seconds of processor time.")
+            elif still * _TICK > _STILL_SECONDS:
+                self.kill(_NEVER_ON[state])
             await asyncio.sleep(_TICK)
 
     def _processor_seconds(self) -> float:

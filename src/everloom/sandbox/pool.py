@@ -6,17 +6,14 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Hashable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from everloom.sandbox.base import SandboxLimits, SandboxUnavailable
 from everloom.sandbox.bubblewrap import Bubblewrap
 from everloom.sandbox.gateway import Gateway
 from everloom.sandbox.interpreter import look_at
 from everloom.sandbox.kernel import Kernel
+from everloom.sandbox.orphans import sweep
 from everloom.sandbox.session import JupyterSession, RunningKernel
-
-if TYPE_CHECKING:
-    import zmq.asyncio
 
 _TICK = 1.0
 _REMEMBERED = 10_000
@@ -62,7 +59,6 @@ class JupyterSandboxes:
         self._gateway = Gateway(gateway, gateway_token, self._limits) if gateway else None
         self._missing: str | None = "The sandboxes are not open."
         self._bubblewrap: Bubblewrap | None = None
-        self._context: zmq.asyncio.Context | None = None
         self._warm: list[RunningKernel] = []
         self._seats: dict[Hashable, _Seat] = {}
         self._expired: dict[Hashable, bool] = {}
@@ -93,15 +89,14 @@ class JupyterSandboxes:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for place in [*self._warm, *(seat.session.place for seat in self._seats.values())]:
-            if place:
-                await place.close()
+        places = [*self._warm, *(seat.session.place for seat in self._seats.values())]
+        for failure in await asyncio.gather(*(place.close() for place in places if place), return_exceptions=True):
+            if failure:
+                _log.error("a sandbox does not close", exc_info=failure)
         self._warm.clear()
         self._seats.clear()
         if self._gateway:
             await self._gateway.close()
-        if self._context:
-            self._context.destroy(linger=0)
 
     @contextlib.asynccontextmanager
     async def session(self, key: Hashable) -> AsyncIterator[JupyterSession]:
@@ -111,7 +106,7 @@ class JupyterSandboxes:
         seat = self._seats.get(key)
         if seat is None:
             note = "Nobody had used it for a long time." if self._expired.pop(key, False) else ""
-            seat = self._seats[key] = _Seat(JupyterSession(self._place, note))
+            seat = self._seats[key] = _Seat(JupyterSession(self._place, self._limits, note))
         seat.wanted += 1
         try:
             async with seat.lock:
@@ -128,18 +123,15 @@ class JupyterSandboxes:
             self._warm.append(await self._start())
 
     async def _prepare(self) -> None:
-        try:
-            import zmq.asyncio
-        except ImportError as error:
-            raise SandboxUnavailable("pyzmq is not installed: pip install 'everloom[code]'.") from error
         interpreter = await look_at(self._python)
         for tree in interpreter.trees.values():
             if self._folder.is_relative_to(tree):
                 raise SandboxUnavailable(f"The data folder lies within {tree}, which code may read; move one of them.")
-        bubblewrap = Bubblewrap(interpreter, self._limits)
+        records = self._folder / "sandboxes"
+        await asyncio.to_thread(sweep, records)
+        bubblewrap = Bubblewrap(interpreter, self._limits, records)
         await bubblewrap.prepare()
         self._bubblewrap = bubblewrap
-        self._context = zmq.asyncio.Context()
 
     async def _place(self) -> RunningKernel:
         """A kernel for a conversation: a warm one, if there is."""
@@ -174,8 +166,7 @@ class JupyterSandboxes:
         if self._gateway:
             return await self._gateway.start()
         assert self._bubblewrap
-        assert self._context
-        return await Kernel.start(self._bubblewrap, self._context, self._limits)
+        return await Kernel.start(self._bubblewrap, self._limits)
 
     async def _fill(self) -> None:
         try:
@@ -186,17 +177,22 @@ class JupyterSandboxes:
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(_TICK)
-            oldest = asyncio.get_running_loop().time() - self._idle
             for key, seat in list(self._seats.items()):
-                if seat.session.place:
-                    seat.session.place.look_after()
-                if not seat.wanted and seat.left_at < oldest:
-                    await self._end(seat, "")
-                    if not seat.wanted:
-                        self._seats.pop(key, None)
-                        self._expired[key] = True
-                while len(self._expired) > _REMEMBERED:
-                    self._expired.pop(next(iter(self._expired)))
+                try:
+                    await self._keep_seat(key, seat)
+                except Exception:  # One that cannot be ended is no reason to look after no other.
+                    _log.exception("a sandbox does not end")
+
+    async def _keep_seat(self, key: Hashable, seat: _Seat) -> None:
+        if seat.session.place:
+            seat.session.place.look_after()
+        if not seat.wanted and seat.left_at < asyncio.get_running_loop().time() - self._idle:
+            await self._end(seat, "")
+            if not seat.wanted:
+                self._seats.pop(key, None)
+                self._expired[key] = True
+        while len(self._expired) > _REMEMBERED:
+            self._expired.pop(next(iter(self._expired)))
 
     async def _end(self, seat: _Seat, why: str) -> None:
         seat.wanted += 1

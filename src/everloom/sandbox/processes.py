@@ -55,3 +55,15 @@ def proportional(pids: list[int]) -> int:
         with contextlib.suppress(psutil.Error):
             size += psutil.Process(pid).memory_full_info().pss
     return size
+
+
+def main_thread(pid: int) -> str:
+    """The state of a process' main thread as proc(5) has it: ``Z`` ended, ``T`` stopped; empty for no process."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0]
+    return ""
+
+
+def grandchildren(pid: int) -> list[int]:
+    """The processes that a process' children have started."""
+    return [below for child in children(pid) for below in children(child)]

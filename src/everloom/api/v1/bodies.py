@@ -58,6 +58,8 @@ class GivenFunctionV1(Struct, kw_only=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}\Z")]
     description: str | None = None
     parameters: JsonObject | UnsetType = UNSET
+    strict: bool | None | UnsetType = UNSET
+    """Newer than v1, but sent under it by programs that were brought up to date by half; v1 shows it to nobody."""
 
 
 class GivenFunctionToolV1(Struct, kw_only=True, tag="function", forbid_unknown_fields=True):
