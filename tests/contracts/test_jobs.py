@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -666,3 +667,22 @@ def test_ended_jobs_are_forgotten_after_a_while() -> None:
         return young, sum(old)
 
     assert asyncio.run(main()) == (0, 5)
+
+
+def test_a_server_on_sqlite_loads_neither_dbos_nor_its_drivers() -> None:
+    program = (
+        "import sys, pathlib; from everloom.app import build; from everloom.config import load\n"
+        "build(load({'data': pathlib.Path(sys.argv[1])}))\n"
+        "print(sorted({'dbos', 'psycopg', 'sqlalchemy', 'asyncpg'} & sys.modules.keys()))"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("EVERLOOM_")}
+        done = subprocess.run(
+            [sys.executable, "-c", program, folder],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert done.stdout == "[]\n"

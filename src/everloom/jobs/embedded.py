@@ -26,8 +26,8 @@ _LOOK = 1.0
 _PAGE = 500
 """Jobs read at a time, beside those that are known. Of each lane this many wait in memory at most, or so."""
 
-_GATHERED = 0.05
-"""Seconds in which jobs that end are struck off together: a commit to disk is dear."""
+_GATHERED = 0.1
+"""Seconds in which jobs that end are struck off together: a commit to disk is dear, and the next write waits for it."""
 
 _UNWIND = 5.0
 """Seconds in which an abandoned job must let go."""

@@ -23,7 +23,7 @@ _SWEEP = 1.0
 _PAGE = 500
 """Rows looked at and struck off at a time."""
 
-_GATHERED = 0.05
+_GATHERED = 0.1
 """Seconds in which rows are gathered that are struck off together."""
 
 

@@ -286,14 +286,15 @@ def _answer(outcomes: list[_Outcome]) -> None:
 
 def _settle(outcomes: list[_Outcome]) -> None:
     for write, result, error in outcomes:
-        if write.then is not None and error is None:
-            write.then()
         if write.future.done():  # cancelled meanwhile
             continue
         if error is None:
             write.future.set_result(result)
         else:
             write.future.set_exception(error)
+    for write, _, error in outcomes:
+        if write.then is not None and error is None:
+            write.then()
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
