@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from resource import RLIMIT_NOFILE, setrlimit
 
 
 def environment(folder: Path, **settings: str) -> dict[str, str]:
@@ -48,8 +49,8 @@ class Program:
 
 
 @contextmanager
-def running(folder: Path, *arguments: str, **settings: str) -> Iterator[Program]:
-    """The command while it runs; killed at the end if it has not ended."""
+def running(folder: Path, *arguments: str, files: int | None = None, **settings: str) -> Iterator[Program]:
+    """The command while it runs, with ``files`` open files at most; killed at the end if it has not ended."""
     errors = folder / "standard-error.txt"
     with errors.open("w") as sink:
         process = subprocess.Popen(
@@ -60,6 +61,7 @@ def running(folder: Path, *arguments: str, **settings: str) -> Iterator[Program]
             stdout=subprocess.PIPE,
             stderr=sink,
             text=True,
+            preexec_fn=None if files is None else lambda: setrlimit(RLIMIT_NOFILE, (files, files)),
         )
     try:
         yield Program(process, errors)

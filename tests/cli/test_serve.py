@@ -1,5 +1,6 @@
 """``everloom serve`` and ``everloom worker``, from the start to the last line."""
 
+import contextlib
 import http.client
 import json
 import re
@@ -141,6 +142,28 @@ def test_one_server_a_folder(tmp_path: Path) -> None:
             assert second.url
 
 
+def test_clients_do_not_take_the_files_that_the_job_engine_needs(tmp_path: Path) -> None:
+    with ScriptedUpstream() as upstream, contextlib.ExitStack() as stack:
+        settings = {"api_key": "sk-mine", "upstream": upstream.url}
+        program = stack.enter_context(running(tmp_path, "serve", "--port", "0", files=64, **settings))
+        address = urlsplit(url := program.until(READY))
+        for _ in range(80):  # While the engine starts beside the first requests.
+            stack.enter_context(socket.create_connection((address.hostname, address.port), timeout=10))
+        headers = {"authorization": "Bearer sk-mine", "openai-beta": "assistants=v2"}
+        with httpx.Client(base_url=url, headers=headers, timeout=20) as http:
+            statuses = []
+            deadline = time.monotonic() + 60
+            while statuses[-5:] != [200] * 5 and time.monotonic() < deadline:
+                with contextlib.suppress(httpx.TransportError):
+                    statuses.append(http.get("/assistants", headers={"connection": "close"}).status_code)
+                time.sleep(0.2)
+            assert set(statuses) == {503, 200}
+            assert statuses[-1] == 200  # Those who say nothing have had to leave.
+            assistant = http.post("/assistants", json={"model": "gpt-4o"}).json()
+            body = {"assistant_id": assistant["id"], "thread": {"messages": [{"role": "user", "content": "hi"}]}}
+            assert "thread.run.completed" in http.post("/threads/runs", json={**body, "stream": True}).text
+
+
 def test_the_data_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running(tmp_path, "serve", "--port", "0", api_key="sk-mine") as program:
@@ -155,7 +178,9 @@ def test_the_data_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
     with running(tmp_path, "serve", "--port", "0", api_key="sk-mine") as program:
         url = program.until(READY)
         upload(url, "sk-mine")
-        time.sleep(1)  # The job engine starts beside the first requests.
+        deadline = time.monotonic() + 30
+        while not (data / "jobs.db").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)  # The job engine starts beside the first requests.
         modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (data, *data.rglob("*"))}
         assert modes.pop(data / "mine.txt") == 0o644
         assert {mode for path, mode in modes.items() if path.is_dir()} == {0o700}

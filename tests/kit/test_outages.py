@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import asyncpg
 import pytest
+from everloom.kit.upkeep import Sparing, every
 
 from everloom.kit import log
 from everloom.kit.errors import Unavailable
 from everloom.kit.outages import is_away, outages
-from everloom.kit.upkeep import Sparing, every
 
 
 def of_sqlite(code: int) -> sqlite3.Error:

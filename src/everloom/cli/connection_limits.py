@@ -127,8 +127,8 @@ class Entrance:
         return None
 
     def exhausted(self, descriptor: int) -> bool:
-        """Whether the last descriptors are being given out: there is no room even for a refusal."""
-        return descriptor > (self._highest_descriptor + self._last_descriptor) // 2
+        """Whether refusals themselves take what is left for work: then there is none."""
+        return descriptor > self._highest_descriptor + (self._last_descriptor - self._highest_descriptor) // 4
 
     def leave(self, address: str) -> None:
         """Count a connection no more."""

@@ -13,9 +13,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 from everloom.jobs.base import CONCURRENCY, JobFunction, Outbox
+from everloom.jobs.keeping import keep_outbox
 from everloom.jobs.patience import until_available
-from everloom.kit import log
-from everloom.kit.errors import Unavailable
 from everloom.objects.jobs import Job, Lane
 
 _log = logging.getLogger(__name__)
@@ -25,9 +24,6 @@ _LOOK = 1.0
 
 _PAGE = 500
 """Jobs read at a time, beside those that are known. Of each lane this many wait in memory at most, or so."""
-
-_GATHERED = 0.1
-"""Seconds in which jobs that end are struck off together: a commit to disk is dear, and the next write waits for it."""
 
 _UNWIND = 5.0
 """Seconds in which an abandoned job must let go."""
@@ -85,7 +81,9 @@ class EmbeddedJobs:
         self._functions = functions
         if work and not self._stopping:
             self._loop = asyncio.get_running_loop()
-            self._upkeep = asyncio.create_task(self._keep())
+            self._upkeep = asyncio.create_task(
+                keep_outbox(self._strike_off, self._look, self._awake, seconds=_LOOK, at_once=True, hungry=self._hungry)
+            )
 
     def notice(self, jobs: Sequence[Job]) -> None:
         """See ``Jobs.notice``. Before ``launch`` it does nothing: the first look finds them."""
@@ -200,28 +198,8 @@ class EmbeddedJobs:
 
     # --- the outbox --------------------------------------------------------------------------------------------------
 
-    async def _keep(self) -> None:
-        """Strike off what has ended and look for what was not told, for ever."""
-        clock = asyncio.get_running_loop().time
-        due = clock()
-        while True:
-            self._awake.clear()
-            try:
-                await self._strike_off()
-                if clock() >= due or any(line.hungry for line in self._lines.values()):
-                    due = clock() + _LOOK
-                    await self._look()
-            except Unavailable as away:
-                log.outage("the outbox", away)
-                await asyncio.sleep(_LOOK)
-            except Exception:
-                # Whatever it was, jobs must go on.
-                _log.exception("the outbox could not be looked into; trying again")
-                await asyncio.sleep(_LOOK)
-            await asyncio.sleep(_GATHERED)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, due - clock())):
-                    await self._awake.wait()
+    def _hungry(self) -> bool:
+        return any(line.hungry for line in self._lines.values())
 
     async def _strike_off(self) -> None:
         while some := self._ended[:_PAGE]:

@@ -5,14 +5,13 @@ row off, or by two that found it) is one job all the same.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import get_args
 
 from everloom.jobs.base import Outbox
+from everloom.jobs.keeping import keep_outbox
 from everloom.kit import log
-from everloom.kit.errors import Unavailable
 from everloom.objects.jobs import Job, Lane
 
 _log = logging.getLogger(__name__)
@@ -22,9 +21,6 @@ _SWEEP = 1.0
 
 _PAGE = 500
 """Rows looked at and struck off at a time."""
-
-_GATHERED = 0.1
-"""Seconds in which rows are gathered that are struck off together."""
 
 
 class Relay:
@@ -47,26 +43,7 @@ class Relay:
 
     async def keep(self) -> None:
         """Strike off what was handed over, and sweep, until cancelled."""
-        clock = asyncio.get_running_loop().time
-        due = clock() + _SWEEP
-        while True:
-            self._awake.clear()
-            try:
-                await self._strike_off()
-                if clock() >= due:
-                    due = clock() + _SWEEP
-                    await self._sweep()
-            except Unavailable as away:
-                log.outage("the outbox", away)
-                await asyncio.sleep(_SWEEP)
-            except Exception:
-                # Whatever it was, jobs must go on.
-                _log.exception("the outbox could not be looked into; trying again")
-                await asyncio.sleep(_SWEEP)
-            await asyncio.sleep(_GATHERED)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, due - clock())):
-                    await self._awake.wait()
+        await keep_outbox(self._strike_off, self._sweep, self._awake, seconds=_SWEEP)
 
     async def finish(self, timeout: float) -> None:
         """Wait for what is being handed over, ``timeout`` seconds at most; what is left the others sweep."""

@@ -185,3 +185,13 @@ def last_question(messages: Sequence[JsonObject]) -> str | None:
         return None
     question: str = messages[-1]["content"]
     return question
+
+
+def function_of_text(name: str, description: str, argument: str, meaning: str) -> JsonObject:
+    """A function of one text, ``argument``, as a chat completion request offers it."""
+    parameters = {
+        "type": "object",
+        "properties": {argument: {"type": "string", "description": meaning}},
+        "required": [argument],
+    }
+    return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}

@@ -31,7 +31,15 @@ from everloom.objects.steps import (
 from everloom.objects.tools import CodeInterpreterTool
 from everloom.sandbox.base import Picture, Printed, SandboxDied, SandboxFull, Session
 from everloom.tools.arguments import TextField
-from everloom.tools.base import BuiltInTool, Outcome, ToolExecution, ToolFailure, ToolHost, last_question
+from everloom.tools.base import (
+    BuiltInTool,
+    Outcome,
+    ToolExecution,
+    ToolFailure,
+    ToolHost,
+    function_of_text,
+    last_question,
+)
 
 DESCRIPTION = (
     "Runs Python code in a Jupyter notebook that keeps its state between calls, and shows what it prints and plots. "
@@ -71,13 +79,7 @@ class CodeInterpreter(BuiltInTool):
 
     def offer(self, tool: CodeInterpreterTool) -> JsonObject:
         """A function of one text, the code."""
-        parameters = {
-            "type": "object",
-            "properties": {"code": {"type": "string", "description": "The Python code to run"}},
-            "required": ["code"],
-        }
-        function = {"name": self.name, "description": DESCRIPTION, "parameters": parameters}
-        return {"type": "function", "function": function}
+        return function_of_text(self.name, DESCRIPTION, "code", "The Python code to run")
 
     def draft(self, id: str, name: str) -> CodeDraft:
         return CodeDraft(id)

@@ -25,7 +25,7 @@ from everloom.objects.threads import Thread
 from everloom.objects.tools import FileSearchTool, RankingOptions
 from everloom.objects.vector_stores import SearchResult
 from everloom.tools.arguments import TextField
-from everloom.tools.base import BuiltInTool, Outcome, ToolExecution, ToolHost, last_question
+from everloom.tools.base import BuiltInTool, Outcome, ToolExecution, ToolHost, function_of_text, last_question
 
 DESCRIPTION = (
     "Searches the files the user uploaded and gives back the passages that fit best, each with a mark such as "
@@ -71,13 +71,7 @@ class FileSearch(BuiltInTool):
 
     def offer(self, tool: FileSearchTool) -> JsonObject:
         """A function of one text, the query."""
-        parameters = {
-            "type": "object",
-            "properties": {"query": {"type": "string", "description": "What to look for, in a sentence"}},
-            "required": ["query"],
-        }
-        function = {"name": self.name, "description": DESCRIPTION, "parameters": parameters}
-        return {"type": "function", "function": function}
+        return function_of_text(self.name, DESCRIPTION, "query", "What to look for, in a sentence")
 
     def draft(self, id: str, name: str) -> SearchDraft:
         return SearchDraft(id)

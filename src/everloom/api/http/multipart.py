@@ -1,6 +1,5 @@
 """Forms with files in them (multipart/form-data, RFC 7578), read as they arrive: no part is ever held whole."""
 
-import asyncio
 import logging
 import re
 from collections import deque
@@ -10,11 +9,8 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from everloom.api.http.disposition import disposition
-from everloom.kit.errors import ApiError, BadRequest
+from everloom.kit.errors import BadRequest
 from everloom.requests.validation import invalid
-
-BLOCK_SECONDS = 60.0
-"""How long a client may keep silent in the middle of a form."""
 
 FIELD_BYTES = 64 * 1024
 """The longest text of a field that is no file."""
@@ -62,7 +58,7 @@ class Part:
 
 
 async def form_parts(stream: AsyncIterator[bytes], content_type: str | None) -> AsyncIterator[Part]:
-    """The parts of a form, in order, while its bytes come in. Errors: 400 for what is no form, 408 for silence.
+    """The parts of a form, in order, while its bytes come in. Errors: 400 for what is no form.
 
     Whatever ``stream`` raises comes through, from here or from the part being read.
     """
@@ -140,15 +136,11 @@ class _Form:
         if self._ended:
             raise BadRequest(_BROKEN.format(what="parts"))
         try:
-            async with asyncio.timeout(BLOCK_SECONDS):
-                data = await anext(self._stream)
-            self._parser.write(data)
+            self._parser.write(await anext(self._stream))
         except StopAsyncIteration:
             raise BadRequest(_BROKEN.format(what="parts (the form breaks off)")) from None
         except FormParserError as error:
             raise BadRequest(_BROKEN.format(what="parts")) from error
-        except TimeoutError as error:
-            raise ApiError(408, "Timed out waiting for the rest of the request.", code="request_timeout") from error
 
     # --- what the parser calls ---
 

@@ -50,9 +50,6 @@ ApiFamily = Literal["common", "assistants"]
 
 CURRENT_DIALECT = "assistants=v2"
 
-BODY_BLOCK_SECONDS = 60.0
-"""How long a client may keep silent in the middle of a JSON body."""
-
 
 class ClientGone(Exception):
     """The client closed its connection before its request was whole, or before the answer was."""
@@ -122,8 +119,7 @@ class Request:
         size = 0
         more = True
         while more:
-            async with asyncio.timeout(BODY_BLOCK_SECONDS):
-                message = await self._receive()
+            message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
             block = message.get("body", b"")
