@@ -180,7 +180,8 @@ class KernelCalls(ABC):
 
     def _set_clocks(self, call: _Call, timeout: float, take_up: float = math.inf) -> None:
         loop = asyncio.get_running_loop()
-        call.clocks.append(loop.call_later(timeout, self._stop, call, f"ran for more than {timeout:g} seconds"))
+        why = f"ran for more than {round(timeout, 1):g} seconds"
+        call.clocks.append(loop.call_later(timeout, self._stop, call, why))
         if take_up < timeout:
             call.clocks.append(loop.call_later(take_up, self._check_begun, call))
 

@@ -172,7 +172,7 @@ class Kernel(KernelCalls):
                 return
             if not self.alive:
                 raise SandboxDied(DIED)
-            wait *= 1.5
+            wait = _ASK_AGAIN if call.replied else wait * 1.5
 
     async def _socket(self, name: str) -> int:
         """Descriptor of a socket in the sandbox, once it is there."""
