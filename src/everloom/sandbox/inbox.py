@@ -1,6 +1,7 @@
 """What comes for one request, for whoever reads more slowly than a kernel writes."""
 
 import asyncio
+import contextlib
 from collections import deque
 
 from everloom.sandbox.base import Output, Picture, Printed
@@ -96,7 +97,12 @@ class Inbox:
         self._room.set()
 
     async def over(self) -> None:
-        """Wait for the reply, or until it is closed."""
+        """Wait for the reply, and a moment for the kernel to be idle: before that it may refuse what comes next."""
         while not (self.replied or self._closed):
             self._news.clear()
             await self._news.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._last_words):
+                while not (self.idle or self._closed):
+                    self._news.clear()
+                    await self._news.wait()
