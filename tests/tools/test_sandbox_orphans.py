@@ -151,7 +151,7 @@ def test_what_has_lost_its_guardian_too_is_ended_at_the_next_start(folder: Path,
         assert process.stdout
         guardian, init = map(int, process.stdout.readline().split())
         (monitor,) = [pid for pid in below(guardian) if init in below(pid)]
-        start = started(init)
+        start, began = started(init), started(guardian)
         # As if the one had died before the other was bound to it: nobody tells process 1 of the sandbox.
         os.kill(process.pid, signal.SIGSTOP)
         record = json.loads(next((folder / "sandboxes").iterdir()).read_bytes())
@@ -161,9 +161,15 @@ def test_what_has_lost_its_guardian_too_is_ended_at_the_next_start(folder: Path,
             os.kill(number, signal.SIGSTOP)
         copy = folder / "sandboxes" / "copy"
         copy.write_text(json.dumps(record | {"pid": pid_of_session(init)}))
-        assert orphans.end(copy) >= 1
-        assert left({init: start}) == []
-        assert not copy.exists()
+        try:
+            assert orphans.end(copy) >= 1
+            assert left({init: start}) == []
+            assert not copy.exists()
+        finally:
+            for number in (guardian, monitor):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGCONT)
+    assert left({guardian: began}) == []
 
 
 def pid_of_session(pid: int) -> int:
