@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from weakref import WeakValueDictionary
 
 from everloom.jobs.base import CONCURRENCY, JobFunction, Outbox
-from everloom.jobs.engine import Engine
+from everloom.jobs.dbos_engine import Engine
 from everloom.jobs.janitor import Janitor, Presence
 from everloom.jobs.patience import until_available
 from everloom.jobs.relay import Relay

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from everloom.jobs.engine import Engine
+from everloom.jobs.dbos_engine import Engine
 from everloom.kit import log
 
 if TYPE_CHECKING:
