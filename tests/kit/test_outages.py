@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import asyncpg
 import pytest
-from everloom.kit.upkeep import Sparing, every
 
 from everloom.kit import log
 from everloom.kit.errors import Unavailable
 from everloom.kit.outages import is_away, outages
+from everloom.kit.shared_check import SharedCheck
 
 
 def of_sqlite(code: int) -> sqlite3.Error:
@@ -99,34 +99,13 @@ def test_of_an_outage_one_line_a_second_is_shown(lines: io.StringIO) -> None:
     assert "Traceback" not in lines.getvalue()
 
 
-def test_a_sweep_goes_on_whatever_it_raises(caplog: pytest.LogCaptureFixture) -> None:
-    times = 0
-
-    async def sweep() -> None:
-        nonlocal times
-        times += 1
-        if times == 1:
-            raise Unavailable("its database", "refused")
-        if times == 2:
-            raise ValueError("a fault of ours")
-
-    async def main() -> None:
-        task = asyncio.create_task(every(0.001, "sweeping", sweep))
-        while times < 4:  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.001)
-        task.cancel()
-
-    asyncio.run(main())
-    assert [bool(record.exc_info) for record in caplog.records] == [False, True]
-
-
 def test_a_check_is_made_once_a_while_and_not_waited_for_in_vain() -> None:
     calls = 0
 
     async def main() -> None:
         nonlocal calls
         hang = asyncio.Event()
-        checked = Sparing(seconds=0.1, patience=0.05)
+        checked = SharedCheck(seconds=0.1, patience=0.05)
 
         async def fails() -> None:
             nonlocal calls

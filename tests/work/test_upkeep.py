@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from everloom.context import Ports
+from everloom.kit.errors import Unavailable
 from everloom.work.upkeep import Upkeep, every
 
 NOWHERE: Any = None
@@ -51,6 +52,15 @@ def test_what_fails_is_said_when_it_begins_and_when_it_ends(caplog: pytest.LogCa
     said = [(record.getMessage(), str(record.exc_info[1]) if record.exc_info else "") for record in caplog.records]
     failed, well = "looking after things failed; trying again", ("looking after things goes well again", "")
     assert said == [(failed, "no disk"), (failed, "no net"), well, (failed, "no net"), well]
+
+
+def test_an_outage_is_told_as_one_and_waited_out(caplog: pytest.LogCaptureFixture) -> None:
+    async def sweep(number: int) -> None:
+        if number < 3:
+            raise Unavailable("its database", "refused")
+
+    assert len(swept(4, sweep)) == 4
+    assert not any(record.exc_info for record in caplog.records)
 
 
 def test_a_sweep_takes_no_more_than_its_share_of_the_time() -> None:
