@@ -220,6 +220,7 @@ def test_nonsense_is_a_failure_of_the_model(stream: bytes) -> None:
         ({"input_tokens": 3, "output_tokens": 4}, (3, 4, 7)),
         ({"prompt_tokens": "3", "completion_tokens": None}, (3, 0, 3)),
         ({"prompt_tokens": -1, "completion_tokens": 1e300}, (0, 1_000_000_000, 1_000_000_000)),
+        ({"prompt_tokens": 10**400}, (1_000_000_000, 0, 1_000_000_000)),
         ({"prompt_tokens": float("nan")}, None),
         ({}, None),
         (None, None),

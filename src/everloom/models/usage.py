@@ -35,6 +35,8 @@ def _whole(value: Any) -> int | None:
             value = float(value[:32])
         except ValueError:
             return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return int(min(max(value, 0), MOST_BELIEVED))
