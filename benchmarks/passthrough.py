@@ -59,14 +59,14 @@ def measure(repetitions: int, seconds: float, streams: int = 1000) -> list[Row]:
     ]
 
 
-def _body(**fields: Any) -> str:
+def chat(**fields: Any) -> str:
     return json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "What is the capital?"}], **fields})
 
 
 def _whole(repetitions: int, seconds: float) -> Iterator[Row]:
     note("chat completions, whole")
     with folder() as home, upstream(words=8) as up, everloom(home, upstream=up.url) as server:
-        cases = _cases(up, server, seconds, _body(), (1, 16))
+        cases = _cases(up, server, seconds, chat(), (1, 16))
         results = repeated(repetitions, cases)
     direct, through = results["direct", 1], results["through", 1]
     added = median(b.p50 - a.p50 for a, b in zip(direct, through, strict=True)) * 1e3
@@ -94,7 +94,7 @@ def _streamed(repetitions: int, seconds: float) -> Iterator[Row]:
     for burst in (1, 16):
         note(f"streams, {burst} chunks a write")
         with folder() as home, upstream(words=WORDS, burst=burst) as up, everloom(home, upstream=up.url) as server:
-            results = repeated(repetitions, _cases(up, server, seconds, _body(stream=True), (8,)))
+            results = repeated(repetitions, _cases(up, server, seconds, chat(stream=True), (8,)))
         direct, through = results["direct", 8], results["through", 8]
         cpu = median(r.cpu[1] / r.events for r in through) * 1e6
         yield Row(
@@ -109,7 +109,7 @@ def _streamed(repetitions: int, seconds: float) -> Iterator[Row]:
 
 def _open_streams(streams: int, seconds: float) -> Iterator[Row]:
     note(f"{streams} open streams")
-    body = _body(stream=True)
+    body = chat(stream=True)
     with (
         folder() as home,
         upstream(words=SLOW_WORDS, delay=SLOW_DELAY) as up,

@@ -74,7 +74,7 @@ async def _times(server: Program, up: Program, repetitions: int, runs: int) -> d
     times: dict[tuple[str, int], list[float]] = {}
     headers = {"authorization": f"Bearer {API_KEY}", "openai-beta": "assistants=v2"}
     async with aiohttp.ClientSession(headers=headers) as http:
-        client = _Client(http, server.url, up.url)
+        client = Client(http, server.url, up.url)
         await client.prepare()
         ways: dict[str, Ask] = {"upstream": client.directly, "stream": client.streamed, "poll": client.polled}
         for ask in ways.values():
@@ -95,7 +95,7 @@ async def _p50(ask: Ask, clients: int, each: int) -> float:
     )
 
 
-class _Client:
+class Client:
     """Asks for the same completion in three ways; each returns the seconds that it took."""
 
     def __init__(self, http: aiohttp.ClientSession, server: str, up: str) -> None:
