@@ -36,7 +36,7 @@ POINTS_SCHEMA = (
 """With pgvector: a row a vector; ``vector_chunks.data`` stays empty then."""
 
 
-class Set(NamedTuple):
+class PostgresSet(NamedTuple):
     """What is known of a store's chunks; ``version`` and ``removals`` as in ``exact.Index``."""
 
     number: int

@@ -35,7 +35,7 @@ CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(
 """``place`` holds one word, the set's, so that one index of words serves every store and none sees another's."""
 
 
-class Set(NamedTuple):
+class SqliteSet(NamedTuple):
     number: int
     dimensions: int
     chunks: int
@@ -52,15 +52,15 @@ def _place(number: int) -> str:
     return f"s{number}"
 
 
-def find_set(connection: sqlite3.Connection, project: str, store: str) -> Set | None:
+def find_set(connection: sqlite3.Connection, project: str, store: str) -> SqliteSet | None:
     row = connection.execute(
         "SELECT number, dimensions, chunks, vectors, version, removals FROM sets WHERE project = ? AND store = ?",
         (project, store),
     ).fetchone()
-    return Set(*row) if row else None
+    return SqliteSet(*row) if row else None
 
 
-def rows_behind(connection: sqlite3.Connection, found: Set, after: int) -> "Iterator[list[Row]]":
+def rows_behind(connection: sqlite3.Connection, found: SqliteSet, after: int) -> "Iterator[list[Row]]":
     from everloom.vectors.exact import Row
 
     cursor = connection.execute(
@@ -71,7 +71,7 @@ def rows_behind(connection: sqlite3.Connection, found: Set, after: int) -> "Iter
         yield [Row(*row) for row in rows]
 
 
-def pieces(connection: sqlite3.Connection, found: Set, empty: "Index") -> "Iterator[Index]":
+def pieces(connection: sqlite3.Connection, found: SqliteSet, empty: "Index") -> "Iterator[Index]":
     for rows in rows_behind(connection, found, 0):
         yield empty.extended(rows)
 
@@ -196,7 +196,7 @@ def matching(
     return sorted(hits, key=lambda hit: -hit.score)  # of equals, bm25's order stays
 
 
-def _frequency(connection: sqlite3.Connection, found: Set, term: str) -> int:
+def _frequency(connection: sqlite3.Connection, found: SqliteSet, term: str) -> int:
     """In how many of the store's chunks a term stands, counted to where it is common in any case."""
     (count,) = connection.execute(
         "SELECT count(*) FROM (SELECT 1 FROM words WHERE words MATCH ? LIMIT ?)",
@@ -205,6 +205,6 @@ def _frequency(connection: sqlite3.Connection, found: Set, term: str) -> int:
     return int(count)
 
 
-def _match(found: Set, terms: Collection[str]) -> str:
+def _match(found: SqliteSet, terms: Collection[str]) -> str:
     """Terms are letters and digits alone, so quotes around them are all it takes."""
     return f'place : "{found.place}" AND text : (' + " OR ".join(f'"{term}"' for term in terms) + ")"
