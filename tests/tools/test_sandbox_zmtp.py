@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from everloom.sandbox.zmtp import Connection, MessageLimits, ZmtpError
+from everloom.sandbox.zmtp import KernelConnection, MessageLimits, ZmtpError
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 READY = b"\x04\x06\x05READY"
@@ -18,7 +18,7 @@ Peer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def peer(folder: Path, says: Peer, heard: list[int] | None = None) -> AsyncIterator[Connection]:
+async def peer(folder: Path, says: Peer, heard: list[int] | None = None) -> AsyncIterator[KernelConnection]:
     """A connection to somebody who says what he likes."""
 
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -35,7 +35,7 @@ async def peer(folder: Path, says: Peer, heard: list[int] | None = None) -> Asyn
     async with await asyncio.start_unix_server(speak, path):
         count = (heard if heard is not None else []).append
         async with asyncio.timeout(20):
-            connection = await Connection.open(path, "DEALER", LIMITS, count)
+            connection = await KernelConnection.open(path, "DEALER", LIMITS, count)
             try:
                 yield connection
             finally:
@@ -55,8 +55,8 @@ def test_it_speaks_with_libzmq(tmp_path: Path) -> None:
             router, publisher = context.socket(zmq.ROUTER), context.socket(zmq.XPUB)
             router.bind(f"ipc://{tmp_path}/router")
             publisher.bind(f"ipc://{tmp_path}/pub")
-            dealer = await Connection.open(f"{tmp_path}/router", "DEALER", LIMITS, lambda _: None)
-            subscriber = await Connection.open(f"{tmp_path}/pub", "SUB", LIMITS, lambda _: None)
+            dealer = await KernelConnection.open(f"{tmp_path}/router", "DEALER", LIMITS, lambda _: None)
+            subscriber = await KernelConnection.open(f"{tmp_path}/pub", "SUB", LIMITS, lambda _: None)
             await dealer.send([b"", b"short", bytes(70_000)])
             identity, *parts = await router.recv_multipart()
             assert parts == [b"", b"short", bytes(70_000)]

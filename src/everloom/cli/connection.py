@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 class _Flow(FlowControl):
     """Reading stays paused while the connection has bytes that are not parsed yet, or has nothing more to come."""
 
-    def __init__(self, transport: asyncio.Transport, connection: "Connection") -> None:
+    def __init__(self, transport: asyncio.Transport, connection: "HttpConnection") -> None:
         super().__init__(transport)
         self._connection = connection
 
@@ -64,7 +64,7 @@ class _Flow(FlowControl):
             super().resume_reading()
 
 
-class Connection(HttpToolsProtocol):
+class HttpConnection(HttpToolsProtocol):
     """A client's connection. ``entrance`` is shared by all of a server's."""
 
     def __init__(self, entrance: Entrance, **given: Any) -> None:

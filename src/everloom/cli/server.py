@@ -13,7 +13,7 @@ from typing import Any
 import uvicorn
 
 from everloom.cli import CommandError
-from everloom.cli.connection import Connection
+from everloom.cli.connection import HttpConnection
 from everloom.cli.connection_limits import ConnectionLimits, Entrance
 
 DRAIN_SECONDS = 20
@@ -102,7 +102,7 @@ class _Server(uvicorn.Server):
         last = loop.time()
         for tick in itertools.count(1):
             await asyncio.sleep(_TICK_SECONDS)
-            connections = [found for found in self.server_state.connections if isinstance(found, Connection)]
+            connections = [found for found in self.server_state.connections if isinstance(found, HttpConnection)]
             for connection in connections:
                 if connection.half_closed:
                     connection.look_whether_gone(_TICK_SECONDS)
@@ -152,7 +152,7 @@ def _config(app: Any, limits: ConnectionLimits) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="none",
-        http=partial(Connection, Entrance(limits)),  # type: ignore[arg-type]  # whatever makes one does
+        http=partial(HttpConnection, Entrance(limits)),  # type: ignore[arg-type]  # whatever makes one does
         ws="none",
         lifespan="off",
         log_config=None,

@@ -18,7 +18,7 @@ from everloom.sandbox.bubblewrap import RUN, Box, Bubblewrap
 from everloom.sandbox.calls import CLOSED, DIED, KernelCalls
 from everloom.sandbox.inside import Folder, open_below
 from everloom.sandbox.processes import main_thread, processor_seconds, proportional, resident, tree
-from everloom.sandbox.zmtp import Connection, MessageLimits, ZmtpError
+from everloom.sandbox.zmtp import KernelConnection, MessageLimits, ZmtpError
 
 _CONNECTION = "/run/kernel.json"
 _SHELL, _IOPUB = 1, 2
@@ -55,7 +55,7 @@ class Kernel(KernelCalls):
         self.ended = asyncio.ensure_future(box.process.wait())
         self.files = Folder(box.root, box.user, limits)
         self._key = key
-        self._connections: list[Connection] = []
+        self._connections: list[KernelConnection] = []
         self._descriptors: list[int] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._looking: asyncio.Task[None] | None = None
@@ -151,10 +151,10 @@ class Kernel(KernelCalls):
             self._tasks.append(asyncio.create_task(self._listen(connection, replies=port == _SHELL)))
         await self._greet()
 
-    async def _open(self, path: str, kind: str, limits: MessageLimits) -> Connection:
+    async def _open(self, path: str, kind: str, limits: MessageLimits) -> KernelConnection:
         while not self.ended.done():
             with contextlib.suppress(ConnectionError):  # It is there, but the kernel does not listen yet.
-                return await Connection.open(path, kind, limits, self._count)
+                return await KernelConnection.open(path, kind, limits, self._count)
             await asyncio.sleep(_RETRY)
         raise SandboxDied(DIED)
 
@@ -186,7 +186,7 @@ class Kernel(KernelCalls):
             await asyncio.sleep(_RETRY)
         raise SandboxDied(DIED)
 
-    async def _listen(self, connection: Connection, *, replies: bool) -> None:
+    async def _listen(self, connection: KernelConnection, *, replies: bool) -> None:
         with contextlib.suppress(OSError, EOFError, ZmtpError):
             for number in itertools.count():
                 if (received := await connection.receive()) is None:

@@ -35,7 +35,7 @@ class MessageLimits(Struct, frozen=True):
     parts: int
 
 
-class Connection:
+class KernelConnection:
     """One connection, as a DEALER or a SUB. ``heard`` is told of bytes as they come, of those thrown away too."""
 
     def __init__(
@@ -53,7 +53,9 @@ class Connection:
         """Whether a message has begun to come and has not ended."""
 
     @classmethod
-    async def open(cls, path: str, kind: str, limits: MessageLimits, heard: Callable[[int], None]) -> "Connection":
+    async def open(
+        cls, path: str, kind: str, limits: MessageLimits, heard: Callable[[int], None]
+    ) -> "KernelConnection":
         """Connect to a socket's path. ``kind``: ``DEALER``, or ``SUB``, which then gets everything.
 
         Errors: ``OSError``, ``EOFError``, ``ZmtpError``.

@@ -90,7 +90,7 @@ class PostgresVectors:
         if self.with_points:
             await self._graph(dimensions)
         async with self._connection() as connection, connection.transaction():
-            found = tables.Set(*await connection.fetchrow(tables.CLAIM, project, store, dimensions))
+            found = tables.PostgresSet(*await connection.fetchrow(tables.CLAIM, project, store, dimensions))
             await self._remove_file(connection, found, file_id)
             for start in range(0, len(chunks), _PIECE):
                 await self._add(connection, found, file_id, chunks[start : start + _PIECE])
@@ -103,7 +103,7 @@ class PostgresVectors:
             row = await connection.fetchrow(tables.FIND + " FOR UPDATE", project, store)
             if row is None:
                 return
-            found = tables.Set(*row)
+            found = tables.PostgresSet(*row)
             if file_id is not None:
                 await self._remove_file(connection, found, file_id)
                 return
@@ -173,9 +173,9 @@ class PostgresVectors:
             rows: list[Any] = await connection.fetch(text, *parameters)
             return rows
 
-    async def _set(self, project: str, store: str) -> tables.Set | None:
+    async def _set(self, project: str, store: str) -> tables.PostgresSet | None:
         rows = await self._fetch(tables.FIND, project, store)
-        return tables.Set(*rows[0]) if rows else None
+        return tables.PostgresSet(*rows[0]) if rows else None
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -189,7 +189,7 @@ class PostgresVectors:
                 await connection.execute(tables.graph(dimensions))
         self._graphs.add(dimensions)
 
-    async def _add(self, connection: Any, found: tables.Set, file_id: str, chunks: Sequence[Chunk]) -> None:
+    async def _add(self, connection: Any, found: tables.PostgresSet, file_id: str, chunks: Sequence[Chunk]) -> None:
         from everloom.vectors.exact import pack
 
         packed = [pack(chunk, found.dimensions) for chunk in chunks]
@@ -210,7 +210,7 @@ class PostgresVectors:
             ]
             await connection.executemany(tables.ADD_POINT, points)
 
-    async def _remove_file(self, connection: Any, found: tables.Set, file_id: str) -> None:
+    async def _remove_file(self, connection: Any, found: tables.PostgresSet, file_id: str) -> None:
         if self.with_points:
             vectors = await connection.fetchval(tables.REMOVE_FILE_POINTS, found.number, file_id)
         else:
@@ -221,7 +221,9 @@ class PostgresVectors:
 
     # --- nearness ----------------------------------------------------------------------------------------------------
 
-    async def _near(self, found: tables.Set, vector: Vector, limit: int, files: Collection[str] | None) -> "list[Hit]":
+    async def _near(
+        self, found: tables.PostgresSet, vector: Vector, limit: int, files: Collection[str] | None
+    ) -> "list[Hit]":
         asked: list[Any] = [found.number, list(vector)]
         narrowed = [] if files is None else [list(files)]
         if found.vectors > self._compared:
@@ -238,7 +240,9 @@ class PostgresVectors:
         rows = await self._fetch(tables.all_points(files is not None), *asked, limit, *narrowed)
         return [(row["chunk"], row["score"]) for row in rows]
 
-    async def _exact(self, found: tables.Set, vector: Vector, limit: int, files: Collection[str] | None) -> "list[Hit]":
+    async def _exact(
+        self, found: tables.PostgresSet, vector: Vector, limit: int, files: Collection[str] | None
+    ) -> "list[Hit]":
         from everloom.vectors import exact
 
         if found.vectors * found.dimensions * 4 <= self._cache_bytes:
@@ -251,7 +255,7 @@ class PostgresVectors:
             hits = exact.best([*hits, *await asyncio.to_thread(index.nearest, vector, limit, files)], limit)
         return hits
 
-    async def _index(self, found: tables.Set) -> "Index":
+    async def _index(self, found: tables.PostgresSet) -> "Index":
         """The store's vectors, from the cache, read on from where that ends."""
         from everloom.vectors import exact
 
@@ -272,7 +276,7 @@ class PostgresVectors:
             cache.keep(found.number, index)
             return index
 
-    async def _rows(self, found: tables.Set, after: int) -> "AsyncIterator[list[Row]]":
+    async def _rows(self, found: tables.PostgresSet, after: int) -> "AsyncIterator[list[Row]]":
         from everloom.vectors.exact import Row
 
         while rows := await self._fetch(tables.ROWS, found.number, after, _PIECE):
@@ -281,7 +285,9 @@ class PostgresVectors:
 
     # --- words -------------------------------------------------------------------------------------------------------
 
-    async def _matching(self, found: tables.Set, text: str, limit: int, files: Collection[str] | None) -> list[Found]:
+    async def _matching(
+        self, found: tables.PostgresSet, text: str, limit: int, files: Collection[str] | None
+    ) -> list[Found]:
         terms = words.terms(text)
         queries = [tables.query(found.number, term) for term in terms]
         counted = await self._fetch(tables.FREQUENCIES, terms, queries, words.ENOUGH + 1)

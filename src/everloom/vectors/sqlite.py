@@ -173,7 +173,7 @@ class SqliteVectors:
     def _hits(
         self,
         connection: sqlite3.Connection,
-        found: tables.Set,
+        found: tables.SqliteSet,
         vector: Vector,
         limit: int,
         files: Collection[str] | None,
@@ -185,7 +185,7 @@ class SqliteVectors:
             return exact.best((hit for piece in pieces for hit in piece.nearest(vector, limit, files)), limit)
         return self._index(connection, found).nearest(vector, limit, files)
 
-    def _index(self, connection: sqlite3.Connection, found: tables.Set) -> "Index":
+    def _index(self, connection: sqlite3.Connection, found: tables.SqliteSet) -> "Index":
         """The store's vectors as this reader sees the file: from the cache, read on from where that ends."""
         from everloom.vectors import exact
 
@@ -207,6 +207,6 @@ class SqliteVectors:
             self._cache.keep(found.number, index)
             return index
 
-    def _fresh(self, found: tables.Set) -> "Index | None":
+    def _fresh(self, found: tables.SqliteSet) -> "Index | None":
         index = self._cache.get(found.number) if self._cache is not None else None
         return index if index is not None and index.version == found.version else None
