@@ -72,6 +72,23 @@ def test_a_passed_through_stream_is_given_its_end(server: Everloom, upstream: Ba
         assert http.post("/chat/completions", json=body).text.endswith("data: [DONE]\n\n")
 
 
+def test_a_whole_answer_is_passed_through_as_a_stream(server: Everloom, upstream: BadUpstream) -> None:
+    message = {"role": "assistant", "content": "Hello"}
+    whole = {"object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+    with httpx.Client(base_url=server.url, headers={"authorization": f"Bearer {API_KEY}"}) as http:
+        upstream.says(json.dumps(whole).encode())
+        told, done = http.post("/chat/completions", json=body).text.strip().split("\n\n")
+        assert done == "data: [DONE]"
+        chunk = json.loads(told.removeprefix("data: "))
+        assert chunk["object"] == "chat.completion.chunk"
+        assert chunk["choices"] == [{"index": 0, "delta": message, "finish_reason": "stop"}]
+        for nonsense in (b'{"error": {"message": "No room."}}', b"nothing", b"[]", b'{"choices": [1]}'):
+            upstream.says(nonsense)
+            answer = http.post("/chat/completions", json=body)
+            assert answer.text.startswith("data: {")
+
+
 def test_a_stream_that_broke_off_is_not(http: httpx.Client, upstream: BadUpstream) -> None:
     upstream.says(stream(says("Hel", finish=None), done=False), kind=SSE)
     run = run_of(http)

@@ -136,7 +136,9 @@ for text in (b'{"text":[' + b'{},' * 5_000_000 + b'{}]}', b'{"text":' + b'[' * 1
         'for n in range(10**6): send(\'comm_msg\', b\'{"comm_id":"1","data":{}}\')',
         'for n in range(10**6): send(\'stream\', b\'{"name":"stdout","text":"x"}\')',
         "for n in range(10**6): send('display_data', b'{}', metadata=b'{\"a\":\"' + bytes(100_000) + b'\"}')",
-        'for n in range(10**6): send(\'stream\', b\'{"text":"foreign"}\', parent=b\'{"msg_id":"another"}\')',
+        # Told backwards: an interrupt's traceback quotes the code.
+        'text = b\'{"text":"%s"}\' % b"ngierof"[::-1]\n'
+        "for n in range(10**6): send('stream', text, parent=b'{\"msg_id\":\"another\"}')",
         "for n in range(10**6): send('stream', b'{}', buffers=[b''] * 100)",
         "for n in range(10**6): send('execute_reply', b'{}', parent=b'{\"msg_id\":\"another\"}')",
         "for n in range(10**6): send('input_request', b'{\"prompt\":\"name?\"}')",

@@ -3,10 +3,14 @@
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Protocol
 
+import msgspec
+
 from everloom.kit import sse
-from everloom.kit.errors import ApiError, ModelFailure
+from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
+from everloom.kit.foreign_errors import told_error
 from everloom.kit.secrets import SECRETS
-from everloom.objects.base import encode
+from everloom.models.failures import failed_midway, unreadable
+from everloom.objects.base import JsonObject, encode
 
 _LONGEST_LINE = 64 * 1024 * 1024
 """Bytes that are held of a stream while its line has no end: an image of 4096 by 4096 is a line."""
@@ -14,6 +18,8 @@ _LONGEST_LINE = 64 * 1024 * 1024
 
 class Streamed(Protocol):
     """An answer that can be streamed (``MeteredAnswer`` is one)."""
+
+    content_type: str
 
     def blocks(self) -> AsyncIterator[bytes]: ...
 
@@ -36,7 +42,13 @@ async def read_whole(asked: Coroutine[Any, Any, Proxied]) -> bytes:
 
 
 async def frames(answer: Streamed) -> AsyncIterator[bytes]:
-    """The stream as it comes, cut at line ends only, so that a failure in the middle can be told as an event."""
+    """The stream as it comes, cut at line ends only, so that a failure in the middle can be told as an event.
+
+    An answer that came whole, though a stream was asked for, is one event of it.
+    """
+    if answer.content_type.startswith("application/json"):
+        yield await _as_events(answer)
+        return
     rest = bytearray()
     try:
         async for block in answer.blocks():
@@ -51,6 +63,39 @@ async def frames(answer: Streamed) -> AsyncIterator[bytes]:
             yield _without_secrets(bytes(rest) + b"\n\n")
     except ApiError as error:
         yield b"\n" + sse.frame(encode(error.envelope()))
+
+
+async def _as_events(answer: Streamed) -> bytes:
+    """A whole answer in the form of a stream."""
+    try:
+        data = b"".join([block async for block in answer.blocks()])
+        value = msgspec.json.decode(data, type=JsonObject)
+    except NO_JSON:
+        return sse.frame(encode(unreadable("that was asked").envelope()))
+    except ApiError as error:
+        return sse.frame(encode(error.envelope()))
+    if (text := told_error(value)) is not None:
+        return sse.frame(encode(failed_midway("that was asked", text.encode()).envelope()))
+    if value.get("object") == "chat.completion":
+        value |= {"object": "chat.completion.chunk", "choices": [*map(_as_delta, _list(value.get("choices")))]}
+    return sse.frame(encode(value)) + sse.frame(sse.DONE)
+
+
+def _as_delta(choice: Any) -> Any:
+    """A whole choice as a chunk has it; what is none is left to the client."""
+    if not isinstance(choice, dict) or not isinstance(message := choice.get("message"), dict):
+        return choice
+    calls = [
+        {"index": index, **call}
+        for index, call in enumerate(_list(message.get("tool_calls")))
+        if isinstance(call, dict)
+    ]
+    delta = message | ({"tool_calls": calls} if calls else {})
+    return {name: value for name, value in choice.items() if name != "message"} | {"delta": delta}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _without_secrets(lines: bytes) -> bytes:

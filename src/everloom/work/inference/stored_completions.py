@@ -42,6 +42,9 @@ async def ask(ctx: Context, body: JsonObject) -> "Kept":
 class Kept:
     """An answer that is kept: ``CompletionAnswer``, with another id and a copy in the store."""
 
+    content_type = "text/event-stream"
+    """Of its ``blocks``."""
+
     def __init__(self, ctx: Context, answer: CompletionAnswer, request: JsonObject) -> None:
         self.id = new_id("chatcmpl-")
         self._ctx = ctx
