@@ -10,6 +10,7 @@ import functools
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +26,8 @@ from benchmarks.runs import Client
 
 STEPS = 20_000
 RUNS = 60
+SETTLE_SECONDS = 3.0
+"""In which a server loads what it loads beside its first requests."""
 
 SEED = """
 import sys
@@ -78,6 +81,7 @@ def _figures(tree: Path, seconds: float) -> Figures:
         up = stack.enter_context(an_upstream(words=20))
         server = stack.enter_context(_server(tree, home / "data", upstream=up.url))
         found["start to ready, a data folder in use"] = server.seconds
+        time.sleep(SETTLE_SECONDS)
         ask = functools.partial(put, server.url, headers=HEADERS, seconds=seconds, pids=[server.pid])
         listed = ask([f"GET {path}" for path in paths])
         found["list 20 run steps, CPU"] = listed.cpu[0] / listed.requests
@@ -90,7 +94,8 @@ def _figures(tree: Path, seconds: float) -> Figures:
         found["memory after that"] = server.memory()
     with folder() as home, an_upstream(words=WORDS) as up, _server(tree, home, upstream=up.url) as server:
         found["start to ready, an empty data folder"] = server.seconds
-        found["memory when ready"] = server.memory()
+        time.sleep(SETTLE_SECONDS)
+        found["memory when ready, and all is loaded that is loaded beside the first requests"] = server.memory()
         fields: dict[str, Any] = {"headers": HEADERS, "seconds": seconds, "pids": [server.pid], "connections": 8}
         streamed = put(server.url, ASK, body=chat(stream=True), **fields)
         found["streamed chunks, CPU each"] = streamed.cpu[0] / streamed.events

@@ -36,7 +36,8 @@ async def test_a_job_is_kept_with_its_write_and_told_behind_it(database: Databas
     store = database.store("proj_a")
     one, two = Start("run", "run_1"), Start("ingest", "task_1", "background")
     thread = a_thread()
-    assert await store.write(one, Add(thread), two) == [None, thread, None]
+    written = await store.write(one, keeping := Add(thread), two)
+    assert written[keeping] == thread
     assert told == [
         Job(one.id, "proj_a", "run", "run_1", "live"),
         Job(two.id, "proj_a", "ingest", "task_1", "background"),
