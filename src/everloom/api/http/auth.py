@@ -32,7 +32,17 @@ _REMEMBER_SECONDS = 2.0
 
 _REMEMBER_KEYS = 10_000
 
-_NONE: tuple[float, KeyHash | None] = (0.0, None)
+
+class _Known:
+    """A key that was good, until when it is taken at its word, and the view of the server that it opens."""
+
+    __slots__ = ("caller", "context", "key", "until")
+
+    def __init__(self, key: KeyHash, until: float) -> None:
+        self.key = key
+        self.until = until
+        self.caller = Caller(project=key.project_id or "", key_id=key.id)
+        self.context: Context | None = None
 
 
 class Auth:
@@ -42,7 +52,7 @@ class Auth:
         self.organization = organization
         self.slug = slug
         self._store = database.store(SYSTEM)
-        self._remembered: dict[bytes, tuple[float, KeyHash]] = {}
+        self._remembered: dict[bytes, _Known] = {}
 
     async def authenticate(self, request: Request, next: Next) -> Any:
         """The step that lets in who may call an operation, and binds it to who asks. Errors: 401, 403."""
@@ -50,17 +60,21 @@ class Auth:
         access = request.route.access
         if access == "open":
             request.context = Context.of(request.ports, SYSTEM)
-        else:
-            request.caller = await self.caller(request.headers, access)
-            request.context = Context.for_caller(request.ports, request.caller)
+            return await next(request)
+        known = self._recall(request.headers) or await self._look_up(request.headers)
+        self._check(known.key, request.headers, access)
+        if known.context is None:
+            known.context = Context.for_caller(request.ports, known.caller)
+        request.caller, request.context = known.caller, known.context
         return await next(request)
 
     async def caller(self, headers: dict[bytes, bytes], access: Access) -> Caller:
         """Who asks, with a key that is good for ``access``. Errors: 401, 403."""
-        secret = _secret(headers)
-        digest = hashlib.sha256(secret).digest()
-        until, known = self._remembered.get(digest, _NONE)
-        key = known if known is not None and until > time.monotonic() else await self._look_up(secret, digest)
+        known = self._recall(headers) or await self._look_up(headers)
+        self._check(known.key, headers, access)
+        return known.caller
+
+    def _check(self, key: KeyHash, headers: dict[bytes, bytes], access: Access) -> None:
         organization = headers.get(b"openai-organization")
         if organization and organization.decode("latin-1") not in (self.organization, self.slug):
             raise Unauthorized(
@@ -72,9 +86,15 @@ class Auth:
         if key.scope != access:
             scope = "api.management.write" if access == "admin" else "api.model.request"
             raise Forbidden(WRONG_SCOPE.format(scope=scope))
-        return Caller(project=key.project_id or "", key_id=key.id)
 
-    async def _look_up(self, secret: bytes, digest: bytes) -> KeyHash:
+    def _recall(self, headers: dict[bytes, bytes]) -> _Known | None:
+        """The key of a request, if it was good a moment ago."""
+        known = self._remembered.get(hashlib.sha256(_secret(headers)).digest())
+        return known if known is not None and known.until > time.monotonic() else None
+
+    async def _look_up(self, headers: dict[bytes, bytes]) -> _Known:
+        secret = _secret(headers)
+        digest = hashlib.sha256(secret).digest()
         until = time.monotonic() + _REMEMBER_SECONDS
         try:
             key = await self._store.get(KeyHash, digest.hex())
@@ -84,8 +104,8 @@ class Auth:
             raise _wrong_key(secret)
         if len(self._remembered) >= _REMEMBER_KEYS:
             self._remembered.clear()
-        self._remembered[digest] = (until, key)
-        return key
+        known = self._remembered[digest] = _Known(key, until)
+        return known
 
 
 def _secret(headers: dict[bytes, bytes]) -> bytes:

@@ -8,7 +8,8 @@ one is a file and a line there.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 from everloom.api.http.binding import decode_query
@@ -18,18 +19,17 @@ from everloom.api.http.routes import Dialect, Request, Route
 from everloom.requests.binding import decode_body
 
 Next = Callable[[Request], Awaitable[Any]]
-Step = Callable[[Request, Next], Awaitable[Any]]
+
+
+class Step(Protocol):
+    def __call__(self, request: Request, next: Next) -> Awaitable[Any]: ...
 
 
 def compose(steps: Sequence[Step], end: Next) -> Next:
     """One function of many: each step with the rest behind it, and ``end`` behind the last."""
     for step in reversed(steps):
-        end = _before(step, end)
+        end = partial(step, next=end)
     return end
-
-
-def _before(step: Step, next: Next) -> Next:
-    return lambda request: step(request, next)
 
 
 def translate(request: Request, next: Next) -> Awaitable[Any]:
