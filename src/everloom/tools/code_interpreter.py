@@ -173,6 +173,8 @@ async def _bring_files(execution: ToolExecution, session: Session, show: _Show) 
             await session.put(file.filename, ctx.ports.blobs.read(file.id), file.id)
         except SandboxFull as full:
             show.logs(f"[{file.filename} was left out: {full}]\n")
+        except FileNotFoundError:
+            show.logs(f"[{file.filename} was left out: it was deleted]\n")
 
 
 async def _keep_files(execution: ToolExecution, session: Session) -> list[Source]:

@@ -4,11 +4,12 @@ The deadline is the run's own ``expires_at``, so the timer is as durable as the 
 may look: whoever is first moves the run, the others find it moved.
 """
 
+from contextlib import suppress
+
 from everloom.context import Ports
 from everloom.kit.clock import now
-from everloom.kit.errors import NotFound
 from everloom.objects.runs import Run, RunLease
-from everloom.store.base import Change, Start
+from everloom.store.base import Add, Change, Conflict, Missing, Start
 from everloom.work.runs.verbs import RUN_JOB
 
 LOOK_SECONDS = 1.0
@@ -36,11 +37,16 @@ async def look(ports: Ports, project: str, run: Run) -> None:
     if not overdue and run.status != "cancelling":
         return
     store = ports.database.store(project)
+    call = Start(RUN_JOB, f"{run.id}.end")
     try:
         _check(await store.get(RunLease, run.id))  # in most looks this is the end of it, and nothing is written
-        await store.write(Change(RunLease, run.id, _call), Start(RUN_JOB, f"{run.id}.end"))
-    except (_Called, NotFound):
+        await store.write(Change(RunLease, run.id, _call), call)
+    except _Called:
         return
+    except Missing:
+        lease = RunLease(id=run.id, created_at=now(), called_at=now())
+        with suppress(Missing, Conflict):  # the run is gone, or others have given it a lease
+            await store.write(Change(Run, run.id), Add(lease), call)
 
 
 class _Called(Exception):
