@@ -24,9 +24,10 @@ from tests.work.test_run_rounds import a_kept_run
 WEATHER = FunctionTool(function=FunctionDefinition(name="weather"))
 
 
-def on_a_run(
-    folder: Path, script: list[Reply], check: Callable[[Context, Run, ScriptedUpstream], Awaitable[None]]
-) -> None:
+Check = Callable[[Context, Run, ScriptedUpstream], Awaitable[None]]
+
+
+def on_a_run(folder: Path, script: list[Reply], check: Check) -> None:
     """A run that nobody works on but the test."""
 
     async def main() -> None:
@@ -56,8 +57,9 @@ def test_a_run_without_a_lease_gets_one(tmp_path: Path) -> None:
 def test_a_run_ends_whose_step_or_message_is_gone(tmp_path: Path, cls: type[RunStep] | type[Message]) -> None:
     async def check(ctx: Context, run: Run, upstream: ScriptedUpstream) -> None:
         executing = asyncio.create_task(execute(ctx.ports, ctx.project, run.id))
-        while not (found := await ctx.store.all(cls, run_id=run.id)):
-            await asyncio.sleep(0.01)
+        with ctx.ports.bus.watch(run.id) as watch:
+            while not (found := await ctx.store.all(cls, run_id=run.id)):
+                await watch.wait(10)
         await ctx.store.write(Remove(cls, found[0].id))
         ctx.ports.bus.wake(f"cancel:{run.id}")
         if cls is RunStep:  # nobody looks for it: the end of the answer finds it missing
