@@ -30,6 +30,8 @@ TOUCH_SECONDS = 600
 PENDING_DELETE_SECONDS = 60
 """Whoever dooms a blob takes it away at once; after so long somebody else does."""
 
+_DRAFTS = "blob draft"
+
 
 class NewBlob:
     """A blob on its way to belong to an object: ``async with NewBlob(ctx, id) as blob: …``.
@@ -103,8 +105,13 @@ async def discard(ctx: Context, id: str) -> None:
 
 async def sweep(ports: Ports) -> None:
     """Take away the blobs that nobody is writing any more and nobody has kept, of all projects."""
-    for project, draft in await ports.database.across(BlobDraft):
-        if now() - draft.touched_at < (PENDING_DELETE_SECONDS if draft.pending_delete else STALE_SECONDS):
+    drafts = await ports.database.across(BlobDraft)
+    ports.deadlines.forget_but(_DRAFTS, {(project, draft.id) for project, draft in drafts})
+    unsettled = ports.deadlines.unsettled()
+    for project, draft in drafts:
+        patience = PENDING_DELETE_SECONDS if draft.pending_delete else STALE_SECONDS
+        due = draft.touched_at + patience
+        if unsettled or ports.deadlines.left(_DRAFTS, (project, draft.id), due, patience) > 0:
             continue
         ctx = Context.of(ports, project)
         try:

@@ -4,6 +4,7 @@ takes it up after a crash does what the first one would have done next (docs/dec
 
 import asyncio
 import logging
+import math
 import secrets
 from contextlib import aclosing, suppress
 from typing import Any
@@ -32,6 +33,7 @@ from everloom.tools.base import ToolFailure
 from everloom.work.inference.chat import stream_chunks
 from everloom.work.runs.answer import RunAnswer
 from everloom.work.runs.citations import Citations
+from everloom.work.runs.deadline import seconds_left
 from everloom.work.runs.ending import STEP_STATUS, deletion_error, step_error, without
 from everloom.work.runs.forced_search import forced_search
 from everloom.work.runs.prompt import Prompt, PromptTooLong, build
@@ -80,12 +82,12 @@ class Execution:
         # Watched before the first look, so that a cancellation between a look and the wait behind it is not lost.
         with self._ctx.ports.bus.watch(f"cancel:{self._run_id}") as calls:
             run = await self._ctx.store.get(Run, self._run_id)
-            if _rests(run):
+            if self._rests(run):
                 return
             # Who held it before may have moved it since the look, but does not any more.
             run, lease = await self.writer.acquire()
             self._ctx = self._ctx.acting_for(lease.key_id, lease.user)
-            while not _rests(run):
+            while not self._rests(run):
                 # Somebody may move the run between the look and the act: then look again.
                 with suppress(IllegalTransition):
                     await self._act(run, calls)
@@ -93,10 +95,17 @@ class Execution:
                     return
                 run = await self._ctx.store.get(Run, self._run_id)
 
+    def _left(self, run: Run) -> float:
+        return seconds_left(self._ctx.ports, self._ctx.project, run)
+
+    def _rests(self, run: Run) -> bool:
+        """Whether there is nothing to do for an executor: the run is over, or waits for its caller and may."""
+        return run.status in TERMINAL or (run.status == "requires_action" and self._left(run) > 0)
+
     async def _act(self, run: Run, calls: Watch) -> None:
         if run.status == "cancelling":
             await self._end(run, "cancelled", "run_cancelled")
-        elif _overdue(run):
+        elif self._left(run) <= 0:
             await self._end(run, "expired", "run_expired")
         else:
             if run.status == "queued":
@@ -107,9 +116,13 @@ class Execution:
         """One round of work, under the run's deadline and an ear for its cancellation."""
         generation = asyncio.create_task(self._advance(run))
         disturbed = asyncio.create_task(self._disturbed(calls))
-        left = None if run.expires_at is None else max(0.0, run.expires_at - now())
+        left = self._left(run)
         try:
-            done, _ = await asyncio.wait({generation, disturbed}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                {generation, disturbed},
+                timeout=None if left == math.inf else max(0.0, left),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
         except asyncio.CancelledError:
             await _stop(generation)
             raise
@@ -317,15 +330,6 @@ class Execution:
 _FILTERED = "The model's answer was stopped by its content filter."
 _OUR_FAULT = "The server had an error while it worked on this run. The operator finds it in the server's log."
 _CUT_CALL = StepError(code="server_error", message="The answer reached its token limit in the middle of a call.")
-
-
-def _overdue(run: Run) -> bool:
-    return run.expires_at is not None and run.expires_at <= now()
-
-
-def _rests(run: Run) -> bool:
-    """Whether there is nothing to do for an executor: the run is over, or waits for its caller and may."""
-    return run.status in TERMINAL or (run.status == "requires_action" and not _overdue(run))
 
 
 def _run_error(error: ApiError) -> RunError:

@@ -1,6 +1,6 @@
 """What a run lends to its tools (``ToolHost``), and to one call while a tool answers it (``ToolExecution``)."""
 
-import time
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 
@@ -15,6 +15,7 @@ from everloom.objects.vector_stores import SearchResult
 from everloom.sandbox.base import Session
 from everloom.store.base import Add
 from everloom.work.files.blobs import NewBlob
+from everloom.work.runs.deadline import seconds_left
 from everloom.work.runs.requested_calls import step_delta
 from everloom.work.runs.writer import RunWriter
 from everloom.work.vector_stores.search import SearchOptions, search
@@ -59,7 +60,8 @@ class RunToolHost:
 
     def seconds_left(self) -> float:
         """See ``ToolHost.seconds_left``."""
-        return _WITHOUT_DEADLINE if self.run.expires_at is None else max(1.0, self.run.expires_at - time.time())
+        left = seconds_left(self.ctx.ports, self.ctx.project, self.run)
+        return _WITHOUT_DEADLINE if left == math.inf else max(1.0, left)
 
 
 class RunToolExecution(RunToolHost):
