@@ -141,7 +141,7 @@ async def _compose(ctx: Context, upload_id: str, wanted: UploadCompletion) -> Up
     check_pending(upload, "complete")
     parts = await _chosen(ctx, upload, wanted.part_ids)
     digest = hashlib.md5(usedforsecurity=False) if wanted.md5 is not None else None
-    async with NewBlob(ctx, new_id("file-")) as blob:
+    async with NewBlob(ctx, new_id("file-"), digest=True) as blob:
         try:
             await blob.put(_joined(ctx, parts, digest))
         except FileNotFoundError:

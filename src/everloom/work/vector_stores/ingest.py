@@ -13,6 +13,7 @@ from contextlib import suppress
 from itertools import accumulate
 from typing import Literal
 
+from everloom.blobs.base import DamagedBlob
 from everloom.context import Context, Ports
 from everloom.kit.errors import ApiError, NotFound, Unavailable
 from everloom.kit.outages import disk_is_away
@@ -30,6 +31,7 @@ from everloom.objects.vector_stores import (
 )
 from everloom.store.base import Change, Remove
 from everloom.vectors.base import Chunk, Vector
+from everloom.work.files.blobs import read_file
 from everloom.work.inference.embeddings import embed
 from everloom.work.vector_stores.chunking import spans, windows
 from everloom.work.vector_stores.extraction import Invalid, Unsupported, extract
@@ -87,6 +89,9 @@ async def read(ctx: Context, task: IndexTask, pauses: Sequence[float] = PAUSES) 
         await _clear_up(ctx, task)
     except Unsupported as error:
         await _end(ctx, task, "failed", IngestError(code="unsupported_file", message=str(error)))
+    except DamagedBlob as error:
+        log.error("reading %s into %s failed: %s", task.file_id, task.vector_store_id, error)
+        await _end(ctx, task, "failed", IngestError(code="server_error", message=str(error)))
     except Invalid as error:
         await _end(ctx, task, "failed", IngestError(code="invalid_file", message=str(error)))
     except ApiError as error:
@@ -110,7 +115,7 @@ async def _index(ctx: Context, task: IndexTask, pauses: Sequence[float]) -> int:
     row = await _wanted(ctx, task)
     try:
         file = await ctx.store.get(File, task.file_id)
-        text = await extract(ctx.ports.blobs.read(file.id), file.filename)
+        text = await extract(read_file(ctx, file), file.filename)
     except (NotFound, FileNotFoundError) as error:
         raise Invalid("The file could not be found.") from error
     text = text.encode("utf-8", "replace").decode()
