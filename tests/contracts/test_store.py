@@ -26,6 +26,7 @@ from everloom.store.base import (
     Tell,
     Written,
     change_one,
+    salvage,
 )
 from tests.store.databases import on_every_database
 from tests.store.things import a_file, a_message, a_run, a_thread
@@ -184,6 +185,22 @@ async def test_remove_takes_one_or_all_that_fit(database: Database) -> None:
     assert await _ids(store, Message) == [message.id for message in messages[3:]]
     assert await _removed(store, Remove(Message)) == 2
     await store.write()
+
+
+@on_every_database
+async def test_salvage_writes_what_can_be_written(database: Database) -> None:
+    store = database.store("proj_a")
+    thread, message = a_thread(), a_message("thread_1")
+    await store.write(Add(thread), Add(message))
+    wanted = Change(Thread, thread.id, lambda thread: thread.metadata.update(a="b"))
+    end = Change(Message, message.id, lambda message: setattr(message, "status", "incomplete"))
+    gone = [Change(Message, "msg_gone"), Remove(Run, "run_gone"), Change(Thread, "thread_gone")]
+    assert (await salvage(store, [gone[0], end, *gone[1:], wanted], wanted)).metadata == {"a": "b"}
+    assert (await store.get(Message, message.id)).status == "incomplete"
+    lost = Change(Thread, "thread_gone")
+    with pytest.raises(Missing, match="thread_gone"):
+        await salvage(store, [gone[0], lost, Remove(Message, message.id)], lost)
+    assert await _ids(store, Message) == [message.id]
 
 
 async def _removed(store: Store, remove: Remove[Message]) -> int:

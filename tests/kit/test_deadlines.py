@@ -71,13 +71,13 @@ def test_what_lasts_was_named_at_every_call() -> None:
     assert deadlines.lasting("file", {2}, 0) == {2}
 
 
-def test_a_line_stands_until_one_of_it_has_gone() -> None:
+def test_who_stands_in_a_line_waits_for_those_before_him() -> None:
     clocks = Clocks()
     deadlines = clocks.deadlines()
-    assert deadlines.standing("file", {1, 2}) == 0
+    assert deadlines.standing("file", [1, 2, 3]) == {1: 0, 2: 0, 3: 0}
     clocks.pass_(100)
-    assert deadlines.standing("file", {1, 2, 3}) == 100
+    assert deadlines.standing("file", [1, 2, 3, 4]) == {1: 100, 2: 100, 3: 100, 4: 0}
     clocks.pass_(100)
-    assert deadlines.standing("file", {2, 3}) == 0
+    assert deadlines.standing("file", [1, 3, 4]) == {1: 200, 3: 0, 4: 0}
     clocks.pass_(7)
-    assert deadlines.standing("file", {2, 3, 4}) == 7
+    assert deadlines.standing("file", [1, 3]) == {1: 207, 3: 7}

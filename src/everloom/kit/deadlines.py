@@ -6,7 +6,7 @@ turns a deadline into time of its own steady clock when it first hears of it, an
 """
 
 import time
-from collections.abc import Callable, Hashable, Set
+from collections.abc import Callable, Hashable, Sequence, Set
 from typing import Any, NamedTuple, TypeVar
 
 JUMP_SECONDS = 5.0
@@ -32,7 +32,7 @@ class Deadlines:
         self._steady = steady
         self._known: dict[str, dict[Hashable, _Deadline]] = {}
         self._named: dict[str, dict[Any, float]] = {}
-        self._lines: dict[str, tuple[frozenset[Hashable], float]] = {}
+        self._lines: dict[str, dict[Any, float]] = {}
         self._apart = wall() - steady()
         self._jumped = float("-inf")
 
@@ -66,13 +66,16 @@ class Deadlines:
         self._named[what] = named
         return {key for key, since in named.items() if steady - since >= seconds}
 
-    def standing(self, what: str, keys: Set[Hashable]) -> float:
-        """Seconds since a line moved: since the last call at which one of those that stood in it before had gone, or
-        since the first call.
+    def standing(self, what: str, line: Sequence[K]) -> dict[K, float]:
+        """For how many seconds each in a line has come no nearer to its head: since the last call at which somebody
+        before it had gone, or since it was first seen there.
         """
-        steady = self._steady()
-        before, moved = self._lines.get(what, (frozenset(), steady))
-        if before - keys:
-            moved = steady
-        self._lines[what] = frozenset(keys), moved
-        return steady - moved
+        steady, there = self._steady(), set(line)
+        moved, since = False, {}
+        for key, when in self._lines.get(what, {}).items():
+            if key not in there:
+                moved = True
+            else:
+                since[key] = steady if moved else when
+        self._lines[what] = {key: since.get(key, steady) for key in line}
+        return {key: steady - when for key, when in self._lines[what].items()}

@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar, overload
 
 from msgspec import Struct, field
 
-from everloom.kit.errors import NotFound
+from everloom.kit.errors import NO_JSON, NotFound
 from everloom.kit.ids import new_id
 from everloom.objects.base import Object, Page, PageQuery
 from everloom.objects.events import EventName
@@ -261,6 +261,35 @@ class Database(Protocol):
     async def done(self, ids: Sequence[str]) -> None:
         """Strike jobs off the outbox; one that is not there is no error."""
         ...
+
+
+async def salvage(store: Store, operations: Sequence[Operation], wanted: Change[T], *, log: str | None = None) -> T:
+    """A write of ``wanted``, which is one of the operations, and of as many of the others as can be: those that ask for
+    what is missing, or cannot be read, are left out.
+
+    What came of ``wanted``. Errors: ``Missing`` and what cannot be read, where it is that of ``wanted`` itself.
+    """
+    while True:
+        try:
+            return (await store.write(*operations, log=log))[wanted]
+        except (Missing, *NO_JSON) as problem:
+            if isinstance(problem, Missing):
+                kept = [each for each in operations if each is wanted or not problem.concerns(each)]
+            else:
+                kept = [each for each in operations if each is wanted or await _is_legible(store, each)]
+            if len(kept) == len(operations):
+                raise
+            operations = kept
+
+
+async def _is_legible(store: Store, operation: Operation) -> bool:
+    """Whether an operation does not ask for an object that is missing or cannot be read."""
+    if isinstance(operation, Change):
+        try:
+            await store.get(operation.cls, operation.id)
+        except (Missing, *NO_JSON):
+            return False
+    return True
 
 
 async def change_one(store: Store, change: Change[T], *, log: str | None = None) -> T:
