@@ -11,7 +11,7 @@ import pytest
 
 from tests.postgres import fresh_database
 from tests.scripted import ScriptedUpstream
-from tests.servers import Everloom
+from tests.servers import Everloom, last_resorts
 from tests.servers import http as client_of
 from tests.weights import default_weights
 
@@ -39,6 +39,7 @@ def sqlite_server(_upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPath
         tmp_path_factory.mktemp("sqlite"), upstream=_upstream.url, embedding_model="scripted", weights=WEIGHTS
     ) as server:
         yield server
+        assert last_resorts(server) == 0
 
 
 @pytest.fixture(scope="session")
@@ -53,9 +54,10 @@ def postgres_server(_upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPa
     folder = tmp_path_factory.mktemp("postgres")
     with (
         Everloom(folder, arguments=("--no-worker",), **settings) as server,
-        Everloom(folder, command="worker", **settings),
+        Everloom(folder, command="worker", **settings) as worker,
     ):
         yield server
+        assert not any("last resort" in line for line in worker.output)
 
 
 @pytest.fixture

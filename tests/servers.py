@@ -140,3 +140,11 @@ def http(server: Everloom, key: str = API_KEY, beta: str | None = "assistants=v2
         headers["openai-beta"] = beta
     with httpx.Client(base_url=server.url, headers=headers, timeout=30, transport=CheckedTransport()) as client:
         yield client
+
+
+def last_resorts(server: Everloom) -> float:
+    """How often a server has had to end what nobody else had ended: 0, but in the tests of that."""
+    text = httpx.get(f"{server.url.removesuffix('/v1')}/metrics", timeout=30).text
+    found = re.findall(r"^everloom_last_resort_total\{.*\} (\S+)$", text, re.MULTILINE)
+    assert found
+    return sum(map(float, found))

@@ -204,6 +204,31 @@ def test_a_deleted_file_is_gone_everywhere(http: httpx.Client, old_http: httpx.C
         assert (status, message) == (404, f"No such File object: {gone}")
 
 
+def test_a_deleted_file_is_gone_from_threads(http: httpx.Client, old_http: httpx.Client, server: Everloom) -> None:
+    gone, kept = upload(http)["id"], upload(http)["id"]
+    code = {"code_interpreter": {"file_ids": [gone, kept]}}
+    named = http.post("/threads", json={"tool_resources": code, "metadata": {"owner": gone}}).json()
+    attachments = [{"file_id": id, "tools": [{"type": "code_interpreter"}]} for id in (gone, kept)]
+    message = {"role": "user", "content": "Hi", "attachments": attachments}
+    gathered = http.post("/threads", json={"messages": [message], "metadata": {"owner": gone}}).json()
+    assert named["tool_resources"] == gathered["tool_resources"] == code
+    (said,) = old_http.get(f"/threads/{gathered['id']}/messages").json()["data"]
+
+    assert http.delete(f"/files/{gone}").status_code == 200
+    left = {"code_interpreter": {"file_ids": [kept]}}
+    for thread in (named, gathered):
+        path = f"/threads/{thread['id']}"
+        assert http.get(path).json()["tool_resources"] == left
+        assert http.post(path, json={"metadata": {"owner": gone, "seen": "yes"}}).json()["tool_resources"] == left
+    listed = http.get("/threads", params={"metadata[owner]": gone}).json()["data"]
+    assert [thread["tool_resources"] for thread in listed] == [left, left]
+    files = f"/threads/{gathered['id']}/messages/{said['id']}/files"
+    assert [file["id"] for file in old_http.get(files).json()["data"]] == [kept]
+    assert error_of(old_http.get(f"{files}/{gone}"))[0] == 404
+    again = http.post(f"/threads/{named['id']}", json={"tool_resources": left})
+    assert again.json()["tool_resources"] == left
+
+
 @pytest.mark.parametrize("id", ["file-nope", "nope", "file-%2e%2e%2f", "%2e%2e", "a" * 500, "file-%00"])
 def test_ids_that_lead_nowhere(http: httpx.Client, id: str) -> None:
     for path in (f"/files/{id}", f"/files/{id}/content"):

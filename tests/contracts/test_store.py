@@ -10,6 +10,7 @@ from everloom.objects.files import File
 from everloom.objects.messages import Message
 from everloom.objects.runs import Run
 from everloom.objects.threads import Thread
+from everloom.objects.vector_stores import VectorStoreFile, file_key
 from everloom.store.base import (
     Absent,
     Add,
@@ -18,12 +19,14 @@ from everloom.store.base import (
     Database,
     DropLog,
     Event,
+    Missing,
     Remove,
     Retract,
     Store,
     Tell,
     Written,
     change_one,
+    salvage,
 )
 from tests.store.databases import on_every_database
 from tests.store.things import a_file, a_message, a_run, a_thread
@@ -51,8 +54,13 @@ async def test_what_is_not_there_is_said_in_the_platforms_words(database: Databa
     await store.write(Add(message))
     with pytest.raises(NotFound, match=r"^No thread found with id 'thread_\{x\}'\.$"):
         await store.get(Thread, "thread_{x}")
-    with pytest.raises(NotFound, match=r"^No such File object: file-x$"):
+    with pytest.raises(Missing, match=r"^No such File object: file-x$") as missing:
         await store.get(File, "file-x")
+    assert (missing.value.cls, missing.value.key, missing.value.noun) == (File, "file-x", "file")
+    key = file_key("vs_1", "file-x")
+    with pytest.raises(Missing, match=r"^No vector store file found with id 'file-x'\.$") as missing:
+        await store.get(VectorStoreFile, key)
+    assert (missing.value.key, missing.value.id) == (key, "file-x")
     with pytest.raises(NotFound, match=message.id):
         await store.get(Message, message.id, thread_id="thread_2")
     with pytest.raises(NotFound, match="No message found with id 'a\0b'"):
@@ -172,9 +180,27 @@ async def test_remove_takes_one_or_all_that_fit(database: Database) -> None:
     with pytest.raises(NotFound, match=messages[1].id):
         await store.write(Remove(Message, messages[1].id, thread_id="thread_1"))
     assert await _removed(store, Remove(Message, thread_id=["thread_1", "thread_2", "thread_9"])) == 2
+    assert await _removed(store, Remove(Message, [messages[0].id, "msg_x"], thread_id="thread_1")) == 0
+    assert await _removed(store, Remove(Message, [])) == 0
     assert await _ids(store, Message) == [message.id for message in messages[3:]]
     assert await _removed(store, Remove(Message)) == 2
     await store.write()
+
+
+@on_every_database
+async def test_salvage_writes_what_can_be_written(database: Database) -> None:
+    store = database.store("proj_a")
+    thread, message = a_thread(), a_message("thread_1")
+    await store.write(Add(thread), Add(message))
+    wanted = Change(Thread, thread.id, lambda thread: thread.metadata.update(a="b"))
+    end = Change(Message, message.id, lambda message: setattr(message, "status", "incomplete"))
+    gone = [Change(Message, "msg_gone"), Remove(Run, "run_gone"), Change(Thread, "thread_gone")]
+    assert (await salvage(store, [gone[0], end, *gone[1:], wanted], wanted)).metadata == {"a": "b"}
+    assert (await store.get(Message, message.id)).status == "incomplete"
+    lost = Change(Thread, "thread_gone")
+    with pytest.raises(Missing, match="thread_gone"):
+        await salvage(store, [gone[0], lost, Remove(Message, message.id)], lost)
+    assert await _ids(store, Message) == [message.id]
 
 
 async def _removed(store: Store, remove: Remove[Message]) -> int:

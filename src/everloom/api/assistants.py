@@ -10,6 +10,7 @@ from everloom.objects.assistants import Assistant, AssistantChanges, NewAssistan
 from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.files import AssistantFile
 from everloom.store.base import Add, Change, Remove, change_one
+from everloom.work.threads.deleted_files import page_without_deleted_files, without_deleted_files
 from everloom.work.threads.resources import settle_resources
 
 routes = Routes(api_family="assistants", ids={"assistant_id": Assistant})
@@ -40,13 +41,13 @@ async def create_assistant(ctx: Context, body: NewAssistant) -> Assistant:
 @routes.get("/assistants")
 async def list_assistants(ctx: Context, page: PageQuery) -> Page[Assistant]:
     """listAssistants."""
-    return await ctx.store.find(Assistant, page)
+    return await page_without_deleted_files(ctx, await ctx.store.find(Assistant, page))
 
 
 @routes.get("/assistants/{assistant_id}")
 async def get_assistant(ctx: Context, assistant_id: str) -> Assistant:
     """getAssistant."""
-    return await ctx.store.get(Assistant, assistant_id)
+    return await without_deleted_files(ctx, await ctx.store.get(Assistant, assistant_id))
 
 
 @routes.post("/assistants/{assistant_id}")
@@ -65,7 +66,7 @@ async def modify_assistant(ctx: Context, assistant_id: str, body: AssistantChang
             if value is not UNSET:
                 setattr(assistant, name, _DEFAULTS.get(name) if value is None else value)
 
-    return await change_one(ctx.store, Change(Assistant, assistant_id, edit))
+    return await without_deleted_files(ctx, await change_one(ctx.store, Change(Assistant, assistant_id, edit)))
 
 
 _DEFAULTS = {"temperature": 1.0, "top_p": 1.0, "response_format": "auto"}

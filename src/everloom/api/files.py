@@ -39,7 +39,7 @@ async def create_file(ctx: Context, call: Request) -> File:
     """createFile: the bytes go to the blob store as they arrive, and are taken back if the form turns out wrong."""
     limit = ctx.ports.limits.file_bytes
     refuse_too_long(call, limit, "file")
-    async with NewBlob(ctx, new_id("file-")) as blob:
+    async with NewBlob(ctx, new_id("file-"), digest=True) as blob:
         file = await _receive(call, blob, limit)
         await blob.keep(Add(file))
     return file

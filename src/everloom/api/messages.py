@@ -10,6 +10,7 @@ from everloom.objects.base import Deleted, MetadataChange, Page, PageQuery
 from everloom.objects.messages import Message, NewMessage
 from everloom.objects.threads import Thread
 from everloom.store.base import Change, Remove, change_one
+from everloom.work.runs.verbs import disturb
 from everloom.work.threads import messages
 
 routes = Routes(api_family="assistants", ids={"thread_id": Thread, "message_id": Message})
@@ -58,10 +59,10 @@ async def modify_message(ctx: Context, thread_id: str, message_id: str, body: Me
 
 @routes.delete("/threads/{thread_id}/messages/{message_id}")
 async def delete_message(ctx: Context, thread_id: str, message_id: str) -> Deleted:
-    """deleteMessage."""
+    """deleteMessage. A run that is writing it ends."""
     await ctx.store.get(Thread, thread_id)
-    await ctx.store.write(
-        Change(Message, message_id, thread_id=thread_id),
-        Remove(Message, message_id),
-    )
+    message = Change(Message, message_id, thread_id=thread_id)
+    written = await ctx.store.write(message, Remove(Message, message_id))
+    if (run_id := written[message].run_id) is not None and written[message].status == "in_progress":
+        disturb(ctx, run_id)
     return Deleted(id=message_id, object="thread.message.deleted")

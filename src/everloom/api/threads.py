@@ -7,6 +7,7 @@ from everloom.context import Context
 from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.threads import NewThread, Thread, ThreadChanges
 from everloom.store.base import Add, Change, change_one
+from everloom.work.threads.deleted_files import page_without_deleted_files, without_deleted_files
 from everloom.work.threads.resources import settle_resources
 from everloom.work.threads.threads import compose_thread, remove_thread
 
@@ -22,7 +23,8 @@ class ThreadQuery(PageQuery, frozen=True, kw_only=True):
 @routes.get("/threads")
 async def list_threads(ctx: Context, page: ThreadQuery) -> Page[Thread]:
     """An extension: the project's threads, filtered by metadata."""
-    return await ctx.store.find(Thread, page, metadata=page.metadata or None)
+    found = await ctx.store.find(Thread, page, metadata=page.metadata or None)
+    return await page_without_deleted_files(ctx, found)
 
 
 @routes.post("/threads")
@@ -36,7 +38,7 @@ async def create_thread(ctx: Context, body: NewThread) -> Thread:
 @routes.get("/threads/{thread_id}")
 async def get_thread(ctx: Context, thread_id: str) -> Thread:
     """getThread."""
-    return await ctx.store.get(Thread, thread_id)
+    return await without_deleted_files(ctx, await ctx.store.get(Thread, thread_id))
 
 
 @routes.post("/threads/{thread_id}")
@@ -50,7 +52,7 @@ async def modify_thread(ctx: Context, thread_id: str, body: ThreadChanges) -> Th
         if resources is not None:
             thread.tool_resources = resources
 
-    return await change_one(ctx.store, Change(Thread, thread_id, edit))
+    return await without_deleted_files(ctx, await change_one(ctx.store, Change(Thread, thread_id, edit)))
 
 
 @routes.delete("/threads/{thread_id}")

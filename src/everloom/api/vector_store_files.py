@@ -7,6 +7,7 @@ from msgspec import UNSET
 
 from everloom.api.http.paging import paginate
 from everloom.api.http.routes import Routes
+from everloom.blobs.base import DamagedBlob
 from everloom.context import Context
 from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.files import File
@@ -23,6 +24,7 @@ from everloom.objects.vector_stores import (
 )
 from everloom.requests.validation import invalid, missing
 from everloom.store.base import Change, change_one
+from everloom.work.files.blobs import read_file
 from everloom.work.vector_stores import file_batches
 from everloom.work.vector_stores import stores as vector_stores
 from everloom.work.vector_stores.extraction import Invalid, Unsupported, extract
@@ -96,8 +98,8 @@ async def retrieve_vector_store_file_content(ctx: Context, vector_store_id: str,
     await ctx.store.get(VectorStoreFile, file_key(vector_store_id, file_id))
     file = await ctx.store.get(File, file_id)
     try:
-        text = await extract(ctx.ports.blobs.read(file.id), file.filename)
-    except (Invalid, Unsupported) as error:
+        text = await extract(read_file(ctx, file), file.filename)
+    except (Invalid, Unsupported, DamagedBlob) as error:
         raise invalid("file_id", str(error), "invalid_file") from error
     return FileContent(data=[TextBlock(text=text)])
 

@@ -27,6 +27,7 @@ from everloom.store.base import Database
 from everloom.store.sqlite import SqliteDatabase
 from everloom.vectors.base import Vectors
 from everloom.vectors.sqlite import SqliteVectors
+from everloom.work import last_resort
 from everloom.work.files import blobs as kept_blobs
 from everloom.work.files import uploads as kept_uploads
 from everloom.work.inference import images as kept_images
@@ -51,6 +52,13 @@ UPKEEP = (
     Upkeep("uploads", kept_uploads.LOOK_SECONDS, kept_uploads.sweep),
     Upkeep("blobs", kept_blobs.LOOK_SECONDS, kept_blobs.sweep),
     Upkeep("images", kept_images.LOOK_SECONDS, kept_images.sweep),
+    Upkeep("what others have left", last_resort.LOOK_SECONDS, last_resort.sweep),
+    Upkeep(
+        "files that others have left",
+        last_resort.FILES_LOOK_SECONDS,
+        last_resort.sweep_files,
+        share=last_resort.FILES_LOOK_SHARE,
+    ),
 )
 """What it looks after, besides."""
 

@@ -7,6 +7,13 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 
+class DamagedBlob(Exception):
+    """The bytes of a file are not those that were kept. Its text is for whoever wanted them.
+
+    Not told by an adapter, which knows of no more than it has, but by who knows what there should be.
+    """
+
+
 class Blobs(Protocol):
     async def put(self, name: str, data: AsyncIterator[bytes]) -> int:
         """Keep the bytes, a block at a time; returns how many. When ``data`` raises, nothing is left behind."""

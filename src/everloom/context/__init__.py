@@ -21,6 +21,7 @@ from everloom.context.bound_models import (
 )
 from everloom.context.caller import Caller
 from everloom.jobs.base import Jobs
+from everloom.kit.deadlines import Deadlines
 from everloom.kit.locks import KeyedLocks
 from everloom.kit.shared_check import SharedCheck
 from everloom.models.base import Capability
@@ -69,6 +70,8 @@ class Ports(Struct, frozen=True, kw_only=True):
     """Held while a file is read into a vector store."""
     completing: KeyedLocks = field(default_factory=KeyedLocks)
     """Held, by project and id, while an upload is put together."""
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    """What this process knows of the deadlines of others."""
 
 
 class Context(Struct, frozen=True, kw_only=True):

@@ -23,6 +23,15 @@ class File(Object, kw_only=True):
     status_details: str | None = None
 
 
+class FileDigest(Object, kw_only=True):
+    """What a file's bytes were when they were kept, never shown; its id is the file's. Files of earlier days have none.
+
+    ``sha256`` in hex.
+    """
+
+    sha256: str
+
+
 class AssistantFile(Object, kw_only=True):
     """A file attached to an assistant by itself; ``id`` is the attachment's own, the wire shows ``file_id``."""
 

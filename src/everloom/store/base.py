@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar, overload
 
 from msgspec import Struct, field
 
+from everloom.kit.errors import NO_JSON, NotFound
 from everloom.kit.ids import new_id
 from everloom.objects.base import Object, Page, PageQuery
 from everloom.objects.events import EventName
@@ -23,6 +24,30 @@ class Conflict(Exception):
     """An ``Add`` of an id that stands already in the project."""
 
 
+class Missing(NotFound):
+    """What a verb of the store names is not there: ``noun`` and ``id`` say to people which, ``cls`` and ``key`` to
+    programs.
+
+    What it means depends on what is missing: a run that is gone is nobody's concern any more, a message that is gone
+    ends the run that wrote it.
+    """
+
+    def __init__(self, message: str, cls: type[Object], key: str, noun: str) -> None:
+        super().__init__(message)
+        self.cls = cls
+        self.key = key
+        self.noun = noun
+
+    @property
+    def id(self) -> str:
+        """As the wire shows it (``Kind.key``)."""
+        return self.key.rpartition(".")[2]
+
+    def concerns(self, operation: "Operation") -> bool:
+        """Whether an operation asks for what is missing."""
+        return isinstance(operation, Change | Remove) and operation.cls is self.cls and operation.id == self.key
+
+
 class Add(Struct, Generic[T], frozen=True):
     """Keep a new object. ``tell`` names the events that carry it, in order, into the write's log."""
 
@@ -36,7 +61,7 @@ class Change(Generic[T]):
     """Read an object, edit it, write it back, in one transaction; the row is locked meanwhile.
 
     ``edit`` changes the object in place; what it raises rolls the whole write back. ``where`` are
-    further columns that must fit (else ``NotFound``). ``edit=None`` locks the row and changes nothing.
+    further columns that must fit (else ``Missing``). ``edit=None`` locks the row and changes nothing.
     ``edit`` is called in the adapter's own thread or loop, and again on a fresh object if the
     transaction has to be begun again: it does nothing but edit.
     """
@@ -60,11 +85,13 @@ class Change(Generic[T]):
 
 
 class Remove(Generic[T]):
-    """Take away one object (by ``id``, ``NotFound`` when it is not there) or all that fit ``where``."""
+    """Take away one object (by ``id``, ``Missing`` when it is not there) or all that fit ``where``; of a list of ids
+    those that are there.
+    """
 
     __slots__ = ("cls", "id", "where")
 
-    def __init__(self, cls: type[T], id: str | None = None, **where: Any) -> None:
+    def __init__(self, cls: type[T], id: str | Sequence[str] | None = None, **where: Any) -> None:
         self.cls = cls
         self.id = id
         self.where = where
@@ -162,7 +189,7 @@ class Store(Protocol):
     project: str
 
     async def get(self, cls: type[T], id: str, **where: Any) -> T:
-        """The object, or ``NotFound`` with the platform's text."""
+        """The object, or ``Missing``, a ``NotFound`` with the platform's text."""
         ...
 
     async def find(
@@ -234,6 +261,35 @@ class Database(Protocol):
     async def done(self, ids: Sequence[str]) -> None:
         """Strike jobs off the outbox; one that is not there is no error."""
         ...
+
+
+async def salvage(store: Store, operations: Sequence[Operation], wanted: Change[T], *, log: str | None = None) -> T:
+    """A write of ``wanted``, which is one of the operations, and of as many of the others as can be: those that ask for
+    what is missing, or cannot be read, are left out.
+
+    What came of ``wanted``. Errors: ``Missing`` and what cannot be read, where it is that of ``wanted`` itself.
+    """
+    while True:
+        try:
+            return (await store.write(*operations, log=log))[wanted]
+        except (Missing, *NO_JSON) as problem:
+            if isinstance(problem, Missing):
+                kept = [each for each in operations if each is wanted or not problem.concerns(each)]
+            else:
+                kept = [each for each in operations if each is wanted or await _is_legible(store, each)]
+            if len(kept) == len(operations):
+                raise
+            operations = kept
+
+
+async def _is_legible(store: Store, operation: Operation) -> bool:
+    """Whether an operation does not ask for an object that is missing or cannot be read."""
+    if isinstance(operation, Change):
+        try:
+            await store.get(operation.cls, operation.id)
+        except (Missing, *NO_JSON):
+            return False
+    return True
 
 
 async def change_one(store: Store, change: Change[T], *, log: str | None = None) -> T:

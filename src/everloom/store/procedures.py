@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from msgspec import Struct
 
-from everloom.kit.errors import BadRequest, NotFound
+from everloom.kit.errors import BadRequest
 from everloom.kit.ids import new_rank, rank_at, rank_of
 from everloom.objects.base import Object, Page, PageQuery, encode
 from everloom.objects.jobs import Job, Lane
@@ -23,6 +23,7 @@ from everloom.store.base import (
     Conflict,
     DropLog,
     Event,
+    Missing,
     Operation,
     Remove,
     Retract,
@@ -87,7 +88,7 @@ def get(dialect: Dialect, project: str, cls: type[T], id: str, where: Mapping[st
     fits, parameters = sql.conditions(dialect, kind, where)
     rows = yield Statement(sql.get(dialect, kind, fits), [project, id, *parameters])
     if not rows:
-        raise NotFound(_missing(kind, id))
+        raise _missing(kind, id)
     return decoder(cls).decode(rows[0][0])
 
 
@@ -247,7 +248,7 @@ def _check_cursors(
             elif not rows and own_rank(kind, id) is not None:
                 continue  # It has been deleted, and its id still says where it stood.
             if not rows:
-                raise BadRequest(f"Invalid '{name}': {_missing(kind, id)}", param=name)
+                raise BadRequest(f"Invalid '{name}': {_missing(kind, id).message}", param=name)
 
 
 def own_rank(kind: Kind, id: str) -> int | None:
@@ -306,7 +307,7 @@ def _change(dialect: Dialect, project: str, change: Change[Any], log: str | None
     fits, parameters = sql.conditions(dialect, kind, change.where)
     rows = yield Statement(sql.get(dialect, kind, fits, lock=True), [project, change.id, *parameters])
     if not rows:
-        raise NotFound(_missing(kind, change.id))
+        raise _missing(kind, change.id)
     body = rows[0][0]
     thing = decoder(change.cls).decode(body)
     if change.edit is not None:
@@ -330,8 +331,8 @@ def _remove(dialect: Dialect, project: str, remove: Remove[Any], log: str | None
     where = remove.where if remove.id is None else {"id": remove.id, **remove.where}
     fits, parameters = sql.conditions(dialect, kind, where)
     count: int = yield Statement(sql.remove(dialect, kind, fits), [project, *parameters], True)
-    if remove.id is not None and not count:
-        raise NotFound(_missing(kind, remove.id))
+    if isinstance(remove.id, str) and not count:
+        raise _missing(kind, remove.id)
     return count
 
 
@@ -381,6 +382,6 @@ def _columns(kind: Kind, thing: Object) -> list[Any]:
     return [int(value) if isinstance(value, bool) else value for value in values]
 
 
-def _missing(kind: Kind, id: str) -> str:
-    shown = id if kind.key == "id" else id.rpartition(".")[2]
-    return kind.missing.format(noun=kind.noun, id=shown)
+def _missing(kind: Kind, key: str) -> Missing:
+    shown = key if kind.key == "id" else key.rpartition(".")[2]
+    return Missing(kind.missing.format(noun=kind.noun, id=shown), kind.cls, key, kind.noun)

@@ -75,6 +75,12 @@ class ToolHost(Protocol):
         """A file that a tool made, kept before anybody is told of it."""
         ...
 
+    def read_file(self, file: File) -> AsyncIterator[bytes]:
+        """A file's bytes, in blocks. Errors: ``FileNotFoundError``; ``DamagedBlob`` where they are not those that were
+        kept, which may be told behind the last of them.
+        """
+        ...
+
     def sandbox(self) -> AbstractAsyncContextManager[Session]:
         """The thread's sandbox, for one call at a time. Errors: ``SandboxUnavailable``."""
         ...

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 from msgspec import UNSET
 
+from everloom.blobs.base import DamagedBlob
 from everloom.kit.ids import new_id
 from everloom.objects.base import JsonObject, encode
 from everloom.objects.chat import ChatChunk, ChatDelta, FunctionChunk, ToolCallChunk
@@ -170,9 +171,13 @@ async def _bring_files(execution: ToolExecution, session: Session, show: _Show) 
         if session.has(file.id):
             continue
         try:
-            await session.put(file.filename, ctx.ports.blobs.read(file.id), file.id)
+            await session.put(file.filename, execution.read_file(file), file.id)
         except SandboxFull as full:
             show.logs(f"[{file.filename} was left out: {full}]\n")
+        except FileNotFoundError:
+            show.logs(f"[{file.filename} was left out: it was deleted]\n")
+        except DamagedBlob as damage:
+            show.logs(f"[{file.filename} was left out: {damage}]\n")
 
 
 async def _keep_files(execution: ToolExecution, session: Session) -> list[Source]:

@@ -257,4 +257,7 @@ async def _files_of(ctx: Context, thread_id: str, message_id: str) -> list[Messa
     await ctx.store.get(Thread, thread_id)
     message = await ctx.store.get(Message, message_id, thread_id=thread_id)
     file_ids = dict.fromkeys(attachment.file_id for attachment in message.attachments)
-    return [MessageFileV1(id=id, created_at=message.created_at, message_id=message.id) for id in file_ids]
+    standing = {file.id for file in await ctx.store.all(File, id=list(file_ids))} if file_ids else set()
+    return [
+        MessageFileV1(id=id, created_at=message.created_at, message_id=message.id) for id in file_ids if id in standing
+    ]

@@ -7,14 +7,17 @@ or of a newer one than the backup that was restored, are none of ours to judge.
 """
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 
+from everloom.blobs.base import DamagedBlob
 from everloom.context import Context, Ports
 from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, NotFound, Unavailable
 from everloom.kit.log import outage
+from everloom.objects.files import File, FileDigest
 from everloom.objects.uploads import BlobDraft
 from everloom.store.base import Add, Change, Conflict, Operation, Remove, Written
 
@@ -30,16 +33,21 @@ TOUCH_SECONDS = 600
 PENDING_DELETE_SECONDS = 60
 """Whoever dooms a blob takes it away at once; after so long somebody else does."""
 
+_DRAFTS = "blob draft"
+_LARGE_BLOCK = 128 * 1024
+
 
 class NewBlob:
     """A blob on its way to belong to an object: ``async with NewBlob(ctx, id) as blob: …``.
 
     ``await blob.put(blocks)``, then ``await blob.keep(Add(file))``. Left without having been kept, it is gone.
+    With ``digest`` it is kept what the bytes were (``FileDigest``).
     """
 
-    def __init__(self, ctx: Context, id: str) -> None:
+    def __init__(self, ctx: Context, id: str, *, digest: bool = False) -> None:
         self.id = id
         self._ctx = ctx
+        self._digest = hashlib.sha256() if digest else None
         self._drafted = self._keeping = self._kept = False
         self._touched = 0
 
@@ -60,7 +68,13 @@ class NewBlob:
     def kept(self) -> Sequence[Operation]:
         """The end of the draft, for a write of the caller's own."""
         self._keeping = True
-        return [Change(BlobDraft, self.id, _refuse_pending_delete), Remove(BlobDraft, self.id)]
+        operations: list[Operation] = [
+            Change(BlobDraft, self.id, _refuse_pending_delete),
+            Remove(BlobDraft, self.id),
+        ]
+        if self._digest is not None:
+            operations.append(Add(FileDigest(id=self.id, created_at=now(), sha256=self._digest.hexdigest())))
+        return operations
 
     async def __aenter__(self) -> "NewBlob":
         return self
@@ -84,7 +98,37 @@ class NewBlob:
             if now() - self._touched >= TOUCH_SECONDS:
                 self._touched = now()
                 await self._ctx.store.write(Change(BlobDraft, self.id, _touch))
+            if self._digest is not None:
+                await _feed(self._digest, block)
             yield block
+
+
+async def _feed(digest: "hashlib._Hash", block: bytes) -> None:
+    """Add a block to a digest, a large one beside the loop: a megabyte takes most of a millisecond."""
+    if len(block) > _LARGE_BLOCK:
+        await asyncio.to_thread(digest.update, block)
+    else:
+        digest.update(block)
+
+
+async def read_file(ctx: Context, file: File) -> AsyncIterator[bytes]:
+    """The bytes of a file, held against what was kept of them; whoever takes them waits for the end to believe them.
+
+    Errors: ``FileNotFoundError``; ``DamagedBlob`` once they turn out to be others, behind the last block at the latest.
+    """
+    digest, size = hashlib.sha256(), 0
+    async for block in ctx.ports.blobs.read(file.id):
+        size += len(block)
+        if size > file.bytes:
+            break
+        await _feed(digest, block)
+        yield block
+    if size != file.bytes:
+        more = "more" if size > file.bytes else str(size)
+        raise DamagedBlob(f"The content of the file is damaged: {file.bytes} bytes were kept, and {more} are there.")
+    kept = await ctx.store.all(FileDigest, id=[file.id])
+    if kept and kept[0].sha256 != digest.hexdigest():
+        raise DamagedBlob("The content of the file is damaged: its bytes are not those that were kept.")
 
 
 def doom(id: str) -> Operation:
@@ -93,18 +137,23 @@ def doom(id: str) -> Operation:
 
 
 async def discard(ctx: Context, id: str) -> None:
-    """Take away a blob and its draft."""
+    """Take away a blob, its draft and its digest."""
     await ctx.ports.blobs.remove(id)
     try:
-        await ctx.store.write(Remove(BlobDraft, id))
+        await ctx.store.write(Remove(BlobDraft, id), Remove(FileDigest, [id]))
     except NotFound:
         return  # Somebody else was faster.
 
 
 async def sweep(ports: Ports) -> None:
     """Take away the blobs that nobody is writing any more and nobody has kept, of all projects."""
-    for project, draft in await ports.database.across(BlobDraft):
-        if now() - draft.touched_at < (PENDING_DELETE_SECONDS if draft.pending_delete else STALE_SECONDS):
+    drafts = await ports.database.across(BlobDraft)
+    ports.deadlines.forget_but(_DRAFTS, {(project, draft.id) for project, draft in drafts})
+    unsettled = ports.deadlines.unsettled()
+    for project, draft in drafts:
+        patience = PENDING_DELETE_SECONDS if draft.pending_delete else STALE_SECONDS
+        due = draft.touched_at + patience
+        if unsettled or ports.deadlines.left(_DRAFTS, (project, draft.id), due, patience) > 0:
             continue
         ctx = Context.of(ports, project)
         try:

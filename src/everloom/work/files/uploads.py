@@ -25,7 +25,7 @@ from everloom.objects.uploads import (
     UploadCompletion,
     UploadTally,
 )
-from everloom.store.base import Add, Change, Operation, Remove
+from everloom.store.base import Add, Change, Missing, Operation, Remove, salvage
 from everloom.work.files.blobs import NewBlob
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ LIFE_SECONDS = 3600
 COMPOSING_SECONDS = 900
 """Past its time an upload keeps its parts this long, for a completion that was asked for before."""
 
-LOOK_SECONDS = 30.0
+LOOK_SECONDS = 10.0
 _REMOVALS_AT_ONCE = 16
 _SHOWN = 128
 
@@ -141,7 +141,7 @@ async def _compose(ctx: Context, upload_id: str, wanted: UploadCompletion) -> Up
     check_pending(upload, "complete")
     parts = await _chosen(ctx, upload, wanted.part_ids)
     digest = hashlib.md5(usedforsecurity=False) if wanted.md5 is not None else None
-    async with NewBlob(ctx, new_id("file-")) as blob:
+    async with NewBlob(ctx, new_id("file-"), digest=True) as blob:
         try:
             await blob.put(_joined(ctx, parts, digest))
         except FileNotFoundError:
@@ -254,9 +254,31 @@ async def sweep(ports: Ports) -> None:
             log.exception("the end of %s failed; it will be tried again", tally.id)
 
 
-async def _expire(ctx: Context, upload_id: str) -> None:
-    def edit(upload: Upload) -> None:
-        if upload.status == "pending":
-            upload.status = "expired"
+async def give_up(ctx: Context, upload_id: str) -> bool:
+    """Let an upload expire whose time is over, whatever of it is missing. Whether it was still to end."""
 
-    await ctx.store.write(Change(Upload, upload_id, edit), Change(UploadTally, upload_id, _end))
+    def edit(tally: UploadTally) -> None:
+        if tally.ended:
+            raise _Ended
+        tally.ended = True
+
+    end = Change(UploadTally, upload_id, edit)
+    try:
+        await salvage(ctx.store, [Change(Upload, upload_id, _let_expire), end], end)
+    except (Missing, _Ended):
+        return False
+    await _free_now(ctx, upload_id)
+    return True
+
+
+class _Ended(Exception):
+    """Somebody else was faster."""
+
+
+async def _expire(ctx: Context, upload_id: str) -> None:
+    await ctx.store.write(Change(Upload, upload_id, _let_expire), Change(UploadTally, upload_id, _end))
+
+
+def _let_expire(upload: Upload) -> None:
+    if upload.status == "pending":
+        upload.status = "expired"

@@ -75,6 +75,13 @@ class RunAnswer:
         assert step is not None, "an answer without a step"
         return step.id
 
+    @property
+    def open_message(self) -> tuple[str, str] | None:
+        """The ids of the message that is being written and of its step."""
+        if self._message is None or self._message_step is None or self._message_done:
+            return None
+        return self._message.id, self._message_step.id
+
     def take(self, chunk: ChatChunk) -> list[Operation]:
         """Grow by one chunk."""
         if chunk.usage is not None:

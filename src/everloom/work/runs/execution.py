@@ -4,17 +4,17 @@ takes it up after a crash does what the first one would have done next (docs/dec
 
 import asyncio
 import logging
+import math
 import secrets
 from contextlib import aclosing, suppress
-from typing import Any, Literal
+from typing import Any
 
 from everloom.bus.base import Watch
 from everloom.context import Context, Ports
 from everloom.kit.clock import now
-from everloom.kit.errors import ApiError, NotFound, Unavailable
+from everloom.kit.errors import ApiError, Unavailable
 from everloom.kit.ids import new_id
-from everloom.objects.events import RUN_EVENTS
-from everloom.objects.messages import IncompleteReason
+from everloom.objects.messages import IncompleteReason, Message
 from everloom.objects.runs import (
     TERMINAL,
     Generation,
@@ -26,20 +26,22 @@ from everloom.objects.runs import (
     RunError,
     RunStatus,
 )
-from everloom.objects.steps import StepError, StepStatus
+from everloom.objects.steps import RunStep, StepError, StepStatus
 from everloom.objects.tools import Usage
-from everloom.store.base import Add, Change, Operation
+from everloom.store.base import Add, Change, Missing, Operation
 from everloom.tools.base import ToolFailure
 from everloom.work.inference.chat import stream_chunks
 from everloom.work.runs.answer import RunAnswer
 from everloom.work.runs.citations import Citations
+from everloom.work.runs.deadline import seconds_left
+from everloom.work.runs.ending import STEP_STATUS, deletion_error, step_error, without
 from everloom.work.runs.forced_search import forced_search
 from everloom.work.runs.prompt import Prompt, PromptTooLong, build
 from everloom.work.runs.recovery import recovery_of
 from everloom.work.runs.requested_calls import required_of
 from everloom.work.runs.state import RunState, load
 from everloom.work.runs.tool_calls import Pending, close_step, pending_calls, ready, run_tool_calls
-from everloom.work.runs.verbs import IllegalTransition, move
+from everloom.work.runs.verbs import IllegalTransition, ending, moving
 from everloom.work.runs.writer import RunWriter, Superseded
 
 log = logging.getLogger(__name__)
@@ -55,10 +57,14 @@ async def execute(ports: Ports, project: str, key: str) -> None:
     execution = Execution(ctx, run_id)
     try:
         await execution.go()
-    except (Superseded, NotFound):
+    except Superseded:
         log.info("run %s went on elsewhere, or is gone", run_id)
+    except Missing as missing:
+        if missing.cls is not Run:
+            raise
+        log.info("run %s is gone", run_id)
     finally:
-        await execution.writer.close()
+        await execution.writer.clear()
 
 
 class Execution:
@@ -76,12 +82,12 @@ class Execution:
         # Watched before the first look, so that a cancellation between a look and the wait behind it is not lost.
         with self._ctx.ports.bus.watch(f"cancel:{self._run_id}") as calls:
             run = await self._ctx.store.get(Run, self._run_id)
-            if _rests(run):
+            if self._rests(run):
                 return
             # Who held it before may have moved it since the look, but does not any more.
             run, lease = await self.writer.acquire()
             self._ctx = self._ctx.acting_for(lease.key_id, lease.user)
-            while not _rests(run):
+            while not self._rests(run):
                 # Somebody may move the run between the look and the act: then look again.
                 with suppress(IllegalTransition):
                     await self._act(run, calls)
@@ -89,10 +95,17 @@ class Execution:
                     return
                 run = await self._ctx.store.get(Run, self._run_id)
 
+    def _left(self, run: Run) -> float:
+        return seconds_left(self._ctx.ports, self._ctx.project, run)
+
+    def _rests(self, run: Run) -> bool:
+        """Whether there is nothing to do for an executor: the run is over, or waits for its caller and may."""
+        return run.status in TERMINAL or (run.status == "requires_action" and self._left(run) > 0)
+
     async def _act(self, run: Run, calls: Watch) -> None:
         if run.status == "cancelling":
             await self._end(run, "cancelled", "run_cancelled")
-        elif _overdue(run):
+        elif self._left(run) <= 0:
             await self._end(run, "expired", "run_expired")
         else:
             if run.status == "queued":
@@ -102,33 +115,57 @@ class Execution:
     async def _guarded(self, run: Run, calls: Watch) -> None:
         """One round of work, under the run's deadline and an ear for its cancellation."""
         generation = asyncio.create_task(self._advance(run))
-        cancelled = asyncio.create_task(self._cancelled(calls))
-        left = None if run.expires_at is None else max(0.0, run.expires_at - now())
+        disturbed = asyncio.create_task(self._disturbed(calls))
+        left = self._left(run)
         try:
-            await asyncio.wait({generation, cancelled}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                {generation, disturbed},
+                timeout=None if left == math.inf else max(0.0, left),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
         except asyncio.CancelledError:
             await _stop(generation)
             raise
         finally:
-            await _stop(cancelled)
+            await _stop(disturbed)
         if generation.done():
             await generation
             return
         await _stop(generation)
+        deleted = disturbed.result() if disturbed in done else None
         run = await self._ctx.store.get(Run, self._run_id)
         if run.status == "cancelling":
             await self._end(run, "cancelled", "run_cancelled")
+        elif run.status == "in_progress" and deleted is not None:
+            await self._end_deleted(run, deleted)
         elif run.status == "in_progress":
             await self._end(run, "expired", "run_expired")
 
-    async def _cancelled(self, calls: Watch) -> None:
-        """Return once the run is no longer to go on."""
+    async def _disturbed(self, calls: Watch) -> Missing | None:
+        """Return once the run is no longer to go on; what is missing where something of it was deleted."""
         while True:
             await calls.wait(LOOK_SECONDS)
             with suppress(Unavailable):  # the work itself finds out soon enough, or never needs to know
                 run = await self._ctx.store.get(Run, self._run_id)
                 if run.status != "in_progress":
-                    return
+                    return None
+                if (deleted := await self._deleted()) is not None:
+                    return deleted
+
+    async def _deleted(self) -> Missing | None:
+        """The message that is being written, if somebody has deleted it."""
+        if self._answer is None or (place := self._answer.open_message) is None:
+            return None
+        message_id, step_id = place
+        try:
+            await self._ctx.store.get(Message, message_id)
+        except Missing:
+            try:  # Both are kept in one write, which may be still to come.
+                await self._ctx.store.get(RunStep, step_id)
+                await self._ctx.store.get(Message, message_id)
+            except Missing as missing:
+                return missing if missing.cls is Message else None
+        return None
 
     async def _advance(self, run: Run) -> None:
         """Answer the calls that are this server's to answer, or else ask the model once."""
@@ -144,6 +181,10 @@ class Execution:
             await self._too_long(run, error)
         except (IllegalTransition, Superseded, Unavailable):
             raise
+        except Missing as missing:
+            if missing.cls is Run:
+                raise
+            await self._end_deleted(run, missing)
         except ApiError as error:
             await self._end(run, "failed", "run_failed", _run_error(error))
         except Exception:
@@ -213,10 +254,10 @@ class Execution:
         if reason == "length":
             cut = answer.break_off("failed", "max_tokens", _CUT_CALL) if answer.calls else answer.complete("max_tokens")
             details = IncompleteRun(reason="max_completion_tokens")
-            await self._leave(*cut, Add(spent), self._ending("incomplete", total, incomplete_details=details))
+            await self._leave(*cut, Add(spent), ending(run.id, "incomplete", total, incomplete_details=details))
         elif reason == "content_filter":
             error = RunError(code="server_error", message=_FILTERED)
-            end = self._ending("failed", total, last_error=error)
+            end = ending(run.id, "failed", total, last_error=error)
             await self._leave(*answer.complete("content_filter"), Add(spent), end)
         elif answer.calls and (works := answer.calls.works(now())):
             await self.writer.commit(answer.calls.fill(), Add(spent), *works)
@@ -224,7 +265,7 @@ class Execution:
             required = required_of(answer.calls.whole())
             await self._leave(answer.calls.fill(), Add(spent), self._requiring(required))
         else:
-            await self._leave(*answer.complete(), Add(spent), self._ending("completed", total))
+            await self._leave(*answer.complete(), Add(spent), ending(run.id, "completed", total))
 
     async def _too_long(self, run: Run, error: PromptTooLong) -> None:
         if error.budget:
@@ -232,6 +273,13 @@ class Execution:
             await self._end(run, "incomplete", "max_tokens", incomplete=details)
         else:
             await self._end(run, "failed", "run_failed", RunError(code="invalid_prompt", message=str(error)))
+
+    async def _end_deleted(self, run: Run, missing: Missing) -> None:
+        """End the run since something that it needs was deleted."""
+        await self.writer.clear()
+        self._answer = None  # What it knows may not have been kept; the store tells what is open.
+        log.info("run %s ends: %s", run.id, missing)
+        await self._end(run, "failed", "run_failed", deletion_error(missing))
 
     async def _end(
         self,
@@ -241,21 +289,32 @@ class Execution:
         error: RunError | None = None,
         incomplete: IncompleteRun | None = None,
     ) -> None:
-        """End the run before its answer is whole; open steps end with it, in the same write."""
-        state = await load(self._ctx, run)  # anew: what this round has concluded may have been kept as it was cut off
-        step_status = _STEP_STATUS.get(status, "failed")
-        broken: list[Operation] = []
-        if self._answer is not None:
-            broken = self._answer.break_off(step_status, reason, _step_error(error))
-        if not broken:
-            recovery = await recovery_of(self._ctx, state)
-            broken = recovery.break_off(step_status, reason, _step_error(error))
-        end = self._ending(status, state.usage, last_error=error, incomplete_details=incomplete)
-        await self._leave(*broken, end)
+        """End the run before its answer is whole; open steps end with it, in the same write, if they are there."""
+        deleted: list[Missing] = []
+        while True:
+            # Anew: what this round has concluded may have been kept as it was cut off.
+            state = await load(self._ctx, run)
+            broken = await self._broken_off(state, STEP_STATUS.get(status, "failed"), reason, step_error(error))
+            end = ending(run.id, status, state.usage, last_error=error, incomplete_details=incomplete)
+            try:
+                return await self._leave(*without(deleted, broken), end)
+            except Missing as missing:
+                if missing.cls is Run or len(deleted) > len(broken):
+                    raise
+                deleted.append(missing)
+                await self.writer.clear()
+                self._answer = None
+
+    async def _broken_off(
+        self, state: RunState, status: StepStatus, reason: IncompleteReason, error: StepError | None
+    ) -> list[Operation]:
+        """What closes all that is open of the run."""
+        broken = self._answer.break_off(status, reason, error) if self._answer is not None else []
+        return broken or (await recovery_of(self._ctx, state)).break_off(status, reason, error)
 
     async def _start(self, run: Run) -> Run:
-        moving = self._moving("in_progress", started_at=run.started_at or now())
-        return (await self.writer.commit(moving))[moving]
+        start = moving(run.id, "in_progress", started_at=run.started_at or now())
+        return (await self.writer.commit(start))[start]
 
     async def _leave(self, *operations: Operation) -> None:
         """A write that ends or pauses the run: whoever takes it up again is told so by a job of its own."""
@@ -265,32 +324,12 @@ class Execution:
     def _requiring(self, required: list[RequiredCall]) -> Change[Run]:
         """The change by which the run waits for its caller."""
         action = RequiredAction(submit_tool_outputs=RequiredCalls(tool_calls=required))
-        return self._moving("requires_action", required_action=action)
-
-    def _ending(self, status: RunStatus, usage: Usage, **fields: Any) -> Change[Run]:
-        """The change that ends the run: its time, its usage, no deadline and no question any more."""
-        # The reference has no time for ``incomplete``; the platform was recorded to fill this one (older form).
-        name = "completed_at" if status == "incomplete" else f"{status}_at"
-        ended = {name: now()} if name in Run.__struct_fields__ else {}
-        return self._moving(status, usage=usage, expires_at=None, required_action=None, **ended, **fields)
-
-    def _moving(self, status: RunStatus, **fields: Any) -> Change[Run]:
-        return Change(Run, self._run_id, lambda run: move(run, status, **fields), tell=(RUN_EVENTS[status],))
+        return moving(self._run_id, "requires_action", required_action=action)
 
 
 _FILTERED = "The model's answer was stopped by its content filter."
 _OUR_FAULT = "The server had an error while it worked on this run. The operator finds it in the server's log."
 _CUT_CALL = StepError(code="server_error", message="The answer reached its token limit in the middle of a call.")
-_STEP_STATUS: dict[RunStatus, StepStatus] = {"cancelled": "cancelled", "expired": "expired"}
-
-
-def _overdue(run: Run) -> bool:
-    return run.expires_at is not None and run.expires_at <= now()
-
-
-def _rests(run: Run) -> bool:
-    """Whether there is nothing to do for an executor: the run is over, or waits for its caller and may."""
-    return run.status in TERMINAL or (run.status == "requires_action" and not _overdue(run))
 
 
 def _run_error(error: ApiError) -> RunError:
@@ -298,13 +337,6 @@ def _run_error(error: ApiError) -> RunError:
     if error.status == 429:
         return RunError(code="rate_limit_exceeded", message=error.message)
     return RunError(code="invalid_prompt" if 400 <= error.status < 500 else "server_error", message=error.message)
-
-
-def _step_error(error: RunError | None) -> StepError | None:
-    if error is None:
-        return None
-    code: Literal["server_error", "rate_limit_exceeded"] = "server_error"
-    return StepError(code="rate_limit_exceeded" if error.code == "rate_limit_exceeded" else code, message=error.message)
 
 
 async def _stop(task: asyncio.Task[Any]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct
 
+from everloom.blobs.base import DamagedBlob
 from everloom.context import Context
 from everloom.kit.errors import NotFound
 from everloom.objects.base import JsonObject
@@ -16,6 +17,7 @@ from everloom.objects.steps import FunctionStepCall, MessageCreation, RunStep, T
 from everloom.objects.tools import ResponseFormat
 from everloom.tools.base import AnswerReader
 from everloom.tools.registry import choice, offers
+from everloom.work.files.blobs import read_file
 from everloom.work.runs.prompted_tools import guide
 from everloom.work.runs.state import RunState
 
@@ -226,7 +228,9 @@ async def _image(ctx: Context, part: ImageFileContent, *, shown: bool) -> JsonOb
             return _note(f"[image {file.filename}]")
         if file.bytes > MAX_IMAGE_BYTES:
             return _note(f"[image {file.filename} left out: larger than 20 MB]")
-        data = b"".join([block async for block in ctx.ports.blobs.read(file.id)])
+        data = b"".join([block async for block in read_file(ctx, file)])
+    except DamagedBlob:
+        return _note(f"[image {file_id} left out: it is damaged]")
     except (NotFound, FileNotFoundError):
         return _note(f"[image {file_id} left out: it was deleted]")
     url = f"data:{_image_type(data)};base64,{base64.b64encode(data).decode()}"

@@ -1,6 +1,6 @@
 """What a run lends to its tools (``ToolHost``), and to one call while a tool answers it (``ToolExecution``)."""
 
-import time
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 
@@ -14,7 +14,8 @@ from everloom.objects.threads import Thread
 from everloom.objects.vector_stores import SearchResult
 from everloom.sandbox.base import Session
 from everloom.store.base import Add
-from everloom.work.files.blobs import NewBlob
+from everloom.work.files.blobs import NewBlob, read_file
+from everloom.work.runs.deadline import seconds_left
 from everloom.work.runs.requested_calls import step_delta
 from everloom.work.runs.writer import RunWriter
 from everloom.work.vector_stores.search import SearchOptions, search
@@ -47,11 +48,15 @@ class RunToolHost:
 
     async def keep_file(self, name: str, blocks: AsyncIterator[bytes]) -> File:
         """See ``ToolHost.keep_file``."""
-        async with NewBlob(self.ctx, new_id("file-")) as blob:
+        async with NewBlob(self.ctx, new_id("file-"), digest=True) as blob:
             size = await blob.put(blocks)
             file = File(id=blob.id, created_at=now(), bytes=size, filename=name, purpose="assistants_output")
             await blob.keep(Add(file))
         return file
+
+    def read_file(self, file: File) -> AsyncIterator[bytes]:
+        """See ``ToolHost.read_file``."""
+        return read_file(self.ctx, file)
 
     def sandbox(self) -> AbstractAsyncContextManager[Session]:
         """See ``ToolHost.sandbox``."""
@@ -59,7 +64,8 @@ class RunToolHost:
 
     def seconds_left(self) -> float:
         """See ``ToolHost.seconds_left``."""
-        return _WITHOUT_DEADLINE if self.run.expires_at is None else max(1.0, self.run.expires_at - time.time())
+        left = seconds_left(self.ctx.ports, self.ctx.project, self.run)
+        return _WITHOUT_DEADLINE if left == math.inf else max(1.0, left)
 
 
 class RunToolExecution(RunToolHost):

@@ -11,6 +11,7 @@ from everloom.kit.errors import BadRequest
 from everloom.kit.ids import new_id
 from everloom.objects.assistants import Assistant
 from everloom.objects.base import PageQuery
+from everloom.objects.events import RUN_EVENTS
 from everloom.objects.messages import Message
 from everloom.objects.runs import (
     NEXT,
@@ -18,6 +19,7 @@ from everloom.objects.runs import (
     NewRun,
     NewThreadRun,
     Run,
+    RunError,
     RunLease,
     RunOptions,
     RunStatus,
@@ -25,8 +27,8 @@ from everloom.objects.runs import (
 )
 from everloom.objects.steps import FunctionStepCall, RunStep, ToolCalls
 from everloom.objects.threads import NewThread, Thread
-from everloom.objects.tools import FunctionTool, NamedToolChoice, Tool, ToolChoice, TruncationStrategy
-from everloom.store.base import Absent, Add, Change, Operation, Start
+from everloom.objects.tools import FunctionTool, NamedToolChoice, Tool, ToolChoice, TruncationStrategy, Usage
+from everloom.store.base import Absent, Add, Change, Missing, Operation, Start
 from everloom.tools.registry import tag
 from everloom.work.threads.messages import claim, compose
 from everloom.work.threads.resources import attach
@@ -172,9 +174,14 @@ async def cancel(ctx: Context, thread_id: str, run_id: str) -> Run:
             written = await ctx.store.write(change, *start, log=run_id)
         except _Moved:
             continue
-        ctx.ports.bus.wake(f"cancel:{run_id}")
+        disturb(ctx, run_id)
         ctx.ports.bus.wake(run_id)
         return written[change]
+
+
+def disturb(ctx: Context, run_id: str) -> None:
+    """Have whoever works on a run look at once whether it is to go on: it was cancelled, or lost what it writes."""
+    ctx.ports.bus.wake(f"cancel:{run_id}")
 
 
 class _Moved(Exception):
@@ -182,13 +189,28 @@ class _Moved(Exception):
 
 
 async def submit(ctx: Context, thread_id: str, run_id: str, outputs: Sequence[ToolOutput]) -> Run:
-    """Answer the calls a run waits for, all of them at once (submitToolOuputsToRun), and let it go on."""
+    """Answer the calls a run waits for, all of them at once (submitToolOuputsToRun), and let it go on.
+
+    A run whose calls are gone (their step was deleted) can never be answered: it fails.
+    """
+    while True:
+        try:
+            return await _submit(ctx, thread_id, run_id, outputs)
+        except _Moved:
+            continue
+        except Missing as missing:
+            if missing.cls is Run:
+                raise
+
+
+async def _submit(ctx: Context, thread_id: str, run_id: str, outputs: Sequence[ToolOutput]) -> Run:
     run = await ctx.store.get(Run, run_id, thread_id=thread_id)
     steps = [step for step in await ctx.store.all(RunStep, run_id=run_id) if step.status == "in_progress"]
     spent = {generation.step_id: generation.usage for generation in await ctx.store.all(Generation, run_id=run_id)}
-    given = {output.tool_call_id: output.output for output in outputs}
-    if run.status != "requires_action" or not steps:
+    if run.status != "requires_action":
         raise BadRequest(f'Runs in status "{run.status}" do not accept tool outputs.')
+    if not steps:
+        return await _unanswerable(ctx, run, sum(spent.values(), Usage()))
     step_id = steps[-1].id
 
     def check(run: Run) -> None:
@@ -198,15 +220,6 @@ async def submit(ctx: Context, thread_id: str, run_id: str, outputs: Sequence[To
         if sorted(wanted) != sorted(output.tool_call_id for output in outputs):
             raise BadRequest(f"Expected tool outputs for call_ids {wanted}, got {[o.tool_call_id for o in outputs]}")
 
-    def fill(step: RunStep) -> None:
-        assert isinstance(step.step_details, ToolCalls)
-        for call in step.step_details.tool_calls:
-            if isinstance(call, FunctionStepCall):
-                call.function.output = given[call.id]
-        step.status = "completed"
-        step.completed_at = now()
-        step.usage = spent.get(step.id)
-
     def requeue(run: Run) -> None:
         move(run, "queued")
         run.required_action = None
@@ -215,12 +228,55 @@ async def submit(ctx: Context, thread_id: str, run_id: str, outputs: Sequence[To
     written = await ctx.store.write(
         Start(RUN_JOB, run_id),
         Change(Run, run_id, check),
-        Change(RunStep, step_id, fill, tell=("thread.run.step.completed",)),
+        _answered(step_id, outputs, spent.get(step_id)),
         change,
         log=run_id,
     )
     ctx.ports.bus.wake(run_id)
     return written[change]
+
+
+def _answered(step_id: str, outputs: Sequence[ToolOutput], usage: Usage | None) -> Change[RunStep]:
+    """The change that closes a step with the outputs of its calls; ``usage`` is what asking for them cost."""
+    given = {output.tool_call_id: output.output for output in outputs}
+
+    def fill(step: RunStep) -> None:
+        assert isinstance(step.step_details, ToolCalls)
+        for call in step.step_details.tool_calls:
+            if isinstance(call, FunctionStepCall):
+                call.function.output = given[call.id]
+        step.status = "completed"
+        step.completed_at = now()
+        step.usage = usage
+
+    return Change(RunStep, step_id, fill, tell=("thread.run.step.completed",))
+
+
+async def _unanswerable(ctx: Context, waiting: Run, usage: Usage) -> Run:
+    """End a run whose question has lost its step, if it still waits for the same answer. Errors: ``_Moved``."""
+
+    def check(run: Run) -> None:
+        if run.status != waiting.status or run.required_action != waiting.required_action:
+            raise _Moved
+
+    error = RunError(code="server_error", message="The run step whose calls were to be answered was deleted.")
+    end = ending(waiting.id, "failed", usage, last_error=error)
+    written = await ctx.store.write(Change(Run, waiting.id, check), end, log=waiting.id)
+    ctx.ports.bus.wake(waiting.id)
+    return written[end]
+
+
+def moving(run_id: str, status: RunStatus, **fields: Any) -> Change[Run]:
+    """The change that brings a run to ``status``, and tells it."""
+    return Change(Run, run_id, lambda run: move(run, status, **fields), tell=(RUN_EVENTS[status],))
+
+
+def ending(run_id: str, status: RunStatus, usage: Usage | None, **fields: Any) -> Change[Run]:
+    """The change that ends a run: its time, its usage, no deadline and no question any more."""
+    # The reference has no time for ``incomplete``; the platform was recorded to fill this one (older form).
+    name = "completed_at" if status == "incomplete" else f"{status}_at"
+    ended = {name: now()} if name in Run.__struct_fields__ else {}
+    return moving(run_id, status, usage=usage, expires_at=None, required_action=None, **ended, **fields)
 
 
 def move(run: Run, status: RunStatus, **fields: Any) -> None:

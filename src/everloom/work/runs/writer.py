@@ -4,9 +4,9 @@ import asyncio
 from typing import Any
 
 from everloom.context import Context
-from everloom.kit.errors import NotFound
+from everloom.kit.clock import now
 from everloom.objects.runs import Run, RunLease
-from everloom.store.base import Change, Operation, Written
+from everloom.store.base import Add, Change, Conflict, Missing, Operation, Written
 
 
 class Superseded(Exception):
@@ -28,7 +28,10 @@ class RunWriter:
         self._under_way: asyncio.Task[Any] | None = None
 
     async def acquire(self) -> tuple[Run, RunLease]:
-        """Make this executor the run's holder; whoever held it writes nothing more. Both as they stand then."""
+        """Make this executor the run's holder; whoever held it writes nothing more. Both as they stand then.
+
+        A run whose lease is lost gets a new one, of nobody's key.
+        """
 
         def hold(lease: RunLease) -> None:
             lease.holder = self._holder
@@ -37,8 +40,19 @@ class RunWriter:
         run: Change[Run] = Change(Run, self._run_id)
         try:
             written = await self._ctx.store.write(lease, run)
-        except NotFound as gone:
-            raise Superseded from gone
+        except Missing as missing:
+            if missing.cls is Run:
+                raise Superseded from missing
+            return await self._lease_anew()
+        return written[run], written[lease]
+
+    async def _lease_anew(self) -> tuple[Run, RunLease]:
+        run: Change[Run] = Change(Run, self._run_id)
+        lease = Add(RunLease(id=self._run_id, created_at=now(), holder=self._holder))
+        try:
+            written = await self._ctx.store.write(run, lease)
+        except (Missing, Conflict) as other:
+            raise Superseded from other
         return written[run], written[lease]
 
     def enqueue(self, *operations: Operation) -> None:
@@ -63,8 +77,8 @@ class RunWriter:
         await self._settle()
         return writing.result()
 
-    async def close(self) -> None:
-        """Wait for the transaction under way; forget what has not begun."""
+    async def clear(self) -> None:
+        """Wait for the transaction under way, whatever comes of it; forget what has not begun."""
         self._waiting = []
         if self._under_way is not None:
             await asyncio.gather(self._under_way, return_exceptions=True)
@@ -87,7 +101,9 @@ class RunWriter:
         guard: Change[RunLease] = Change(RunLease, self._run_id, holder=self._holder)
         try:
             written = await self._ctx.store.write(guard, *operations, log=self._run_id)
-        except NotFound as gone:
-            raise Superseded from gone
+        except Missing as missing:
+            if missing.cls in (Run, RunLease):
+                raise Superseded from missing
+            raise
         self._ctx.ports.bus.wake(self._run_id)
         return written

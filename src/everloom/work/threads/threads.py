@@ -1,5 +1,7 @@
 """Threads with their first messages, and the end of a thread with all that hangs on it."""
 
+from collections.abc import Sequence
+
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.ids import new_id
@@ -8,7 +10,7 @@ from everloom.objects.runs import Generation, Run, RunLease, ToolWork
 from everloom.objects.steps import RunStep
 from everloom.objects.threads import NewThread, Thread
 from everloom.objects.tools import GivenToolResources
-from everloom.store.base import DropLog, Remove
+from everloom.store.base import Absent, Change, DropLog, Operation, Remove
 from everloom.work.threads.messages import compose
 from everloom.work.threads.resources import attach_new, gather, settle_resources
 from everloom.work.vector_stores.stores import THREAD_STORE
@@ -35,18 +37,44 @@ async def compose_thread(
 
 async def remove_thread(ctx: Context, thread_id: str) -> None:
     """Take away a thread, its messages, runs, steps and events. A run in hand finds nothing left and ends."""
-    runs = await ctx.store.all(Run, thread_id=thread_id)
-    ids = [run.id for run in runs]
-    await ctx.store.write(
-        Remove(Thread, thread_id),
-        Remove(Message, thread_id=thread_id),
-        Remove(RunStep, run_id=ids),
-        Remove(Generation, run_id=ids),
-        Remove(ToolWork, run_id=ids),
-        Remove(Run, thread_id=thread_id),
-        *[Remove(RunLease, id) for id in ids],
-        *[DropLog(id) for id in ids],
-    )
+    while True:
+        runs = await ctx.store.all(Run, thread_id=thread_id)
+        ids = [run.id for run in runs]
+        try:
+            await ctx.store.write(
+                Change(Thread, thread_id),
+                *_no_other(thread_id, runs),
+                Remove(Thread, thread_id),
+                Remove(Message, thread_id=thread_id),
+                Remove(RunStep, run_id=ids),
+                Remove(Generation, run_id=ids),
+                Remove(ToolWork, run_id=ids),
+                Remove(Run, thread_id=thread_id),
+                Remove(RunLease, ids),
+                *[DropLog(id) for id in ids],
+            )
+            break
+        except _Begun:
+            continue
     for id in ids:
         ctx.ports.bus.wake(f"cancel:{id}")
         ctx.ports.bus.wake(id)
+
+
+def _no_other(thread_id: str, runs: Sequence[Run]) -> list[Operation]:
+    """Ask that no run has begun since these were found: what hangs on it would stay behind. Errors: ``_Begun``.
+
+    A thread has one active run at most, so none can begin while that one is active.
+    """
+
+    def check(run: Run) -> None:
+        if not run.active:
+            raise _Begun
+
+    if active := [run for run in runs if run.active]:
+        return [Change(Run, active[0].id, check)]
+    return [Absent(Run, lambda run: _Begun(), thread_id=thread_id, active=True)]
+
+
+class _Begun(Exception):
+    """A run may have begun meanwhile: look again."""

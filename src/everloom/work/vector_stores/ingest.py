@@ -13,6 +13,7 @@ from contextlib import suppress
 from itertools import accumulate
 from typing import Literal
 
+from everloom.blobs.base import DamagedBlob
 from everloom.context import Context, Ports
 from everloom.kit.errors import ApiError, NotFound, Unavailable
 from everloom.kit.outages import disk_is_away
@@ -28,8 +29,9 @@ from everloom.objects.vector_stores import (
     VectorStoreFile,
     file_key,
 )
-from everloom.store.base import Change, Remove
+from everloom.store.base import Change, Missing, Remove, salvage
 from everloom.vectors.base import Chunk, Vector
+from everloom.work.files.blobs import read_file
 from everloom.work.inference.embeddings import embed
 from everloom.work.vector_stores.chunking import spans, windows
 from everloom.work.vector_stores.extraction import Invalid, Unsupported, extract
@@ -49,6 +51,7 @@ PAUSES = (1.0, 5.0, 20.0)
 
 _FLOAT_BYTES = 4
 _OUR_FAULT = "An internal error occurred."
+_LATE = "The file was not read in the time that it has for that."
 _EMPTY = "The file could not be parsed because it is empty."
 
 
@@ -87,6 +90,9 @@ async def read(ctx: Context, task: IndexTask, pauses: Sequence[float] = PAUSES) 
         await _clear_up(ctx, task)
     except Unsupported as error:
         await _end(ctx, task, "failed", IngestError(code="unsupported_file", message=str(error)))
+    except DamagedBlob as error:
+        log.error("reading %s into %s failed: %s", task.file_id, task.vector_store_id, error)
+        await _end(ctx, task, "failed", IngestError(code="server_error", message=str(error)))
     except Invalid as error:
         await _end(ctx, task, "failed", IngestError(code="invalid_file", message=str(error)))
     except ApiError as error:
@@ -110,7 +116,7 @@ async def _index(ctx: Context, task: IndexTask, pauses: Sequence[float]) -> int:
     row = await _wanted(ctx, task)
     try:
         file = await ctx.store.get(File, task.file_id)
-        text = await extract(ctx.ports.blobs.read(file.id), file.filename)
+        text = await extract(read_file(ctx, file), file.filename)
     except (NotFound, FileNotFoundError) as error:
         raise Invalid("The file could not be found.") from error
     text = text.encode("utf-8", "replace").decode()
@@ -206,6 +212,27 @@ async def _end(
         ctx.ports.bus.wake(task.vector_store_id)
 
 
+async def give_up(ctx: Context, store_id: str, file_id: str) -> bool:
+    """Fail a file that nobody has read in its time, whatever of it is missing. Whether it was still to be read."""
+    tally = Tally()
+
+    def edit(row: VectorStoreFile) -> None:
+        if row.status != "in_progress":
+            raise Withdrawn
+        tally.note(row.status, "failed", -row.usage_bytes)
+        row.status, row.last_error, row.usage_bytes = "failed", IngestError(code="server_error", message=_LATE), 0
+
+    change = Change(VectorStoreFile, file_key(store_id, file_id), edit)
+    task: Remove[IndexTask] = Remove(IndexTask, vector_store_id=store_id, file_id=file_id)
+    try:
+        await salvage(ctx.store, tally.around(store_id, task, change), change)
+    except (Missing, Withdrawn):
+        return False
+    ctx.ports.bus.wake(store_id)
+    await ctx.ports.vectors.remove(ctx.project, store_id, file_id)
+    return True
+
+
 async def _clear_up(ctx: Context, task: IndexTask) -> None:
     """Leave no chunks of a file that is not in the store any more; what is there anew has a task of its own."""
     rows = await ctx.store.all(VectorStoreFile, id=[file_key(task.vector_store_id, task.file_id)])
@@ -225,21 +252,38 @@ async def expire_due(ports: Ports) -> None:
 
 
 async def expire(ctx: Context, store_id: str) -> None:
-    """Mark one store as expired, if it is due. The chunks go first: a store that is due takes no more."""
+    """Mark one store as expired, if it is due, and cancel what was to be read into it. The chunks go first: a store
+    that is due takes no more.
+    """
+    tally = Tally()
+
+    def cancel(row: VectorStoreFile) -> None:
+        if row.status == "in_progress":
+            tally.note(row.status, "cancelled")
+            row.status = "cancelled"
+
     try:
         if not has_expired(await ctx.store.get(VectorStore, store_id)):
             return
         await ctx.ports.vectors.remove(ctx.project, store_id)
-        await ctx.store.write(Remove(IndexTask, vector_store_id=store_id), Change(VectorStore, store_id, _mark_expired))
-    except NotFound:
+        files = await ctx.store.all(VectorStoreFile, vector_store_id=store_id, status="in_progress")
+        cancelled = [Change(VectorStoreFile, file.key, cancel) for file in files]
+        tasks: Remove[IndexTask] = Remove(IndexTask, vector_store_id=store_id)
+        await ctx.store.write(Change(VectorStore, store_id, _mark_expired), *tally.around(store_id, *cancelled, tasks))
+    except (NotFound, _Alive):
         return
     ctx.ports.bus.wake(store_id)
 
 
+class _Alive(Exception):
+    """A store was used meanwhile."""
+
+
 def _mark_expired(store: VectorStore) -> None:
-    if has_expired(store):
-        store.status = "expired"
-        store.usage_bytes = 0
+    if not has_expired(store):
+        raise _Alive
+    store.status = "expired"
+    store.usage_bytes = 0
 
 
 async def sweep(ports: Ports) -> None:

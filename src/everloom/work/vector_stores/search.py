@@ -55,7 +55,11 @@ async def search(
     vectors = await _query_vectors(ctx, stores, query)
     depth = max(_DEPTH, 2 * options.limit)
     merits = await asyncio.gather(
-        *(_merits(ctx, store.id, query, vectors[store.id], depth, within.get(store.id)) for store in stores)
+        *(
+            _merits(ctx, store.id, query, vectors[store.id], depth, within.get(store.id))
+            for store in stores
+            if store.id in vectors  # else it has been deleted since
+        )
     )
     scored = sorted((item for found in merits for item in found), key=lambda item: -item[0])
     results = await _shown(ctx, (item for item in scored if item[0] >= options.score_threshold), options.limit)

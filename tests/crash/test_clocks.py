@@ -1,0 +1,59 @@
+"""The machine's clock is set to another day while runs are in hand: they go on, and end when their time is over."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.builders import WEATHER, Json, a_run, fetched, run_path, settled
+from tests.crash.test_outages import client
+from tests.postgres import fresh_database
+from tests.replies import Calls, Hangs, Says
+from tests.scripted import ScriptedUpstream
+from tests.servers import Everloom
+
+RUN_SECONDS = 12
+LOOKED_SECONDS = 5.0
+"""In which every sweep has looked more than once, and executors have too."""
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def server(request: pytest.FixtureRequest, upstream: ScriptedUpstream, tmp_path: Path) -> Iterator[Everloom]:
+    database = {"database": fresh_database()} if request.param == "postgres" else {}
+    settings = {"upstream": upstream.url, "run_expires": RUN_SECONDS, **database}
+    with Everloom(tmp_path, module="tests.crash.jumping", **settings) as server:
+        yield server
+
+
+def answered(http: httpx.Client, run: Json) -> Json:
+    (call,) = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+    outputs = [{"tool_call_id": call["id"], "output": "rain"}]
+    assert http.post(f"{run_path(run)}/submit_tool_outputs", json={"tool_outputs": outputs}).status_code == 200
+    return settled(http, run)
+
+
+@pytest.mark.parametrize("jump", [signal.SIGUSR1, signal.SIGUSR2], ids=["forwards", "back"])
+def test_a_clock_that_jumps_ends_no_run_and_spares_none(
+    server: Everloom, upstream: ScriptedUpstream, jump: signal.Signals
+) -> None:
+    upstream.script(Calls(("weather", {"city": "Oslo"})), Hangs(3))
+    with client(server) as http:
+        waiting = settled(http, a_run(http, tools=[WEATHER]), "requires_action")
+        working = a_run(http)
+        assert upstream.wait(lambda: len(upstream.requests) == 2)
+        began = time.monotonic()
+        time.sleep(1.5)  # the sweeps know both
+        os.kill(server.pid, jump)
+        time.sleep(LOOKED_SECONDS)
+        states = [fetched(http, run_path(run))["status"] for run in (waiting, working)]
+        assert states == ["requires_action", "in_progress"]
+        upstream.script(Says("It rains."), Says("Hello."))
+        assert answered(http, waiting)["status"] == "completed"
+        assert settled(http, a_run(http))["status"] == "completed"  # begun on the other day
+        run = settled(http, working, seconds=RUN_SECONDS)
+        assert run["status"] == "expired"
+        assert RUN_SECONDS - 2 <= time.monotonic() - began <= RUN_SECONDS + 4
