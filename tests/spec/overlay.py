@@ -555,6 +555,7 @@ def document(dialect: Dialect) -> Json:
         found["paths"][path][method.lower()] = later
     for operation in _operations(found):
         _complete(operation, schemas)
+        _let_nulls_in(operation, schemas)
     _free_siblings(found)
     return found
 
@@ -591,6 +592,31 @@ def _complete(operation: Json, schemas: Json) -> None:
         schema = request["content"]["application/json"]["schema"]
         # The reference's own examples send no body where nothing in it is required.
         request["required"] = bool(schemas.get(schema.get("$ref", "").rpartition("/")[2], schema).get("required"))
+
+
+def _let_nulls_in(operation: Json, schemas: Json) -> None:
+    """Ours: null for what need not be given is "not given", in every body. What schemas share with answers stays."""
+    content = operation.get("requestBody", {}).get("content", {})
+    if "application/json" in content:
+        content["application/json"]["schema"] = _with_nulls(content["application/json"]["schema"], schemas)
+
+
+def _with_nulls(node: Any, schemas: Json) -> Any:
+    if isinstance(node, list):
+        return [_with_nulls(child, schemas) for child in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        beside = {name: value for name, value in node.items() if name != "$ref"}
+        return _with_nulls({**schemas[node["$ref"].rpartition("/")[2]], **beside}, schemas)
+    found: Json = {name: _with_nulls(child, schemas) for name, child in node.items()}
+    properties = found.get("properties")
+    if isinstance(properties, dict) and node.get("type", "object") == "object":
+        for name in properties.keys() - set(found.get("required", ())):
+            values = properties[name].get("enum")
+            more = {} if values is None or None in values else {"enum": [*values, None]}
+            properties[name] = {**properties[name], **more, "nullable": True}
+    return found
 
 
 def _apply(schemas: Json, patch: Patch) -> None:
