@@ -46,8 +46,7 @@ async def create_run(
     ctx: Context, request: Request, thread_id: str, body: NewRun, query: RunQuery
 ) -> Run | EventStream:
     """createRun. With ``stream`` the run's events, from its creation to its end or next pause."""
-    empty_threads = request.dialect is not None and request.dialect.empty_threads_run
-    run = await runs.begin(ctx, thread_id, body, empty_threads=empty_threads)
+    run = await runs.begin(ctx, thread_id, body, empty_threads=_lets_empty_threads_run(request))
     shown = _Shown(ids=_asks_for_ids(request, query), texts=bool(query.include))
     return _stream(ctx, request, run.id, shown) if body.stream else run
 
@@ -57,7 +56,7 @@ async def create_thread_and_run(
     ctx: Context, request: Request, body: NewThreadRun, query: StreamQuery
 ) -> Run | EventStream:
     """createThreadAndRun."""
-    run = await runs.begin_with_thread(ctx, body)
+    run = await runs.begin_with_thread(ctx, body, empty_threads=_lets_empty_threads_run(request))
     return _stream(ctx, request, run.id, _Shown(ids=_asks_for_ids(request, query))) if body.stream else run
 
 
@@ -153,6 +152,10 @@ class _Shown(Struct, frozen=True, kw_only=True):
 
     ids: bool
     texts: bool = False
+
+
+def _lets_empty_threads_run(request: Request) -> bool:
+    return request.dialect is not None and request.dialect.empty_threads_run
 
 
 def _asks_for_ids(request: Request, query: StreamQuery) -> bool:

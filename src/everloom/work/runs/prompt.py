@@ -1,7 +1,7 @@
 """From a thread and a run to the messages a model reads, cut to what fits."""
 
 import base64
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -31,10 +31,14 @@ CHARACTERS_A_TOKEN = 12
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
 
 
-class PromptTooLong(Exception):
-    """Not even the newest message fits. ``budget``: into the run's own budget, else into the model."""
+Budget = Literal["max_completion_tokens", "max_prompt_tokens"]
+"""What a run may have set itself to spend."""
 
-    def __init__(self, message: str, *, budget: bool) -> None:
+
+class PromptTooLong(Exception):
+    """Not even the newest message fits into the run's own ``budget``, or into the model (None)."""
+
+    def __init__(self, message: str, *, budget: Budget | None) -> None:
         super().__init__(message)
         self.budget = budget
 
@@ -72,7 +76,7 @@ async def build(ctx: Context, state: RunState) -> Prompt:
 
 class _Room(Struct, frozen=True):
     tokens: int
-    by_budget: bool
+    budget: Budget | None
 
 
 def _room(run: Run, generations: list[Generation], window: int, body: JsonObject) -> _Room:
@@ -82,15 +86,15 @@ def _room(run: Run, generations: list[Generation], window: int, body: JsonObject
         spent = sum(generation.usage.completion_tokens for generation in generations)
         left = run.max_completion_tokens - spent
         if left <= 0:
-            raise PromptTooLong("The run has no completion tokens left.", budget=True)
+            raise PromptTooLong("The run has no completion tokens left.", budget="max_completion_tokens")
         body["max_completion_tokens"] = left
         answer = min(left, window // 2)
     room = window - answer
     if run.max_prompt_tokens is not None:
         left = run.max_prompt_tokens - sum(generation.usage.prompt_tokens for generation in generations)
         if left < room:
-            return _Room(left, by_budget=True)
-    return _Room(room, by_budget=False)
+            return _Room(left, budget="max_prompt_tokens")
+    return _Room(room, budget=None)
 
 
 async def _fit(
@@ -114,7 +118,7 @@ async def _fit(
     if low == 0 and (history or not await fits(0)):
         raise PromptTooLong(
             f"The thread's newest message does not fit into {room.tokens} tokens of prompt for '{run.model}'.",
-            budget=room.by_budget,
+            budget=room.budget,
         )
     return history[len(history) - low :]
 
