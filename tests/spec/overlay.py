@@ -175,8 +175,39 @@ _NULLABLE_OF_IMAGES = {
     "style": ("vivid", "natural"),
 }
 
+_EFFORT = {"type": "string", "enum": ["none", "minimal", "low", "medium", "high", "xhigh", "max"], "nullable": True}
+_EXPIRY = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "anchor": {"type": "string", "enum": ["created_at"]},
+        "seconds": {"type": "integer", "minimum": 3600, "maximum": 2_592_000},
+    },
+    "required": ["anchor", "seconds"],
+}
+_PURPOSES = ["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]
+
+
+def _later() -> list[Patch]:
+    """What Assistants, files, uploads and vector stores gained after December 2024."""
+    why = "of the newest reference"
+    efforts = ("CreateAssistantRequest", "ModifyAssistantRequest", *_ENTRIES)
+    made = ["assistants_output", "batch_output", "fine-tune-results"]
+    batch = "CreateVectorStoreFileBatchRequest/properties/file_ids/maxItems"
+    return [
+        *(Patch("set", f"{request}/properties/reasoning_effort", _EFFORT, why) for request in efforts),
+        *(Patch("set", f"Create{noun}Request/properties/purpose/enum", _PURPOSES, why) for noun in ("File", "Upload")),
+        Patch("set", "OpenAIFile/properties/purpose/enum", [*_PURPOSES, *made], why),
+        Patch("set", "OpenAIFile/properties/expires_at", {"type": "integer"}, why),
+        Patch("set", "CreateUploadRequest/properties/expires_after", _EXPIRY, why),
+        Patch("set", "CreateVectorStoreRequest/properties/description", {"type": "string", "maxLength": 4096}, why),
+        Patch("set", batch, 2000, why),
+    ]
+
+
 CURRENT = [
     *_COMMON,
+    *_later(),
     *_pages("ListFilesResponse", "ListVectorStoresResponse", "ListVectorStoreFilesResponse"),
     Patch("rename", "UsageTimeBucket/properties/result", "results", "everything real says results"),
     Patch("drop", "UsageTimeBucket/required", "result", "everything real says results"),

@@ -33,6 +33,7 @@ async def create_assistant(ctx: Context, body: NewAssistant) -> Assistant:
         top_p=1.0 if body.top_p is None else body.top_p,
         temperature=1.0 if body.temperature is None else body.temperature,
         response_format=body.response_format or "auto",
+        reasoning_effort=body.reasoning_effort or UNSET,
     )
     await ctx.store.write(Add(assistant))
     return assistant
@@ -69,7 +70,7 @@ async def modify_assistant(ctx: Context, assistant_id: str, body: AssistantChang
     return await change_one(ctx.store, Change(Assistant, assistant_id, edit))
 
 
-_DEFAULTS = {"temperature": 1.0, "top_p": 1.0, "response_format": "auto"}
+_DEFAULTS = {"temperature": 1.0, "top_p": 1.0, "response_format": "auto", "reasoning_effort": UNSET}
 """What null stands for, where it is not null itself."""
 
 

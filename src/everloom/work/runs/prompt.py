@@ -8,6 +8,7 @@ from msgspec import UNSET, Struct
 
 from everloom.context import Context
 from everloom.kit.errors import NotFound
+from everloom.models.base import Traits
 from everloom.objects.base import JsonObject
 from everloom.objects.files import File
 from everloom.objects.messages import ImageFileContent, ImageUrlContent, Message, RefusalContent, TextContent
@@ -58,7 +59,7 @@ async def build(ctx: Context, state: RunState) -> Prompt:
     run = state.run
     async with ctx.ask("chat", run.model) as model:
         traits = await model.traits()
-    body = _options(run, first=not state.generations, chooses_tools=traits.chooses_tools)
+    body = _options(run, traits, first=not state.generations)
     works = {work.call_id: work for work in state.works}
     shown = {} if traits.chooses_tools else works
     history, own = await _conversation(ctx, state, {id: work for id, work in works.items() if id not in shown})
@@ -133,10 +134,12 @@ def _plausible(history: list[JsonObject], tokens: int) -> list[JsonObject]:
     return history
 
 
-def _options(run: Run, *, first: bool, chooses_tools: bool) -> JsonObject:
+def _options(run: Run, traits: Traits, *, first: bool) -> JsonObject:
     """The request without its messages. Who does not choose tools is given what a search found, not the search."""
     body: JsonObject = {"model": run.model, "temperature": run.temperature, "top_p": run.top_p}
-    if tools := offers(run.tools, chooses_tools=chooses_tools):
+    if run.reasoning_effort is not UNSET and traits.takes_effort:
+        body["reasoning_effort"] = run.reasoning_effort
+    if tools := offers(run.tools, chooses_tools=traits.chooses_tools):
         body["tools"] = tools
         body["parallel_tool_calls"] = run.parallel_tool_calls
         # A forced choice holds for the first answer alone: the model has called by then, and may speak.

@@ -131,6 +131,7 @@ async def _compose_run(ctx: Context, thread: Thread, new: RunOptions) -> tuple[R
         response_format=new.response_format or assistant.response_format,
         tool_choice=_choice(new.tool_choice, tools),
         parallel_tool_calls=new.parallel_tool_calls is not False,
+        reasoning_effort=new.reasoning_effort or assistant.reasoning_effort,
     )
     return run, assistant
 
