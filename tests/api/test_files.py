@@ -105,7 +105,7 @@ def test_the_fields_may_come_in_any_order(http: httpx.Client, order: tuple[str, 
     assert (response.json()["filename"], response.json()["purpose"]) == ("x.png", "vision")
 
 
-@pytest.mark.parametrize("purpose", ["assistants", "batch", "fine-tune", "vision"])
+@pytest.mark.parametrize("purpose", ["assistants", "batch", "evals", "fine-tune", "user_data", "vision"])
 def test_each_purpose_of_an_upload(http: httpx.Client, purpose: str) -> None:
     assert upload(http, b"{}\n", "lines.jsonl", purpose)["purpose"] == purpose
 
@@ -288,7 +288,7 @@ def test_a_filename_has_an_end(small_http: httpx.Client, small: Everloom) -> Non
 
 FILE = ("file", ("a.txt", b"hello"))
 PURPOSE = ("purpose", (None, b"assistants"))
-PURPOSES = "Supported values are: 'assistants', 'batch', 'fine-tune', and 'vision'."
+PURPOSES = "Supported values are: 'assistants', 'batch', 'evals', 'fine-tune', 'user_data', and 'vision'."
 
 
 @pytest.mark.parametrize(

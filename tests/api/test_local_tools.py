@@ -52,6 +52,12 @@ def test_it_cites_the_file_that_holds_the_answer(http: httpx.Client) -> None:
     assert part["text"]["value"][cited["start_index"] : cited["end_index"]] == cited["text"]
 
 
+def test_a_model_that_does_not_reason_is_told_no_effort(http: httpx.Client) -> None:
+    assistant = an_assistant(http, model=MODEL, reasoning_effort="high")
+    run = a_local_run(http, "Hello", assistant)
+    assert run["reasoning_effort"] == "high"
+
+
 @pytest.mark.skipif(not shutil.which("bwrap"), reason="there is no bubblewrap here")
 def test_it_plots_a_table(http: httpx.Client) -> None:
     table = a_file(http, "month,sold\n1,10\n2,14\n3,18\n", "sales.csv")

@@ -128,6 +128,31 @@ def test_the_events_can_be_read_again_from_any_place(http: httpx.Client, upstrea
     ]
 
 
+@pytest.mark.parametrize("beta", ["assistants=v1", "assistants=v2"])
+def test_a_stream_is_pairs_of_lines_unless_ids_are_asked_for(
+    beta: str, server: Everloom, upstream: ScriptedUpstream
+) -> None:
+    """jvm-openai takes lines two by two; many readers look for ``event:`` at the start of a block."""
+    upstream.rule(lambda body: Says("One two three"))
+    with client_of(server, beta=beta) as http:
+        assistant = an_assistant(http)
+        body = {"assistant_id": assistant["id"], "stream": True, "thread": {"messages": [HELLO]}}
+        plain = http.post("/threads/runs", json=body).text
+        for block in plain.removesuffix("\n\n").split("\n\n"):
+            assert [line.partition(": ")[0] for line in block.split("\n")] == ["event", "data"]
+        assert plain.endswith("event: done\ndata: [DONE]\n\n")
+        for ask in ({"params": {"ids": "true"}}, {"headers": {"last-event-id": ""}}):
+            *blocks, done = http.post("/threads/runs", json=body, **ask).text.removesuffix("\n\n").split("\n\n")
+            assert done == "event: done\ndata: [DONE]"
+            for number, block in enumerate(blocks, start=1):
+                lines = [line.partition(": ") for line in block.split("\n")]
+                assert [name for name, _, _ in lines] == ["event", "data", "id"]
+                assert int(lines[2][2]) >= number
+
+
+HELLO = {"role": "user", "content": "Hi"}
+
+
 def test_the_run_goes_on_when_its_reader_leaves(http: httpx.Client, upstream: ScriptedUpstream) -> None:
     upstream.script(Slow(0.05, Says("One two three four five six")))
     thread, assistant = a_thread(http, "Count."), an_assistant(http)

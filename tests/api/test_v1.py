@@ -79,7 +79,8 @@ def test_an_assistant_of_v1_is_seen_under_both_headers(old: httpx.Client, new: h
 
     seen = fetched(new, f"/assistants/{made['id']}")
     assert "file_ids" not in seen
-    assert seen["tools"] == [CODE, {"type": "file_search"}, WEATHER]
+    ranking = {"ranker": "default_2024_08_21", "score_threshold": 0.0}
+    assert seen["tools"] == [CODE, {"type": "file_search", "file_search": {"ranking_options": ranking}}, WEATHER]
     assert seen["tool_resources"]["code_interpreter"] == {"file_ids": files[:3]}
 
 

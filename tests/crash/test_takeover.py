@@ -56,7 +56,8 @@ def test_a_stream_follows_the_run_from_a_dead_worker_to_the_next(tmp_path: Path)
             listener = Listener()
             body = {"assistant_id": an_assistant(http)["id"], "stream": True}
             thread = a_thread(http, "Count.")
-            with http.stream("POST", f"/threads/{thread['id']}/runs", json=body, timeout=60) as answer:
+            path = f"/threads/{thread['id']}/runs?ids=true"
+            with http.stream("POST", path, json=body, timeout=60) as answer:
                 assert dying.wait() == -9
                 with second:
                     listener.hear(answer.iter_lines())
@@ -66,6 +67,7 @@ def test_a_stream_follows_the_run_from_a_dead_worker_to_the_next(tmp_path: Path)
 
 def check(http: httpx.Client, listener: Listener) -> None:
     assert listener.names[-2:] == ["thread.run.completed", "done"]
+    assert len(listener.seen) == len(listener.names) - 1
     assert listener.seen == sorted(set(listener.seen))
     # The client was told of the message twice: once by each worker, under one id.
     assert listener.names.count("thread.message.created") == 2

@@ -94,10 +94,10 @@ FAULTS: list[tuple[dict[str, Any], str | None, str | None, str]] = [
         "Invalid type for 'tools': expected an array of objects, but got a string instead.",
     ),
     (
-        {"tools": None},
-        "tools",
+        {"model": None},
+        "model",
         "invalid_type",
-        "Invalid type for 'tools': expected an array of objects, but got null instead.",
+        "Invalid type for 'model': expected a string, but got null instead.",
     ),
     (
         {"metadata": {"modified": True}},
@@ -152,7 +152,18 @@ FAULTS: list[tuple[dict[str, Any], str | None, str | None, str]] = [
     ),
     ({"n": True}, "n", "invalid_type", "Invalid type for 'n': expected an integer, but got a boolean instead."),
     ({"n": 1.0}, "n", "invalid_type", "Invalid type for 'n': expected an integer, but got a decimal instead."),
-    ({"n": None}, "n", "invalid_type", "Invalid type for 'n': expected an integer, but got null instead."),
+    (
+        {"tools": [{"type": "function", "function": None}]},
+        "tools[0].function",
+        "invalid_type",
+        "Invalid type for 'tools[0].function': expected an object, but got null instead.",
+    ),
+    (
+        {"file_ids": [None]},
+        "file_ids[0]",
+        "invalid_type",
+        "Invalid type for 'file_ids[0]': expected a string, but got null instead.",
+    ),
     (
         {"n": 0},
         "n",

@@ -175,8 +175,39 @@ _NULLABLE_OF_IMAGES = {
     "style": ("vivid", "natural"),
 }
 
+_EFFORT = {"type": "string", "enum": ["none", "minimal", "low", "medium", "high", "xhigh", "max"], "nullable": True}
+_EXPIRY = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "anchor": {"type": "string", "enum": ["created_at"]},
+        "seconds": {"type": "integer", "minimum": 3600, "maximum": 2_592_000},
+    },
+    "required": ["anchor", "seconds"],
+}
+_PURPOSES = ["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]
+
+
+def _later() -> list[Patch]:
+    """What Assistants, files, uploads and vector stores gained after December 2024."""
+    why = "of the newest reference"
+    efforts = ("CreateAssistantRequest", "ModifyAssistantRequest", *_ENTRIES)
+    made = ["assistants_output", "batch_output", "fine-tune-results"]
+    batch = "CreateVectorStoreFileBatchRequest/properties/file_ids/maxItems"
+    return [
+        *(Patch("set", f"{request}/properties/reasoning_effort", _EFFORT, why) for request in efforts),
+        *(Patch("set", f"Create{noun}Request/properties/purpose/enum", _PURPOSES, why) for noun in ("File", "Upload")),
+        Patch("set", "OpenAIFile/properties/purpose/enum", [*_PURPOSES, *made], why),
+        Patch("set", "OpenAIFile/properties/expires_at", {"type": "integer"}, why),
+        Patch("set", "CreateUploadRequest/properties/expires_after", _EXPIRY, why),
+        Patch("set", "CreateVectorStoreRequest/properties/description", {"type": "string", "maxLength": 4096}, why),
+        Patch("set", batch, 2000, why),
+    ]
+
+
 CURRENT = [
     *_COMMON,
+    *_later(),
     *_pages("ListFilesResponse", "ListVectorStoresResponse", "ListVectorStoreFilesResponse"),
     Patch("rename", "UsageTimeBucket/properties/result", "results", "everything real says results"),
     Patch("drop", "UsageTimeBucket/required", "result", "everything real says results"),
@@ -555,6 +586,7 @@ def document(dialect: Dialect) -> Json:
         found["paths"][path][method.lower()] = later
     for operation in _operations(found):
         _complete(operation, schemas)
+        _let_nulls_in(operation, schemas)
     _free_siblings(found)
     return found
 
@@ -591,6 +623,31 @@ def _complete(operation: Json, schemas: Json) -> None:
         schema = request["content"]["application/json"]["schema"]
         # The reference's own examples send no body where nothing in it is required.
         request["required"] = bool(schemas.get(schema.get("$ref", "").rpartition("/")[2], schema).get("required"))
+
+
+def _let_nulls_in(operation: Json, schemas: Json) -> None:
+    """Ours: null for what need not be given is "not given", in every body. What schemas share with answers stays."""
+    content = operation.get("requestBody", {}).get("content", {})
+    if "application/json" in content:
+        content["application/json"]["schema"] = _with_nulls(content["application/json"]["schema"], schemas)
+
+
+def _with_nulls(node: Any, schemas: Json) -> Any:
+    if isinstance(node, list):
+        return [_with_nulls(child, schemas) for child in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        beside = {name: value for name, value in node.items() if name != "$ref"}
+        return _with_nulls({**schemas[node["$ref"].rpartition("/")[2]], **beside}, schemas)
+    found: Json = {name: _with_nulls(child, schemas) for name, child in node.items()}
+    properties = found.get("properties")
+    if isinstance(properties, dict) and node.get("type", "object") == "object":
+        for name in properties.keys() - set(found.get("required", ())):
+            values = properties[name].get("enum")
+            more = {} if values is None or None in values else {"enum": [*values, None]}
+            properties[name] = {**properties[name], **more, "nullable": True}
+    return found
 
 
 def _apply(schemas: Json, patch: Patch) -> None:

@@ -10,6 +10,7 @@ from everloom.objects.assistants import Assistant, AssistantChanges, NewAssistan
 from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.files import AssistantFile
 from everloom.store.base import Add, Change, Remove, change_one
+from everloom.work.inference.chat import check_model
 from everloom.work.threads.deleted_files import page_without_deleted_files, without_deleted_files
 from everloom.work.threads.resources import settle_resources
 
@@ -18,8 +19,8 @@ routes = Routes(api_family="assistants", ids={"assistant_id": Assistant})
 
 @routes.post("/assistants")
 async def create_assistant(ctx: Context, body: NewAssistant) -> Assistant:
-    """createAssistant. Errors: 404 for a model nobody serves or a file that is not there."""
-    ctx.models.resolve(body.model, "chat")
+    """createAssistant. Errors: 400 for a model nobody serves, 404 for a file that is not there."""
+    check_model(ctx, body.model)
     assistant = Assistant(
         id=new_id("asst_"),
         created_at=now(),
@@ -33,6 +34,7 @@ async def create_assistant(ctx: Context, body: NewAssistant) -> Assistant:
         top_p=1.0 if body.top_p is None else body.top_p,
         temperature=1.0 if body.temperature is None else body.temperature,
         response_format=body.response_format or "auto",
+        reasoning_effort=body.reasoning_effort or UNSET,
     )
     await ctx.store.write(Add(assistant))
     return assistant
@@ -54,7 +56,7 @@ async def get_assistant(ctx: Context, assistant_id: str) -> Assistant:
 async def modify_assistant(ctx: Context, assistant_id: str, body: AssistantChanges) -> Assistant:
     """modifyAssistant. Runs that have begun keep the settings they began with."""
     if body.model is not UNSET:
-        ctx.models.resolve(body.model, "chat")
+        check_model(ctx, body.model)
     given = {name: getattr(body, name) for name in body.__struct_fields__}
     if body.tool_resources is not UNSET:
         given["tool_resources"] = await settle_resources(ctx, body.tool_resources)
@@ -69,7 +71,7 @@ async def modify_assistant(ctx: Context, assistant_id: str, body: AssistantChang
     return await without_deleted_files(ctx, await change_one(ctx.store, Change(Assistant, assistant_id, edit)))
 
 
-_DEFAULTS = {"temperature": 1.0, "top_p": 1.0, "response_format": "auto"}
+_DEFAULTS = {"temperature": 1.0, "top_p": 1.0, "response_format": "auto", "reasoning_effort": UNSET}
 """What null stands for, where it is not null itself."""
 
 

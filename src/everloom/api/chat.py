@@ -12,7 +12,7 @@ from everloom.context import Context
 from everloom.kit.errors import ApiError
 from everloom.objects.base import Deleted, JsonObject, Page, PageQuery
 from everloom.objects.stored_completions import CompletionChanges, StoredCompletion, StoredMessages, StoredPrompt
-from everloom.requests.chat import read
+from everloom.requests.chat import read_with_bytes
 from everloom.store.base import Change, change_one
 from everloom.work.inference import chat, stored_completions
 
@@ -35,8 +35,8 @@ class CompletionQuery(StoredQuery, frozen=True, kw_only=True):
 @routes.post("/chat/completions")
 async def create_chat_completion(ctx: Context, call: Request, body: bytes) -> bytes | EventStream:
     """createChatCompletion. A client that goes away stops the model."""
-    request = read(body)
-    asked = _ask(ctx, request, body)
+    request, raw = read_with_bytes(body)
+    asked = _ask(ctx, request, raw)
     if request.get("stream"):
         answer = await call.unless_gone(asked)
         return EventStream(frames(answer), answer.close)

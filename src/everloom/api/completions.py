@@ -7,7 +7,7 @@ came in. Where a model's server has chat completions alone, ``work/inference/com
 from everloom.api.http.proxying import frames, read_whole
 from everloom.api.http.routes import EventStream, Request, Routes
 from everloom.context import Context
-from everloom.requests.completions import read
+from everloom.requests.completions import read_with_bytes
 from everloom.work.inference import completions
 
 routes = Routes()
@@ -16,8 +16,8 @@ routes = Routes()
 @routes.post("/completions")
 async def create_completion(ctx: Context, call: Request, body: bytes) -> bytes | EventStream:
     """createCompletion. A client that goes away stops the model."""
-    request = read(body)
-    asked = completions.ask(ctx, request, body)
+    request, raw = read_with_bytes(body)
+    asked = completions.ask(ctx, request, raw)
     if request.get("stream"):
         answer = await call.unless_gone(asked)
         return EventStream(frames(answer), answer.close)

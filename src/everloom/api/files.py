@@ -5,22 +5,22 @@ from collections.abc import AsyncIterator
 from typing import Annotated, get_args
 from urllib.parse import quote
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
-from everloom.api.http.forms import at_most, check_format, plain_filename, refuse_too_long
+from everloom.api.http.binding import decode_query
+from everloom.api.http.forms import NULL, at_most, check_format, plain_filename, refuse_too_long
 from everloom.api.http.multipart import Part, form_parts
 from everloom.api.http.routes import Download, Request, Routes
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, BadRequest, NotFound
 from everloom.kit.ids import new_id
-from everloom.objects.assistants import Assistant
 from everloom.objects.base import Deleted, Page, PageQuery
-from everloom.objects.files import AssistantFile, File, UploadPurpose
+from everloom.objects.files import File, FileExpiresAfter, UploadPurpose
 from everloom.requests.validation import invalid, missing, unknown, unsupported_value
-from everloom.store.base import Add, Change, Remove
-from everloom.work.files.blobs import NewBlob, discard, doom
-from everloom.work.vector_stores.stores import forget, withdrawal
+from everloom.work.files.blobs import NewBlob
+from everloom.work.files.deadlines import adding
+from everloom.work.threads.files import remove_file
 
 routes = Routes()
 
@@ -40,8 +40,8 @@ async def create_file(ctx: Context, call: Request) -> File:
     limit = ctx.ports.limits.file_bytes
     refuse_too_long(call, limit, "file")
     async with NewBlob(ctx, new_id("file-"), digest=True) as blob:
-        file = await _receive(call, blob, limit)
-        await blob.keep(Add(file))
+        file, expires_after = await _receive(call, blob, limit)
+        await blob.keep(*adding(file, expires_after))
     return file
 
 
@@ -87,33 +87,26 @@ async def download_file(ctx: Context, call: Request, file_id: str) -> Download:
 @routes.delete("/files/{file_id}")
 async def delete_file(ctx: Context, file_id: str) -> Deleted:
     """deleteFile: the file goes, and with it its attachments to assistants and its places in vector stores."""
-    while True:
-        await ctx.store.get(File, file_id)
-        withdrawals, chunks = await withdrawal(ctx, file_id)
-        holders = [holder.id for holder in await ctx.store.all(Assistant) if file_id in _code_files(holder)]
-        try:
-            await ctx.store.write(
-                Remove(File, file_id),
-                doom(file_id),
-                Remove(AssistantFile, file_id=file_id),
-                *(Change(Assistant, id, lambda assistant: _detach(assistant, file_id)) for id in holders),
-                *withdrawals,
-            )
-            break
-        except NotFound:
-            continue  # The file has gone meanwhile, which the next look tells, or an assistant or a store has.
-    await forget(ctx, *chunks)
-    await discard(ctx, file_id)
+    await remove_file(ctx, file_id)
     return Deleted(id=file_id, object="file")
 
 
 # --- uploading -----------------------------------------------------------------------------------------------------
 
 
-async def _receive(call: Request, blob: NewBlob, limit: int) -> File:
+class _Expiry(Struct, frozen=True, kw_only=True):
+    expires_after: FileExpiresAfter | None = None
+
+
+_EXPIRY = ("expires_after[anchor]", "expires_after[seconds]", "expires_after")
+"""What forms call it. The last is there to be null."""
+
+
+async def _receive(call: Request, blob: NewBlob, limit: int) -> tuple[File, FileExpiresAfter | None]:
     """Read the form, its file into the blob. The fields may come in any order."""
     purpose: UploadPurpose | None = None
     filename: str | None = None
+    expiry: list[tuple[str, str]] = []
     size = 0
     async for part in form_parts(call.stream(), call.header(b"content-type")):
         if part.name == "purpose":
@@ -123,6 +116,8 @@ async def _receive(call: Request, blob: NewBlob, limit: int) -> File:
                 raise invalid("file", "too many files. Expected one file.", "invalid_value")
             filename = _filename(part)
             size = await blob.put(at_most(limit, part, "file"))
+        elif part.name in _EXPIRY:
+            expiry.append((part.name, await _text(part)))
         else:
             raise unknown(part.name[:256])
     if filename is None:
@@ -130,13 +125,18 @@ async def _receive(call: Request, blob: NewBlob, limit: int) -> File:
     if purpose is None:
         raise missing("purpose")
     check_format(purpose, filename)
-    return File(id=blob.id, created_at=now(), bytes=size, filename=filename, purpose=purpose)
+    expires_after = decode_query([(name, text) for name, text in expiry if text != NULL], _Expiry).expires_after
+    return File(id=blob.id, created_at=now(), bytes=size, filename=filename, purpose=purpose), expires_after
+
+
+async def _text(part: Part) -> str:
+    if part.filename is not None:
+        raise _wrong_type(part.name, "a string", "a file")
+    return await part.text()
 
 
 async def _purpose(part: Part) -> UploadPurpose:
-    if part.filename is not None:
-        raise _wrong_type("purpose", "a string", "a file")
-    value = await part.text()
+    value = await _text(part)
     for purpose in UPLOAD_PURPOSES:
         if value == purpose:
             return purpose
@@ -196,17 +196,3 @@ def _attachment(filename: str) -> str:
 
 
 _PLAIN = frozenset(map(chr, range(0x20, 0x7F))) - frozenset('"\\/%;')
-
-
-# --- deleting ------------------------------------------------------------------------------------------------------
-
-
-def _code_files(assistant: Assistant) -> list[str]:
-    resources = assistant.tool_resources.code_interpreter
-    return resources.file_ids if resources else []
-
-
-def _detach(assistant: Assistant, file_id: str) -> None:
-    resources = assistant.tool_resources.code_interpreter
-    if resources:
-        resources.file_ids = [id for id in resources.file_ids if id != file_id]

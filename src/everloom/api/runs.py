@@ -27,21 +27,37 @@ class StepInclude(Struct, frozen=True, kw_only=True):
     include: list[Include] = []
 
 
+class StreamQuery(Struct, frozen=True, kw_only=True):
+    """``ids`` asks for the number of each event of a stream, behind which it can be read again; so does a
+    ``Last-Event-ID`` header, whatever it says. By themselves streams have no numbers, as the platform's had none.
+    """
+
+    ids: bool = False
+
+
+class RunQuery(StreamQuery, frozen=True, kw_only=True):
+    """What a new run's stream shows, besides."""
+
+    include: list[Include] = []
+
+
 @routes.post("/threads/{thread_id}/runs")
 async def create_run(
-    ctx: Context, request: Request, thread_id: str, body: NewRun, query: StepInclude
+    ctx: Context, request: Request, thread_id: str, body: NewRun, query: RunQuery
 ) -> Run | EventStream:
     """createRun. With ``stream`` the run's events, from its creation to its end or next pause."""
-    empty_threads = request.dialect is not None and request.dialect.empty_threads_run
-    run = await runs.begin(ctx, thread_id, body, empty_threads=empty_threads)
-    return _stream(ctx, request, run.id, texts=bool(query.include)) if body.stream else run
+    run = await runs.begin(ctx, thread_id, body, empty_threads=_lets_empty_threads_run(request))
+    shown = _Shown(ids=_asks_for_ids(request, query), texts=bool(query.include))
+    return _stream(ctx, request, run.id, shown) if body.stream else run
 
 
 @routes.post("/threads/runs")
-async def create_thread_and_run(ctx: Context, request: Request, body: NewThreadRun) -> Run | EventStream:
+async def create_thread_and_run(
+    ctx: Context, request: Request, body: NewThreadRun, query: StreamQuery
+) -> Run | EventStream:
     """createThreadAndRun."""
-    run = await runs.begin_with_thread(ctx, body)
-    return _stream(ctx, request, run.id) if body.stream else run
+    run = await runs.begin_with_thread(ctx, body, empty_threads=_lets_empty_threads_run(request))
+    return _stream(ctx, request, run.id, _Shown(ids=_asks_for_ids(request, query))) if body.stream else run
 
 
 @routes.get("/threads/{thread_id}/runs")
@@ -78,12 +94,12 @@ async def cancel_run(ctx: Context, thread_id: str, run_id: str) -> Run:
 
 @routes.post("/threads/{thread_id}/runs/{run_id}/submit_tool_outputs")
 async def submit_tool_outputs(
-    ctx: Context, request: Request, thread_id: str, run_id: str, body: ToolOutputs
+    ctx: Context, request: Request, thread_id: str, run_id: str, body: ToolOutputs, query: StreamQuery
 ) -> Run | EventStream:
     """submitToolOuputsToRun. With ``stream`` the events from here on."""
     after = await ctx.store.last_seq(run_id) if body.stream else 0
     run = await runs.submit(ctx, thread_id, run_id, body.tool_outputs)
-    return _stream(ctx, request, run.id, after) if body.stream else run
+    return _stream(ctx, request, run.id, _Shown(ids=_asks_for_ids(request, query)), after) if body.stream else run
 
 
 class StepQuery(PageQuery, frozen=True, kw_only=True):
@@ -128,14 +144,29 @@ async def list_run_events(
         if not (last.isascii() and last.isdigit()) or len(last) > 18:
             raise BadRequest("Invalid 'Last-Event-ID': expected the id of an event.", code="invalid_value")
         after = int(last)
-    return _stream(ctx, request, run_id, after)
+    return _stream(ctx, request, run_id, _Shown(ids=True), after)
 
 
-def _stream(ctx: Context, request: Request, run_id: str, after: int = 0, *, texts: bool = False) -> EventStream:
-    return EventStream(_frames(ctx, request, run_id, after, texts))
+class _Shown(Struct, frozen=True, kw_only=True):
+    """What of its events a stream shows: their numbers, the texts that searches found."""
+
+    ids: bool
+    texts: bool = False
 
 
-async def _frames(ctx: Context, request: Request, run_id: str, after: int, texts: bool) -> AsyncIterator[bytes]:
+def _lets_empty_threads_run(request: Request) -> bool:
+    return request.dialect is not None and request.dialect.empty_threads_run
+
+
+def _asks_for_ids(request: Request, query: StreamQuery) -> bool:
+    return query.ids or request.header(b"last-event-id") is not None
+
+
+def _stream(ctx: Context, request: Request, run_id: str, shown: _Shown, after: int = 0) -> EventStream:
+    return EventStream(_frames(ctx, request, run_id, after, shown))
+
+
+async def _frames(ctx: Context, request: Request, run_id: str, after: int, shown: _Shown) -> AsyncIterator[bytes]:
     async for batch in follow(ctx, run_id, after):
         if not batch:
             yield sse.KEEP_ALIVE
@@ -144,13 +175,13 @@ async def _frames(ctx: Context, request: Request, run_id: str, after: int, texts
         for event in batch:
             name: str = event.name
             data = event.data
-            if not texts and name in _WHOLE_STEPS:
+            if not shown.texts and name in _WHOLE_STEPS:
                 data = without_texts(data)
             if request.dialect is not None:
                 if (older := await request.dialect.event(ctx, name, data)) is None:
                     continue
                 name, data = older
-            frames.append(sse.frame(data, event=name, id=event.seq))
+            frames.append(sse.frame(data, event=name, id=event.seq if shown.ids else None))
         yield b"".join(frames)
     yield sse.frame(sse.DONE, event="done")
 

@@ -30,6 +30,7 @@ async def create_vector_store(ctx: Context, body: NewVectorStore) -> VectorStore
     return await vector_stores.create_store(
         ctx,
         name=body.name,
+        description=body.description,
         file_ids=body.file_ids,
         chunking=body.chunking_strategy,
         expires_after=body.expires_after,

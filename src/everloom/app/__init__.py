@@ -34,6 +34,7 @@ from everloom.work.inference import images as kept_images
 from everloom.work.runs import expiry
 from everloom.work.runs.execution import execute
 from everloom.work.runs.verbs import RUN_JOB
+from everloom.work.threads import files as kept_files
 from everloom.work.upkeep import Upkeep, every
 from everloom.work.vector_stores import ingest
 from everloom.work.vector_stores.stores import INGEST_JOB
@@ -50,6 +51,7 @@ UPKEEP = (
     Upkeep("runs", expiry.LOOK_SECONDS, expiry.sweep),
     Upkeep("vector stores", ingest.LOOK_SECONDS, ingest.sweep, share=ingest.LOOK_SHARE),
     Upkeep("uploads", kept_uploads.LOOK_SECONDS, kept_uploads.sweep),
+    Upkeep("files", kept_files.LOOK_SECONDS, kept_files.sweep),
     Upkeep("blobs", kept_blobs.LOOK_SECONDS, kept_blobs.sweep),
     Upkeep("images", kept_images.LOOK_SECONDS, kept_images.sweep),
     Upkeep("what others have left", last_resort.LOOK_SECONDS, last_resort.sweep),

@@ -4,11 +4,13 @@ from typing import NamedTuple
 
 
 def frame(data: bytes, *, event: str | None = None, id: int | str | None = None) -> bytes:
-    """One event as it goes over the wire. ``data`` is a single line (compact JSON has no newline)."""
-    head = b"" if id is None else b"id: %s\n" % str(id).encode()
-    if event is not None:
-        head += b"event: %s\n" % event.encode()
-    return head + b"data: " + data + b"\n\n"
+    """One event as it goes over the wire. ``data`` is a single line (compact JSON has no newline).
+
+    Its name stands first and its data behind that, as readers that were written by hand expect it; an id stands last.
+    """
+    head = b"" if event is None else b"event: %s\n" % event.encode()
+    tail = b"" if id is None else b"id: %s\n" % str(id).encode()
+    return head + b"data: " + data + b"\n" + tail + b"\n"
 
 
 DONE = b"[DONE]"

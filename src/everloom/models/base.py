@@ -48,11 +48,13 @@ class Traits(Struct, frozen=True, kw_only=True):
     """``context_window``: tokens that prompt and answer may have together.
 
     ``chooses_tools``: whether the model was trained to call tools when they are needed; one that was not is
-    better given what it needs.
+    better given what it needs. ``takes_effort``: whether it may be told how hard to think (``reasoning_effort``); one
+    that does not think at all refuses to be.
     """
 
     context_window: int
     chooses_tools: bool = True
+    takes_effort: bool = True
 
 
 class FormFile(Struct, frozen=True, kw_only=True):

@@ -236,7 +236,17 @@ async def _served_by(backend: Backend) -> dict[str, Model]:
         return {}
 
 
-def _unknown(name: str, target: str, example: str | None, capability: Capability | None = None) -> ApiError:
+class UnknownModel(NotFound):
+    """404: nobody serves a model of this name. ``hint`` says, in brackets, what an operator can do about it."""
+
+    def __init__(self, name: str, hint: str) -> None:
+        self.name = name[:_LONGEST_NAME_SHOWN]
+        self.hint = f"(On this server: {hint}.)"
+        text = f"The model `{self.name}` does not exist or you do not have access to it. {self.hint}"
+        super().__init__(text, param="model", code="model_not_found")
+
+
+def _unknown(name: str, target: str, example: str | None, capability: Capability | None = None) -> UnknownModel:
     shown = name[:_LONGEST_NAME_SHOWN]
     if example is None:
         how = _HOW_TO_ADD.get(capability or "chat", "see [[models]] in docs/settings.md")
@@ -245,12 +255,7 @@ def _unknown(name: str, target: str, example: str | None, capability: Capability
         hint = f"it is an alias of `{target}`, which nothing here serves; correct the alias, for example {{}}"
     else:
         hint = "to let a model of this server answer for it, set {}"
-    hint = hint.format(f"EVERLOOM_ALIASES='{shown}={example}'")
-    return NotFound(
-        f"The model `{shown}` does not exist or you do not have access to it. (On this server: {hint}.)",
-        param="model",
-        code="model_not_found",
-    )
+    return UnknownModel(name, hint.format(f"EVERLOOM_ALIASES='{shown}={example}'"))
 
 
 def _does_not(name: str, capability: Capability, example: str | None) -> ApiError:

@@ -13,6 +13,8 @@ Instructions = Annotated[str, Meta(max_length=256_000)]
 Tools = Annotated[list[Tool], Meta(max_length=128)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 TopP = Annotated[float, Meta(ge=0, le=1)]
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+"""How hard a model is to think. Which of them it knows, its server says."""
 
 
 class Assistant(Object, kw_only=True):
@@ -27,6 +29,7 @@ class Assistant(Object, kw_only=True):
     top_p: float | None = 1.0
     temperature: float | None = 1.0
     response_format: ResponseFormat = "auto"
+    reasoning_effort: ReasoningEffort | UnsetType = UNSET
 
 
 class NewAssistant(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -42,6 +45,7 @@ class NewAssistant(Struct, kw_only=True, forbid_unknown_fields=True):
     temperature: Temperature | None = None
     top_p: TopP | None = None
     response_format: ResponseFormat | None = None
+    reasoning_effort: ReasoningEffort | None = None
 
 
 class AssistantChanges(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -57,3 +61,4 @@ class AssistantChanges(Struct, kw_only=True, forbid_unknown_fields=True):
     temperature: Temperature | None | UnsetType = UNSET
     top_p: TopP | None | UnsetType = UNSET
     response_format: ResponseFormat | None | UnsetType = UNSET
+    reasoning_effort: ReasoningEffort | None | UnsetType = UNSET

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from everloom.objects.assistants import Instructions, Temperature, TopP
+from everloom.objects.assistants import Instructions, ReasoningEffort, Temperature, TopP
 from everloom.objects.base import Metadata, Object
 from everloom.objects.messages import NewMessage
 from everloom.objects.threads import NewThread
@@ -106,6 +106,7 @@ class Run(Object, kw_only=True):
     response_format: ResponseFormat = "auto"
     tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = True
+    reasoning_effort: ReasoningEffort | UnsetType = UNSET
 
     @property
     def active(self) -> bool:
@@ -186,6 +187,7 @@ class RunOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
+    reasoning_effort: ReasoningEffort | None = None
 
 
 class NewRun(RunOptions, kw_only=True, forbid_unknown_fields=True):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from everloom.objects.base import JsonObject, Metadata
 from everloom.objects.vector_stores import ChunkingRequest
@@ -30,13 +30,18 @@ class RankingOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     ranker: Literal["auto", "default_2024_08_21"] = "auto"
 
 
-class FileSearchOptions(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+def _usual_ranking() -> RankingOptions:
+    """What the platform was recorded to show where nobody had said anything."""
+    return RankingOptions(ranker="default_2024_08_21", score_threshold=0.0)
+
+
+class FileSearchOptions(Struct, kw_only=True, forbid_unknown_fields=True):
     max_num_results: Annotated[int, Meta(ge=1, le=50)] | UnsetType = UNSET
-    ranking_options: RankingOptions | UnsetType = UNSET
+    ranking_options: RankingOptions = field(default_factory=_usual_ranking)
 
 
-class FileSearchTool(Struct, kw_only=True, omit_defaults=True, tag="file_search", forbid_unknown_fields=True):
-    file_search: FileSearchOptions | UnsetType = UNSET
+class FileSearchTool(Struct, kw_only=True, tag="file_search", forbid_unknown_fields=True):
+    file_search: FileSearchOptions = field(default_factory=FileSearchOptions)
 
 
 Tool = CodeInterpreterTool | FileSearchTool | FunctionTool

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from everloom.objects.base import Object
-from everloom.objects.files import File, UploadPurpose
+from everloom.objects.files import File, FileExpiresAfter, UploadPurpose
 
 MAX_UPLOAD_BYTES = 8 * 1024**3
 """What the parts of an upload may have together; the reference says 8 GB."""
@@ -47,6 +47,7 @@ class UploadTally(Object, kw_only=True):
 
     ``open`` until its parts are taken away again; ``ended`` once no more may come. ``completed_by`` is the request
     that completed it, so that the same request, sent again after a crash, is answered as it would have been.
+    ``file_expires_after`` is what the file will have.
     """
 
     expires_at: int
@@ -55,6 +56,7 @@ class UploadTally(Object, kw_only=True):
     ended: bool = False
     open: bool = True
     completed_by: "UploadCompletion | None" = None
+    file_expires_after: FileExpiresAfter | None = None
 
 
 class BlobDraft(Object, kw_only=True):
@@ -77,6 +79,8 @@ class NewUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     purpose: UploadPurpose
     bytes: Annotated[int, Meta(ge=0, le=MAX_UPLOAD_BYTES)]
     mime_type: Annotated[str, Meta(max_length=256)]
+    expires_after: FileExpiresAfter | None = None
+    """Of the file that it becomes."""
 
 
 class UploadCompletion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -36,6 +36,7 @@ class ExpiresAfter(Struct, kw_only=True, forbid_unknown_fields=True):
 class VectorStore(Object, kw_only=True):
     object: Literal["vector_store"] = "vector_store"
     name: str | None = None
+    description: str | UnsetType = UNSET
     usage_bytes: int = 0
     file_counts: FileCounts = field(default_factory=FileCounts)
     status: Literal["expired", "in_progress", "completed"] = "completed"
@@ -151,7 +152,10 @@ class IndexTask(Object, kw_only=True):
     """Of the caller who put the file there: what reading it asks of models is theirs."""
 
 
-FileIds = Annotated[list[str], Meta(min_length=1, max_length=500)]
+MAX_BATCH = 2000
+"""Files that a batch may have (500 in the reference of 2024)."""
+
+FileIds = Annotated[list[str], Meta(min_length=1, max_length=MAX_BATCH)]
 
 
 class NewVectorStore(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -159,6 +163,7 @@ class NewVectorStore(Struct, kw_only=True, forbid_unknown_fields=True):
 
     file_ids: Annotated[list[str], Meta(max_length=500)] = []
     name: Annotated[str, Meta(max_length=256)] | None = None
+    description: Annotated[str, Meta(max_length=4096)] | None = None
     expires_after: ExpiresAfter | None = None
     chunking_strategy: ChunkingRequest | None = None
     metadata: Metadata | None = None
@@ -184,7 +189,7 @@ class NewFileBatch(Struct, kw_only=True, forbid_unknown_fields=True):
     """Files for a store (CreateVectorStoreFileBatchRequest), by their ids or, since 2025, each with its settings."""
 
     file_ids: FileIds | UnsetType = UNSET
-    files: Annotated[list[NewVectorStoreFile], Meta(min_length=1, max_length=500)] | UnsetType = UNSET
+    files: Annotated[list[NewVectorStoreFile], Meta(min_length=1, max_length=MAX_BATCH)] | UnsetType = UNSET
     chunking_strategy: ChunkingRequest | None = None
     attributes: Attributes | None = None
 

@@ -13,6 +13,7 @@ import msgspec.inspect as mi
 from msgspec import Struct
 
 from everloom.kit.errors import BadRequest
+from everloom.objects.base import encode
 from everloom.requests.validation import below, explain, invalid
 
 T = TypeVar("T")
@@ -68,8 +69,14 @@ def bind(type: Any) -> Binding:
 def decode_body(body: bytes, type: type[T]) -> T:
     """The body as ``type``; ``BadRequest`` with the platform's message, ``param`` and ``code`` where it is not one.
 
-    An empty body stands for ``{}`` where nothing is required, as in the reference's own ``-d ''``.
+    An empty body stands for ``{}`` where nothing is required, as in the reference's own ``-d ''``; null for what need
+    not be given means that it is not given, at any depth, unless the type has a null of its own there.
     """
+    return read_body(body, type)[0]
+
+
+def read_body(body: bytes, type: type[T]) -> tuple[T, bytes]:
+    """As ``decode_body``, and with it the bytes for whoever passes them on: as they came, but for nulls like those."""
     bound = bind(cast(Any, type))
     if len(body) > MAX_VALUES:
         _refuse_crumbs(body)
@@ -78,25 +85,62 @@ def decode_body(body: bytes, type: type[T]) -> T:
     try:
         value = bound.decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        value = _decode_slowly(body, type, bound)
+        value, body = _decode_slowly(body, type, bound)
     if b"\\u0000" in body:
         _refuse_nul_in_names(_parse(body))
-    return cast(T, value)
+    return cast(T, value), body
 
 
 # --- the second look -----------------------------------------------------------------------------------------------
 
 
-def _decode_slowly(body: bytes, type: type[T], bound: Binding) -> T:
+def _decode_slowly(body: bytes, type: type[T], bound: Binding) -> tuple[T, bytes]:
     if bound.takes_nothing and not body.strip():
-        return convert({}, type)
+        return convert({}, type), body
     value = _parse(body)
     if isinstance(bound.info, mi.StructType) and not isinstance(value, dict):
         raise BadRequest(_UNREADABLE)
+    if b"null" in body and _leave_out_nulls(value, bound.info):
+        body = encode(value)
     if fault := explain(value, bound.info):
         raise fault
     # No fault in what counts: a member given twice, say, the first time wrongly. The last one wins.
-    return convert(value, type)
+    return convert(value, type), body
+
+
+def _leave_out_nulls(value: Any, info: mi.Type) -> bool:
+    """Take out of parsed JSON the members that are null, need not be given and may not be null; whether any were."""
+    if isinstance(value, list):
+        items = next((each for each in _choices(info) if isinstance(each, mi.ListType)), None)
+        return items is not None and sum(_leave_out_nulls(item, items.item_type) for item in value) > 0
+    struct = _struct_of(value, info) if isinstance(value, dict) else None
+    if struct is None:
+        return False
+    found = False
+    for field in struct.fields:
+        member = value.get(field.encode_name)
+        if member is not None:
+            found = _leave_out_nulls(member, field.type) or found
+        elif field.encode_name in value and not field.required and not _takes_null(field.type):
+            del value[field.encode_name]
+            found = True
+    return found
+
+
+def _struct_of(value: dict[str, Any], info: mi.Type) -> mi.StructType | None:
+    """The form that an object is of: the only one, or the one whose tag it bears."""
+    structs = [each for each in _choices(info) if isinstance(each, mi.StructType)]
+    if len(structs) == 1:
+        return structs[0]
+    return next((each for each in structs if each.tag_field and value.get(each.tag_field) == each.tag), None)
+
+
+def _choices(info: mi.Type) -> tuple[mi.Type, ...]:
+    return info.types if isinstance(info, mi.UnionType) else (info,)
+
+
+def _takes_null(info: mi.Type) -> bool:
+    return any(isinstance(each, mi.NoneType | mi.AnyType | mi.RawType) for each in _choices(info))
 
 
 def _parse(body: bytes) -> Any:

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from everloom.kit.errors import BadRequest
 from everloom.objects.base import JsonObject, Metadata, encode
 from everloom.objects.tools import FunctionDefinition, FunctionName
-from everloom.requests.binding import decode_body
+from everloom.requests.binding import read_body
 
 
 class TextPart(Struct, tag="text"):
@@ -181,9 +181,15 @@ def read(raw: bytes) -> JsonObject:
 
     Errors: the platform's 400.
     """
-    check(decode_body(raw, NewChatCompletion))
+    return read_with_bytes(raw)[0]
+
+
+def read_with_bytes(raw: bytes) -> tuple[JsonObject, bytes]:
+    """As ``read``, and the bytes that say the same: those that came, but for what ``read_body`` leaves out."""
+    request, raw = read_body(raw, NewChatCompletion)
+    check(request)
     body: JsonObject = msgspec.json.decode(raw)
-    return body
+    return body, raw
 
 
 def check(body: NewChatCompletion) -> None:

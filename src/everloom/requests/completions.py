@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from everloom.kit.errors import BadRequest
 from everloom.objects.base import JsonObject
-from everloom.requests.binding import decode_body
+from everloom.requests.binding import read_body
 
 MOST_COMPLETIONS = 2048
 """Texts that one request may have written: prompts times ``n`` or ``best_of``. The platform names no number."""
@@ -51,9 +51,15 @@ def read(raw: bytes) -> JsonObject:
 
     Errors: the platform's 400.
     """
-    check(decode_body(raw, NewCompletion))
+    return read_with_bytes(raw)[0]
+
+
+def read_with_bytes(raw: bytes) -> tuple[JsonObject, bytes]:
+    """As ``read``, and the bytes that say the same: those that came, but for what ``read_body`` leaves out."""
+    request, raw = read_body(raw, NewCompletion)
+    check(request)
     body: JsonObject = msgspec.json.decode(raw)
-    return body
+    return body, raw
 
 
 def check(body: NewCompletion) -> None:

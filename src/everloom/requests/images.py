@@ -84,12 +84,14 @@ class NewImageVariation(Drawing, kw_only=True, forbid_unknown_fields=True):
 
 
 def read(raw: bytes) -> JsonObject:
-    """The body of a createImage request as a model is asked it: as it was sent, and with a model in any case.
+    """The body of a createImage request as a model is asked it: as it was sent but for nulls, and with a model in any
+    case.
 
     Errors: the platform's 400.
     """
     model = check(decode_body(raw, NewImage))
-    return {**msgspec.json.decode(raw), "model": model}
+    sent: JsonObject = msgspec.json.decode(raw)
+    return {name: value for name, value in sent.items() if value is not None} | {"model": model}
 
 
 def check_edit(form: NewImageEdit) -> str:

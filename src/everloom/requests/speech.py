@@ -31,10 +31,10 @@ class NewSpeech(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def read(raw: bytes) -> JsonObject:
-    """The body of a createSpeech request as a model is asked it, every member as it was sent.
+    """The body of a createSpeech request as a model is asked it, every member as it was sent but for nulls.
 
     Errors: the platform's 400.
     """
     decode_body(raw, NewSpeech)
-    body: JsonObject = msgspec.json.decode(raw)
-    return body
+    sent: JsonObject = msgspec.json.decode(raw)
+    return {name: value for name, value in sent.items() if value is not None}

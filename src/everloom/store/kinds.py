@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from everloom.objects.assistants import Assistant
 from everloom.objects.base import Object
-from everloom.objects.files import AssistantFile, File, FileDigest
+from everloom.objects.files import AssistantFile, File, FileDeadline, FileDigest
 from everloom.objects.images import GeneratedImage
 from everloom.objects.keys import KeyHash, Project
 from everloom.objects.messages import Message
@@ -60,6 +60,7 @@ _ALL = (
     Kind(ToolWork, "work_", "tool_works", "tool call", index=("run_id",)),
     Kind(File, "file-", "files", "file", index=("purpose",), missing="No such File object: {id}"),
     Kind(FileDigest, "file-", "file_digests", "file digest"),
+    Kind(FileDeadline, "file-", "file_deadlines", "file", index=("pending",)),
     Kind(BlobDraft, "", "blob_drafts", "blob"),
     Kind(Upload, "upload_", "uploads", "upload"),
     Kind(UploadTally, "upload_", "upload_tallies", "upload", index=("open",)),

@@ -196,13 +196,9 @@ def default_limit(model: str) -> int:
 def _options(run: Run) -> tuple[int, float]:
     """How many results the run's tool asks for, and of what score at least."""
     tool = next((tool for tool in run.tools if isinstance(tool, FileSearchTool)), FileSearchTool())
-    limit, threshold = default_limit(run.model), 0.0
-    if tool.file_search is not UNSET:
-        if tool.file_search.max_num_results is not UNSET:
-            limit = tool.file_search.max_num_results
-        if tool.file_search.ranking_options is not UNSET:
-            threshold = tool.file_search.ranking_options.score_threshold
-    return limit, threshold
+    options = tool.file_search
+    limit = default_limit(run.model) if options.max_num_results is UNSET else options.max_num_results
+    return limit, options.ranking_options.score_threshold
 
 
 def _result(found: SearchResult) -> FileSearchResult:

@@ -129,7 +129,8 @@ def _secret(headers: dict[bytes, bytes]) -> bytes:
 
 def _wrong_key(secret: bytes) -> ApiError:
     shown = secret.decode("latin-1")
-    shown = f"{shown[:8]}***{shown[-4:]}" if len(shown) > 16 else "***"
+    # As the platform shows them: one as short as a placeholder ("undefined", "EMPTY") whole.
+    shown = f"{shown[:8]}***{shown[-4:]}" if len(shown) > 12 else shown
     shown = "".join(character if character.isprintable() else "?" for character in shown)
     return Unauthorized(
         f"Incorrect API key provided: {shown}. You can find your API key where this server was first started, or make "

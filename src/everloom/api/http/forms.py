@@ -10,6 +10,9 @@ from everloom.requests.validation import invalid
 FORM_BYTES = 1024 * 1024
 """What a form may have around its file."""
 
+NULL = "null"
+"""What clients write into a form for a field that is not given (openai-node says so in as many words)."""
+
 FILENAME_LENGTH = 512
 """Characters of a file's name: in a header of a download they become twelve times as many bytes at worst."""
 

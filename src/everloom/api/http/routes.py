@@ -317,3 +317,5 @@ class Dialect(Struct, frozen=True, kw_only=True, eq=False):
     event: Callable[[Context, str, bytes], Awaitable[tuple[str, bytes] | None]]
     """An event of a stream, its name and its data, as it is told here; None for one that is not."""
     empty_threads_run: bool = False
+    checks_ids: bool = True
+    """Whether an id in a path that cannot be one is refused as such, or looked up and not found."""

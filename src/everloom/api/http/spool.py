@@ -11,14 +11,14 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from everloom.api.http.binding import decode_query
-from everloom.api.http.forms import at_most, plain_filename, refuse_too_long, too_large
+from everloom.api.http.forms import NULL, at_most, plain_filename, refuse_too_long, too_large
 from everloom.api.http.multipart import FIELD_BYTES, Part, form_parts
 from everloom.api.http.routes import Request
 from everloom.kit.errors import BadRequest
@@ -84,7 +84,14 @@ async def read_form(
             raise unknown(part.name[:256])
     if not any(file.field.removesuffix("[]") == required for file in laid):
         raise missing(required)
-    return decode_query(fields, kind), Form(fields=tuple(fields), files=tuple(laid))
+    given = _given(fields, kind)
+    return decode_query(given, kind), Form(fields=given, files=tuple(laid))
+
+
+def _given(fields: Sequence[tuple[str, str]], kind: type[Any]) -> tuple[tuple[str, str], ...]:
+    """The fields without those that are said not to be given."""
+    optional = {field.encode_name for field in msgspec.structs.fields(kind) if not field.required}
+    return tuple((name, text) for name, text in fields if text != NULL or name not in optional)
 
 
 def sweep_forms() -> None:

@@ -47,7 +47,7 @@ def bind(request: Request, next: Next) -> Awaitable[Any]:
     """Fill the handler's parameters from path, query and body. Errors: 400 in the platform's words, 413."""
     route, arguments = request.route, request.arguments
     assert route is not None
-    check_ids(arguments, route.prefixes)
+    check_ids(arguments, route.prefixes if request.dialect is None or request.dialect.checks_ids else {})
     if route.takes_ctx:
         arguments["ctx"] = request.context
     if route.takes_request is not None:

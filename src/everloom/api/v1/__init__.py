@@ -19,4 +19,5 @@ DIALECT = Dialect(
     down=views.down,
     event=views.event,
     empty_threads_run=True,
+    checks_ids=False,
 )

@@ -29,6 +29,7 @@ from everloom.objects.messages import Message
 from everloom.objects.threads import Thread
 from everloom.objects.tools import CodeInterpreterResources, CodeInterpreterTool, Tool
 from everloom.store.base import Add, Change, Conflict, Remove
+from everloom.work.inference.chat import check_model
 from everloom.work.vector_stores.extraction import can_be_read, refuse_unsupported
 from everloom.work.vector_stores.stores import check_searchable
 
@@ -49,10 +50,10 @@ class NewAssistantFileV1(Struct, kw_only=True, forbid_unknown_fields=True):
 
 @routes.post("/assistants")
 async def create_assistant(ctx: Context, body: NewAssistantV1) -> Assistant:
-    """createAssistant. Errors: 404 for a model nobody serves or a file that is not there, 400 for a file that is to be
+    """createAssistant. Errors: 404 for a file that is not there, 400 for a model nobody serves or a file that is to be
     searched and cannot be.
     """
-    ctx.models.resolve(body.model, "chat")
+    check_model(ctx, body.model)
     settings = {name: value for name, value in translated(body).items() if value is not None}
     file_ids = list(dict.fromkeys(settings.pop("file_ids")))
     assistant = Assistant(id=new_id("asst_"), created_at=now(), **settings)
@@ -69,7 +70,7 @@ async def create_assistant(ctx: Context, body: NewAssistantV1) -> Assistant:
 async def modify_assistant(ctx: Context, assistant_id: str, body: AssistantChangesV1) -> Assistant:
     """modifyAssistant. ``file_ids`` replaces the attachments: what is not in it is detached."""
     if body.model is not UNSET:
-        ctx.models.resolve(body.model, "chat")
+        check_model(ctx, body.model)
     changes = translated(body)
     file_ids: list[str] | None = changes.pop("file_ids", None)
 

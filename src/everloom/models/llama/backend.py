@@ -214,7 +214,7 @@ class _LocalModel:
         if self._chooses_tools is None and not engine.embeds:
             async with self._budget.use(self):
                 self._chooses_tools = (await engine.ready()).knows_tools
-        return Traits(context_window=engine.context, chooses_tools=bool(self._chooses_tools))
+        return Traits(context_window=engine.context, chooses_tools=bool(self._chooses_tools), takes_effort=False)
 
     async def embed(self, body: JsonObject) -> bytes:
         engine = await self.engine()

@@ -27,6 +27,7 @@ from everloom.objects.uploads import (
 )
 from everloom.store.base import Add, Change, Missing, Operation, Remove, salvage
 from everloom.work.files.blobs import NewBlob
+from everloom.work.files.deadlines import adding
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,9 @@ async def begin(ctx: Context, new: NewUpload, filename: str) -> Upload:
         purpose=new.purpose,
         expires_at=made + LIFE_SECONDS,
     )
-    await ctx.store.write(Add(upload), Add(UploadTally(id=upload.id, created_at=made, expires_at=upload.expires_at)))
+    tally = UploadTally(id=upload.id, created_at=made, expires_at=upload.expires_at)
+    tally.file_expires_after = new.expires_after
+    await ctx.store.write(Add(upload), Add(tally))
     return upload
 
 
@@ -140,6 +143,7 @@ async def _compose(ctx: Context, upload_id: str, wanted: UploadCompletion) -> Up
     upload = await ctx.store.get(Upload, upload_id)
     check_pending(upload, "complete")
     parts = await _chosen(ctx, upload, wanted.part_ids)
+    expires_after = (await ctx.store.get(UploadTally, upload_id)).file_expires_after
     digest = hashlib.md5(usedforsecurity=False) if wanted.md5 is not None else None
     async with NewBlob(ctx, new_id("file-"), digest=True) as blob:
         try:
@@ -150,6 +154,7 @@ async def _compose(ctx: Context, upload_id: str, wanted: UploadCompletion) -> Up
         if digest is not None and wanted.md5 is not None:
             _check_md5(digest.hexdigest(), wanted.md5)
         file = File(id=blob.id, created_at=now(), bytes=upload.bytes, filename=upload.filename, purpose=upload.purpose)
+        keeping = adding(file, expires_after)
 
         def edit(upload: Upload) -> None:
             if upload.status != "pending":
@@ -160,7 +165,7 @@ async def _compose(ctx: Context, upload_id: str, wanted: UploadCompletion) -> Up
             tally.ended, tally.completed_by = True, wanted
 
         completing = Change(Upload, upload_id, edit)
-        written = await blob.keep(completing, Change(UploadTally, upload_id, note), Add(file))
+        written = await blob.keep(completing, Change(UploadTally, upload_id, note), *keeping)
     return written[completing]
 
 

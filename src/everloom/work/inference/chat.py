@@ -4,11 +4,21 @@ from collections.abc import AsyncGenerator
 
 from everloom.context import Context
 from everloom.context.answers import CompletionAnswer
-from everloom.kit.errors import ModelFailure
+from everloom.kit.errors import BadRequest, ModelFailure
 from everloom.kit.sse import DataLines
+from everloom.models.registry import UnknownModel
 from everloom.objects.base import JsonObject
 from everloom.objects.chat import ChatChunk
 from everloom.work.inference.chunks import ChunkReader
+
+
+def check_model(ctx: Context, name: str) -> None:
+    """Ask that somebody serves the model that an assistant or a run names. Errors: 400 in the words of these."""
+    try:
+        ctx.models.resolve(name, "chat")
+    except UnknownModel as unknown:
+        text = f"The requested model '{unknown.name}' does not exist. {unknown.hint}"
+        raise BadRequest(text, param="model", code="model_not_found") from unknown
 
 
 async def ask(ctx: Context, body: JsonObject, raw: bytes | None = None) -> CompletionAnswer:

@@ -268,8 +268,8 @@ class Execution:
             await self._leave(*answer.complete(), Add(spent), ending(run.id, "completed", total))
 
     async def _too_long(self, run: Run, error: PromptTooLong) -> None:
-        if error.budget:
-            details = IncompleteRun(reason="max_prompt_tokens")
+        if error.budget is not None:
+            details = IncompleteRun(reason=error.budget)
             await self._end(run, "incomplete", "max_tokens", incomplete=details)
         else:
             await self._end(run, "failed", "run_failed", RunError(code="invalid_prompt", message=str(error)))

@@ -1,7 +1,7 @@
 """From a thread and a run to the messages a model reads, cut to what fits."""
 
 import base64
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -9,6 +9,7 @@ from msgspec import UNSET, Struct
 from everloom.blobs.base import DamagedBlob
 from everloom.context import Context
 from everloom.kit.errors import NotFound
+from everloom.models.base import Traits
 from everloom.objects.base import JsonObject
 from everloom.objects.files import File
 from everloom.objects.messages import ImageFileContent, ImageUrlContent, Message, RefusalContent, TextContent
@@ -33,10 +34,14 @@ CHARACTERS_A_TOKEN = 12
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
 
 
-class PromptTooLong(Exception):
-    """Not even the newest message fits. ``budget``: into the run's own budget, else into the model."""
+Budget = Literal["max_completion_tokens", "max_prompt_tokens"]
+"""What a run may have set itself to spend."""
 
-    def __init__(self, message: str, *, budget: bool) -> None:
+
+class PromptTooLong(Exception):
+    """Not even the newest message fits into the run's own ``budget``, or into the model (None)."""
+
+    def __init__(self, message: str, *, budget: Budget | None) -> None:
         super().__init__(message)
         self.budget = budget
 
@@ -56,7 +61,7 @@ async def build(ctx: Context, state: RunState) -> Prompt:
     run = state.run
     async with ctx.ask("chat", run.model) as model:
         traits = await model.traits()
-    body = _options(run, first=not state.generations, chooses_tools=traits.chooses_tools)
+    body = _options(run, traits, first=not state.generations)
     works = {work.call_id: work for work in state.works}
     shown = {} if traits.chooses_tools else works
     history, own = await _conversation(ctx, state, {id: work for id, work in works.items() if id not in shown})
@@ -74,7 +79,7 @@ async def build(ctx: Context, state: RunState) -> Prompt:
 
 class _Room(Struct, frozen=True):
     tokens: int
-    by_budget: bool
+    budget: Budget | None
 
 
 def _room(run: Run, generations: list[Generation], window: int, body: JsonObject) -> _Room:
@@ -84,15 +89,15 @@ def _room(run: Run, generations: list[Generation], window: int, body: JsonObject
         spent = sum(generation.usage.completion_tokens for generation in generations)
         left = run.max_completion_tokens - spent
         if left <= 0:
-            raise PromptTooLong("The run has no completion tokens left.", budget=True)
+            raise PromptTooLong("The run has no completion tokens left.", budget="max_completion_tokens")
         body["max_completion_tokens"] = left
         answer = min(left, window // 2)
     room = window - answer
     if run.max_prompt_tokens is not None:
         left = run.max_prompt_tokens - sum(generation.usage.prompt_tokens for generation in generations)
         if left < room:
-            return _Room(left, by_budget=True)
-    return _Room(room, by_budget=False)
+            return _Room(left, budget="max_prompt_tokens")
+    return _Room(room, budget=None)
 
 
 async def _fit(
@@ -116,7 +121,7 @@ async def _fit(
     if low == 0 and (history or not await fits(0)):
         raise PromptTooLong(
             f"The thread's newest message does not fit into {room.tokens} tokens of prompt for '{run.model}'.",
-            budget=room.by_budget,
+            budget=room.budget,
         )
     return history[len(history) - low :]
 
@@ -131,10 +136,12 @@ def _plausible(history: list[JsonObject], tokens: int) -> list[JsonObject]:
     return history
 
 
-def _options(run: Run, *, first: bool, chooses_tools: bool) -> JsonObject:
+def _options(run: Run, traits: Traits, *, first: bool) -> JsonObject:
     """The request without its messages. Who does not choose tools is given what a search found, not the search."""
     body: JsonObject = {"model": run.model, "temperature": run.temperature, "top_p": run.top_p}
-    if tools := offers(run.tools, chooses_tools=chooses_tools):
+    if run.reasoning_effort is not UNSET and traits.takes_effort:
+        body["reasoning_effort"] = run.reasoning_effort
+    if tools := offers(run.tools, chooses_tools=traits.chooses_tools):
         body["tools"] = tools
         body["parallel_tool_calls"] = run.parallel_tool_calls
         # A forced choice holds for the first answer alone: the model has called by then, and may speak.

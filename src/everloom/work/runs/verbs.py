@@ -30,6 +30,7 @@ from everloom.objects.threads import NewThread, Thread
 from everloom.objects.tools import FunctionTool, NamedToolChoice, Tool, ToolChoice, TruncationStrategy, Usage
 from everloom.store.base import Absent, Add, Change, Missing, Operation, Start
 from everloom.tools.registry import tag
+from everloom.work.inference.chat import check_model
 from everloom.work.threads.messages import claim, compose
 from everloom.work.threads.resources import attach
 from everloom.work.threads.threads import compose_thread
@@ -43,30 +44,45 @@ that has the run, to take it over and end it.
 async def begin(ctx: Context, thread_id: str, new: NewRun, *, empty_threads: bool = False) -> Run:
     """Start a run on a thread (createRun).
 
-    ``empty_threads`` lets it start where nobody has said anything. Errors: 404 for the thread, the
-    assistant, the model; 400 for a thread that is held, or has nothing to answer.
+    ``empty_threads`` lets it start where no user has said anything. Errors: 404 for the thread and the assistant;
+    400 for a model nobody serves, and a thread that is held or has nothing to answer.
     """
     thread = await ctx.store.get(Thread, thread_id)
     run, assistant = await _compose_run(ctx, thread, new)
     if extra := new.additional_instructions:
         run.instructions = f"{run.instructions}\n{extra}" if run.instructions else extra
     messages = [await compose(ctx, thread_id, message) for message in new.additional_messages or ()]
-    if not (empty_threads or messages or assistant.instructions or run.instructions):
-        page = await ctx.store.find(Message, PageQuery(limit=1), thread_id=thread_id)
-        if not page.bodies:
-            raise BadRequest(
-                "Run creation requires a Thread with a user message or an assistant with instructions.",
-                code="invalid_thread",
-            )
+    if not (empty_threads or assistant.instructions or run.instructions or _asks(messages)):
+        await _check_asked(ctx, thread_id)
     await attach(ctx, thread_id, messages)
     await _keep(ctx, run, [claim(thread_id, *messages), _unheld(thread_id), *map(Add, messages)])
     return run
 
 
-async def begin_with_thread(ctx: Context, new: NewThreadRun) -> Run:
-    """Make a thread and start a run on it, or neither (createThreadAndRun)."""
+def _asks(messages: Sequence[Message]) -> bool:
+    return any(message.role == "user" for message in messages)
+
+
+async def _check_asked(ctx: Context, thread_id: str) -> None:
+    """Ask that a user has said something in a thread: most often what stands last in it. Errors: 400."""
+    page = await ctx.store.find(Message, PageQuery(limit=1), thread_id=thread_id)
+    while not _asks(page.decode()):
+        if not page.has_more:
+            raise _nothing_to_answer()
+        page = await ctx.store.find(Message, PageQuery(limit=100, after=page.last_id), thread_id=thread_id)
+
+
+def _nothing_to_answer() -> BadRequest:
+    text = "Run creation requires a Thread with a user message or an assistant with instructions."
+    return BadRequest(text, code="invalid_thread")
+
+
+async def begin_with_thread(ctx: Context, new: NewThreadRun, *, empty_threads: bool = False) -> Run:
+    """Make a thread and start a run on it, or neither (createThreadAndRun). As ``begin``."""
     thread, messages = await compose_thread(ctx, new.thread or NewThread(), new.tool_resources)
-    run, _ = await _compose_run(ctx, thread, new)
+    run, assistant = await _compose_run(ctx, thread, new)
+    if not (empty_threads or assistant.instructions or run.instructions or _asks(messages)):
+        raise _nothing_to_answer()
     await _keep(ctx, run, [Add(thread, tell=("thread.created",)), *map(Add, messages)])
     return run
 
@@ -95,7 +111,7 @@ async def _compose_run(ctx: Context, thread: Thread, new: RunOptions) -> tuple[R
     """The run as it will be kept: the caller's options over the assistant's settings."""
     assistant = await ctx.store.get(Assistant, new.assistant_id)
     model = new.model or assistant.model
-    ctx.models.resolve(model, "chat")
+    check_model(ctx, model)
     tools = assistant.tools if new.tools is None else new.tools
     made = now()
     run = Run(
@@ -117,6 +133,7 @@ async def _compose_run(ctx: Context, thread: Thread, new: RunOptions) -> tuple[R
         response_format=new.response_format or assistant.response_format,
         tool_choice=_choice(new.tool_choice, tools),
         parallel_tool_calls=new.parallel_tool_calls is not False,
+        reasoning_effort=new.reasoning_effort or assistant.reasoning_effort,
     )
     return run, assistant
 

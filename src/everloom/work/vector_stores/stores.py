@@ -52,7 +52,7 @@ THREAD_STORE_WAIT = 60.0
 """Seconds a run waits for its thread's store to have read its files."""
 
 _AT_ONCE = 500
-"""Files put into a store in one write, as many as a batch has."""
+"""Files put into a new store in one write. A batch is one write, however many it has."""
 
 _GROUP = 20
 """Files a job reads, one after the other."""
@@ -130,6 +130,7 @@ async def create_store(
     ctx: Context,
     *,
     name: str | None = None,
+    description: str | None = None,
     file_ids: Sequence[str] = (),
     chunking: ChunkingRequest | None = None,
     expires_after: ExpiresAfter | None = None,
@@ -145,6 +146,8 @@ async def create_store(
     store = VectorStore(
         id=new_id("vs_"), created_at=now(), name=name, expires_after=expires_after, metadata=metadata or {}
     )
+    if description is not None:
+        store.description = description
     keep_alive(store)
     model = StoreModel(id=store.id, created_at=store.created_at, model=ctx.ports.limits.embedding_model)
     await ctx.store.write(Add(store), Add(model))
