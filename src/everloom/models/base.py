@@ -144,7 +144,8 @@ class Embeds(Backend, Protocol):
         longer than the model reads.
 
         ``asked_as``: the name the caller knows the model by. Where that is another model's, so are tokens that stand in
-        place of a text, and a backend that has tokens of its own refuses them.
+        place of a text: a backend that has tokens of its own reads those of OpenAI's models, and refuses others. It
+        fills its vectors up to the size of an OpenAI model of that name. None: as the model's own name.
         """
         ...
 

@@ -62,7 +62,9 @@ class ToolHost(Protocol):
         ...
 
     async def wait_for_stores(self, thread: Thread, store_ids: Sequence[str]) -> None:
-        """Wait for the thread's own vector store, a minute at most. Errors: ``ApiError`` where one of these expired."""
+        """Wait for the thread's own vector store and the assistant's own files, a minute at most. Errors: ``ApiError``
+        where one of these stores has expired.
+        """
         ...
 
     async def search(

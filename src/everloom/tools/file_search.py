@@ -77,7 +77,9 @@ class FileSearch(BuiltInTool):
         return SearchDraft(id)
 
     async def ready(self, host: ToolHost) -> None:
-        """Wait for the thread's store, a minute at most. Errors: ``ApiError`` for a store that has expired."""
+        """Wait for the thread's store and the assistant's own files, a minute at most. Errors: ``ApiError`` for a store
+        that has expired.
+        """
         thread = await host.thread()
         await host.wait_for_stores(thread, store_ids(host.run, thread))
 

@@ -5,6 +5,7 @@ documents. A function says which members of a document have other values in v1; 
 there are. What v1 never knew is left out by itself: members, tools, parts of messages, calls and events.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -201,7 +202,28 @@ def _parts(parts: Iterable[JsonObject]) -> list[JsonObject]:
 def _part(part: JsonObject) -> JsonObject:
     """A piece of a message, or of its delta: v1 knows text and image files, the others are shown as text."""
     said = _AS_TEXT.get(part.get("type", "text"))
-    return part if said is None else {**part, "type": "text", "text": {"value": said(part), "annotations": []}}
+    if said is not None:
+        return {**part, "type": "text", "text": {"value": said(part), "annotations": []}}
+    return {**part, "text": _text(part["text"])} if part.get("text", {}).get("annotations") else part
+
+
+_MARK = re.compile(r"【(\d+):(\d+)†")
+
+
+def _text(text: JsonObject) -> JsonObject:
+    """A text with its marks as v1 wrote them: ``【13†source】`` (recorded) where v2 has ``【1:3†source】``.
+
+    The colon becomes a 0, so a mark keeps its length, and indices stay right. Only what is annotated is a mark; in a
+    stream that is whole in one delta, with its annotation.
+    """
+    value = text.get("value", "")
+    annotations = []
+    for annotation in text["annotations"]:
+        mark = annotation.get("text", "")
+        older = _MARK.sub(r"【\g<1>0\2†", mark)
+        value = value.replace(mark, older) if older != mark else value
+        annotations.append({**annotation, "text": older} if older != mark else annotation)
+    return {**text, "annotations": annotations, **({"value": value} if "value" in text else {})}
 
 
 _AS_TEXT: dict[str, Callable[[JsonObject], str]] = {

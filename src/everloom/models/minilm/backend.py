@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from everloom.models.base import Capability
 from everloom.models.embedding import (
     answer,
-    check_dimensions,
     inputs_of,
-    refuse_others_tokens,
     text_too_long,
     unknown_tokens,
+    zeros_behind,
 )
+from everloom.models.files.openai_vocabulary import OpenAIVocabulary
 from everloom.models.files.weights import MINILM, Weights
 from everloom.models.local import LocalModels
 from everloom.models.memory_budget import MemoryBudget, Preloadable
@@ -36,6 +36,7 @@ class MiniLMBackend(LocalModels):
 
     def __init__(self, name: str, weights: Weights, budget: MemoryBudget) -> None:
         self._budget = budget
+        self._vocabulary = OpenAIVocabulary(weights)
         self._model = _MiniLM(name, weights, budget)
         super().__init__((name,), _EMBEDS, (self._model,))
 
@@ -51,25 +52,25 @@ class MiniLMBackend(LocalModels):
     async def embed(self, body: JsonObject, *, asked_as: str | None = None) -> bytes:
         """createEmbedding.
 
-        Errors: ``BadRequest`` for no input, for a text that is too long, for ``dimensions`` other than the model's own
-        and for tokens that are not the model's.
+        Errors: ``BadRequest`` for no input, for a text that is too long, for fewer ``dimensions`` than the model's own
+        and for tokens that are neither the model's nor OpenAI's under the name of such a model.
         """
-        refuse_others_tokens(body, asked_as)
+        body = await self._vocabulary.readable(body, asked_as)
         engine = await self._model.engine()
         async with self._budget.use(self._model):
-            return await _embed(engine, body)
+            return await _embed(engine, body, asked_as)
 
 
-async def _embed(engine: MiniLMEngine, body: JsonObject) -> bytes:
+async def _embed(engine: MiniLMEngine, body: JsonObject, asked_as: str | None) -> bytes:
     inputs = inputs_of(body.get("input"))
-    check_dimensions(body, DIMENSIONS)
+    zeros = zeros_behind(body, DIMENSIONS, asked_as)
     try:
         made = await engine.embed(inputs)
     except TooLong as error:
         raise text_too_long(CONTEXT, error.tokens) from None
     except UnknownTokens:
         raise unknown_tokens() from None
-    return await answer(made.vectors, made.tokens, body)
+    return await answer(made.vectors, made.tokens, body, zeros)
 
 
 class _MiniLM:

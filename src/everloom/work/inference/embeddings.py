@@ -33,7 +33,8 @@ async def embeddings(ctx: Context, body: JsonObject) -> bytes:
 
 
 async def embed(ctx: Context, model: str, texts: Sequence[str]) -> "list[array[float]]":
-    """A vector of unit length (32-bit floats) for each text, whatever the model's server makes of lengths.
+    """A vector of unit length (32-bit floats) for each text, whatever the model's server makes of lengths,
+    and of the model's own size: what is kept of it gets no zeros behind it.
 
     A text that is longer than the model reads is halved as often as it takes; its vector is the mean of its parts'.
     Errors: as ``embeddings``; ``ValueError`` for an empty text.
@@ -48,7 +49,9 @@ async def embed(ctx: Context, model: str, texts: Sequence[str]) -> "list[array[f
 
 async def _embed_lot(ctx: Context, model: str, texts: Sequence[str]) -> "list[array[float]]":
     try:
-        answer = await embeddings(ctx, {"model": model, "input": list(texts), "encoding_format": "base64"})
+        async with ctx.ask("embed", model) as bound:
+            body: JsonObject = {"model": model, "input": list(texts), "encoding_format": "base64"}
+            answer = await bound.embed(body, plain=True)
     except ApiError as error:
         if error.code != "context_length_exceeded" and not _TOO_LONG.search(error.message):
             raise

@@ -19,7 +19,8 @@ from everloom.work.runs.deadline import seconds_left
 from everloom.work.runs.requested_calls import step_delta
 from everloom.work.runs.writer import RunWriter
 from everloom.work.vector_stores.search import SearchOptions, search
-from everloom.work.vector_stores.stores import check_alive, wait_for_thread_store
+from everloom.work.vector_stores.stores import check_alive
+from everloom.work.vector_stores.waiting import wait_for_files
 
 _WITHOUT_DEADLINE = 600.0
 
@@ -37,7 +38,7 @@ class RunToolHost:
 
     async def wait_for_stores(self, thread: Thread, store_ids: Sequence[str]) -> None:
         """See ``ToolHost.wait_for_stores``."""
-        await wait_for_thread_store(self.ctx, thread)
+        await wait_for_files(self.ctx, self.run, thread)
         await check_alive(self.ctx, store_ids)
 
     async def search(

@@ -4,11 +4,8 @@ A store's counts change in the write that changes its files, so they are true wh
 What has to be done to the chunks is written down in that same write (``IndexTask``), so a crash forgets nothing.
 """
 
-import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-
-from msgspec import UNSET
 
 from everloom.context import Context
 from everloom.context.caller import Caller
@@ -18,7 +15,6 @@ from everloom.kit.ids import new_id
 from everloom.kit.log import outage
 from everloom.objects.base import Metadata
 from everloom.objects.files import File
-from everloom.objects.threads import Thread
 from everloom.objects.vector_stores import (
     DEFAULT_CHUNKING,
     ChunkingRequest,
@@ -47,9 +43,6 @@ MAX_FILES = 10_000
 
 THREAD_STORE = ExpiresAfter(anchor="last_active_at", days=7)
 """How long a store lives that was made for a thread."""
-
-THREAD_STORE_WAIT = 60.0
-"""Seconds a run waits for its thread's store to have read its files."""
 
 _AT_ONCE = 500
 """Files put into a new store in one write. A batch is one write, however many it has."""
@@ -200,20 +193,6 @@ async def check_stores(ctx: Context, store_ids: Sequence[str], param: str) -> No
     for place, id in enumerate(store_ids):
         if id not in known:
             raise NotFound(f"Vector store with id [{id}] not found.", param=f"{param}[{place}]")
-
-
-async def wait_for_thread_store(ctx: Context, thread: Thread, timeout: float = THREAD_STORE_WAIT) -> None:
-    """Return once the thread's own store has read its files, or after ``timeout`` seconds (the platform's 60)."""
-    resources = thread.tool_resources.file_search
-    loop = asyncio.get_running_loop()
-    end = loop.time() + timeout
-    for store_id in [] if resources is UNSET else resources.vector_store_ids:
-        with ctx.ports.bus.watch(store_id) as watch:
-            while (left := end - loop.time()) > 0:
-                found = await ctx.store.all(VectorStore, id=[store_id])
-                if not found or found[0].status != "in_progress":
-                    break
-                await watch.wait(min(left, 1.0))
 
 
 # --- files in a store ------------------------------------------------------------------------------------------------
