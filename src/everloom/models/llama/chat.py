@@ -50,7 +50,7 @@ class _Chunk(Struct):
     usage: _Usage | None = None
 
 
-class Step(Struct, frozen=True, kw_only=True):
+class AnswerStep(Struct, frozen=True, kw_only=True):
     """What one event of the engine adds to one choice."""
 
     choice: int
@@ -73,18 +73,18 @@ class ChoiceReader:
         self._called = False
         self._call_finish = "function_call" if ask.old_style else "tool_calls"
 
-    def read(self, payload: bytes) -> Step:
+    def read(self, payload: bytes) -> AnswerStep:
         """``payload`` as a step."""
         try:
             chunk = _decode(payload)
         except msgspec.MsgspecError as error:
             raise ModelFailure("The local model's process said something unreadable.") from error
         if not chunk.choices:
-            return Step(choice=self._choice, usage=chunk.usage)
+            return AnswerStep(choice=self._choice, usage=chunk.usage)
         said = chunk.choices[0]
         events = self._events(said)
         self._called = self._called or any(isinstance(event, CallBegins) for event in events)
-        return Step(
+        return AnswerStep(
             choice=self._choice,
             events=events,
             logprobs=self._logprobs(said) if any(isinstance(event, PlainText) for event in events) else None,
@@ -137,7 +137,7 @@ class LocalAnswer:
             head["service_tier"] = "default"
         self._head = {**head, "system_fingerprint": fingerprint}
         self._with_usage = bool((request.get("stream_options") or {}).get("include_usage"))
-        self._steps: MergedStream[Step] = MergedStream()
+        self._steps: MergedStream[AnswerStep] = MergedStream()
 
     async def begin(self) -> None:
         """Ask, and return with the first word of the model. Errors: as the engine's."""
@@ -155,7 +155,7 @@ class LocalAnswer:
         else:
             yield await self._whole()
 
-    async def _listen(self, choice: int) -> AsyncGenerator[Step, None]:
+    async def _listen(self, choice: int) -> AsyncGenerator[AnswerStep, None]:
         body = self._ask.body
         if choice and "seed" in body:
             body = {**body, "seed": body["seed"] + choice}
@@ -214,7 +214,7 @@ class ChunkWriter:
         self._usage: JsonObject = {"usage": None} if with_usage else {}
         self._begun: set[int] = set()
 
-    def write(self, step: Step) -> bytes:
+    def write(self, step: AnswerStep) -> bytes:
         """The chunks of a step; empty when it tells a client nothing."""
         blocks = []
         if step.choice not in self._begun and (step.events or step.finish):
@@ -263,7 +263,7 @@ class WholeChoice:
         self._calls: list[tuple[str, list[str]]] = []
         self._finish = "stop"
 
-    def add(self, step: Step) -> None:
+    def add(self, step: AnswerStep) -> None:
         """Take in a step."""
         for event in step.events:
             if isinstance(event, PlainText):

@@ -25,12 +25,12 @@ Place = tuple[JsonObject, ...]
 """Schemas that one value must follow together."""
 
 
-class TooLarge(Exception):
+class SchemaTooLarge(Exception):
     """It comes to more than ``MOST_WRITTEN``."""
 
 
 def measure(root: JsonObject, target: Callable[[str], Any]) -> None:
-    """Write a schema out, as far as ``MOST_WRITTEN``. ``target``: what a reference leads to. Errors: ``TooLarge``."""
+    """Write a schema out, as far as ``MOST_WRITTEN``. ``target``: what a reference leads to. Errors: ``SchemaTooLarge``."""
     writing = _Writing(target)
     places: list[Place] = [(root,)]
     while places:
@@ -108,7 +108,7 @@ class _Writing:
     def _spend(self, parts: int) -> None:
         self._left -= parts
         if self._left < 0:
-            raise TooLarge
+            raise SchemaTooLarge
 
 
 def _says_only(node: JsonObject, name: str) -> bool:

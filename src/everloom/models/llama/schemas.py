@@ -13,7 +13,7 @@ from operator import mul
 from typing import Any
 from urllib.parse import unquote
 
-from everloom.models.llama.schema_size import MOST_WRITTEN, TooLarge, measure
+from everloom.models.llama.schema_size import MOST_WRITTEN, SchemaTooLarge, measure
 from everloom.objects.base import JsonObject, encode
 
 MOST_BYTES = 200_000
@@ -55,7 +55,7 @@ def fault(schema: JsonObject) -> str | None:
         measure(schema, walk.target)
     except _TooMuch as limit:
         return str(limit)
-    except TooLarge:
+    except SchemaTooLarge:
         return f"its references and combinations come to more than {MOST_WRITTEN} parts when they are written out"
     except RecursionError:
         return "it is nested too deeply"
