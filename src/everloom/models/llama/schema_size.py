@@ -30,7 +30,10 @@ class SchemaTooLarge(Exception):
 
 
 def measure(root: JsonObject, target: Callable[[str], Any]) -> None:
-    """Write a schema out, as far as ``MOST_WRITTEN``. ``target``: what a reference leads to. Errors: ``SchemaTooLarge``."""
+    """Write a schema out, as far as ``MOST_WRITTEN``. ``target``: what a reference leads to.
+
+    Errors: ``SchemaTooLarge``.
+    """
     writing = _Writing(target)
     places: list[Place] = [(root,)]
     while places:
