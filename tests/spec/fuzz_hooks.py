@@ -29,8 +29,6 @@ def map_body(context: schemathesis.HookContext, body: Any) -> Any:
     found = _mapped(body)
     if isinstance(found, dict) and context.operation.path == "/completions":
         return _agreeing(found)
-    if isinstance(found, dict) and context.operation.path in ("/images/edits", "/images/variations"):
-        return {name: "[null]" if _all_null(value) else value for name, value in found.items()}
     unkept = isinstance(found, dict) and (found.get("store") is None or found["store"] is False)
     if unkept and context.operation.path == "/chat/completions":
         return found | {"store": True}  # What was made can be asked for then, as it is of other creations.
@@ -46,11 +44,6 @@ def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwar
         for name, id in _IDS.items():
             if case.path_parameters.get(name) == id:
                 case.path_parameters[name] = id[:-24] + _NOBODYS
-
-
-def _all_null(value: Any) -> bool:
-    """Written into a form such a list is the text ``null`` several times over: not given, and nothing wrong with it."""
-    return isinstance(value, list) and bool(value) and all(item is None for item in value)
 
 
 def _agreeing(body: dict[str, Any]) -> dict[str, Any]:
