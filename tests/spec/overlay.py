@@ -104,7 +104,8 @@ def _resources() -> list[Patch]:
     creations = ("CreateAssistantRequest", "CreateThreadRequest")
     requests = (*creations, "CreateThreadAndRunRequest", "ModifyAssistantRequest", "ModifyThreadRequest")
     place = "properties/tool_resources/properties"
-    either = {"required": ["vector_store_ids", "vector_stores"]}
+    named = ("vector_store_ids", "vector_stores")
+    either = {"required": [*named], "properties": {name: {"type": "array"} for name in named}}
     return [
         *(
             Patch("nullable", f"{request}/{place}/{tool}", None, "ours: null is 'none', which clients send")

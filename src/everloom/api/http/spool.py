@@ -11,6 +11,7 @@ import re
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -89,9 +90,10 @@ async def read_form(
 
 
 def _given(fields: Sequence[tuple[str, str]], kind: type[Any]) -> tuple[tuple[str, str], ...]:
-    """The fields without those that are said not to be given."""
+    """The fields without those that are said not to be given. Said twice it is no such word, but a value that is wrong."""
     optional = {field.encode_name for field in msgspec.structs.fields(kind) if not field.required}
-    return tuple((name, text) for name, text in fields if text != NULL or name not in optional)
+    times = Counter(name for name, _ in fields)
+    return tuple((name, text) for name, text in fields if text != NULL or name not in optional or times[name] > 1)
 
 
 def sweep_forms() -> None:
