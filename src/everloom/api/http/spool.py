@@ -90,7 +90,7 @@ async def read_form(
 
 
 def _given(fields: Sequence[tuple[str, str]], kind: type[Any]) -> tuple[tuple[str, str], ...]:
-    """The fields without those that are said not to be given. Said twice it is no such word, but a value that is wrong."""
+    """The fields without those said not to be given. Said twice it is no such word, but a value that is wrong."""
     optional = {field.encode_name for field in msgspec.structs.fields(kind) if not field.required}
     times = Counter(name for name, _ in fields)
     return tuple((name, text) for name, text in fields if text != NULL or name not in optional or times[name] > 1)
