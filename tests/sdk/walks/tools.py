@@ -76,7 +76,9 @@ logs = "".join(output.logs for output in call.code_interpreter.outputs if output
 assert "42" in logs
 assert client.files.content(image).read().startswith(b"\x89PNG")
 message = client.beta.threads.messages.list(run.thread_id).data[0]
-(path,) = message.content[0].text.annotations
+picture, text = message.content
+assert picture.image_file.file_id == image
+(path,) = text.text.annotations
 assert path.type == "file_path"
 assert client.files.content(path.file_path.file_id).read() == b"42"
 assert client.files.retrieve(path.file_path.file_id).filename == "sum.txt"
