@@ -326,7 +326,8 @@ def resident(pid: int | None) -> int:
 
 
 def _of_machine() -> int | None:
-    with contextlib.suppress(psutil.Error, OSError, RuntimeError, NotImplementedError):
+    # psutil raises RuntimeError where a system has no such figure: then no budget is known, which callers expect.
+    with contextlib.suppress(psutil.Error, OSError, RuntimeError):
         return int(psutil.virtual_memory().available)
     return None
 
