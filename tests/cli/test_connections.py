@@ -20,7 +20,7 @@ from everloom.cli.connection_limits import ConnectionLimits, raise_file_limit
 from everloom.cli.server import Stop, listen, serve
 
 most = 400 if "wide" in sys.argv else 120
-limits = ConnectionLimits(per_address=most, head_seconds=1.5, idle_seconds=3, least_rate=1000)
+limits = ConnectionLimits(per_address=most, head_seconds=1.5, idle_seconds=3, rest_seconds=4, least_rate=1000)
 left = 0
 
 async def app(scope, receive, send):
@@ -208,6 +208,19 @@ def test_a_head_comes_within_its_time(running: Running) -> None:
         assert answer.startswith(b"HTTP/1.1 408 "), answer
         assert b'"code":"request_timeout"' in answer
         assert everything(silent) == b""
+
+
+def test_an_answered_connection_rests_for_its_time(running: Running) -> None:
+    with running.open() as connection:
+        for _ in range(2):
+            connection.sendall(PLAIN_GET)
+            assert connection.recv(1000).endswith(b"\r\n\r\n0")
+            time.sleep(2.5)  # More than a head may take, and less than a rest.
+        connection.sendall(PLAIN_GET)
+        assert connection.recv(1000).endswith(b"\r\n\r\n0")
+        answered = time.monotonic()
+        assert everything(connection) == b"", "it is closed without a word"
+        assert 3 < time.monotonic() - answered < 8
 
 
 def test_a_body_makes_progress(running: Running) -> None:

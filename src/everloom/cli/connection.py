@@ -12,9 +12,8 @@ import socket
 from typing import Any
 
 import httptools
-import msgspec
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from everloom.api.http.metrics import observe
 from everloom.cli.connection_limits import (
@@ -25,15 +24,14 @@ from everloom.cli.connection_limits import (
     MAX_HEADERS,
     MAX_PIPELINED,
     Entrance,
+    Flow,
     Patience,
     Unread,
     client_address,
-    headers_too_long,
     socket_of,
-    too_long,
-    url_too_long,
 )
-from everloom.cli.unframed import UnframedCycle
+from everloom.cli.cycles import JoinedWrites, JoiningCycle, UnframedCycle
+from everloom.cli.refusals import encoded, headers_too_long, timed_out, too_long, url_too_long
 from everloom.kit.errors import ApiError, BadRequest
 
 SLICE_BYTES = 8 * 1024
@@ -50,18 +48,6 @@ _NOTHING, _HEAD, _BODY = range(3)
 """Where in a request a connection's bytes are: before it, in its head, in its body."""
 
 log = logging.getLogger(__name__)
-
-
-class _Flow(FlowControl):
-    """Reading stays paused while the connection has bytes that are not parsed yet, or has nothing more to come."""
-
-    def __init__(self, transport: asyncio.Transport, connection: "HttpConnection") -> None:
-        super().__init__(transport)
-        self._connection = connection
-
-    def resume_reading(self) -> None:
-        if not self._connection.has_enough:
-            super().resume_reading()
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -86,6 +72,8 @@ class HttpConnection(HttpToolsProtocol):
         """Nothing that comes is a request any more."""
         self.half_closed = False
         """The client has said all it will say, and waits for an answer; or has left."""
+        self._resting = False
+        """It has had answers, and asks for nothing now."""
         self._received = self._discarded = self._counted = 0
         self._age = 0.0
         self._body_patience = Patience(entrance.limits.idle_seconds, entrance.limits.least_rate)
@@ -94,8 +82,7 @@ class HttpConnection(HttpToolsProtocol):
         """Of the body that comes now, and what of it had come when it was looked at."""
         self._probe_age, self._probe_after = 0.0, PROBE_SECONDS
 
-    @property
-    def has_enough(self) -> bool:
+    def _has_enough(self) -> bool:
         """Whether nothing is to be read now."""
         return bool(self._held) or self.half_closed
 
@@ -107,7 +94,8 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        self.flow = _Flow(transport, self)
+        self.flow = Flow(transport, self._has_enough)
+        self._writes = JoinedWrites(transport)
         self._address = client_address(self.client)
         descriptor = socket_of(transport).fileno()
         refusal = self._entrance.enter(self._address, descriptor)
@@ -120,7 +108,6 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._unset_keepalive_if_required()
         self._entrance.leave(self._address)
         self._count(0)
         self._held.clear()
@@ -138,7 +125,7 @@ class HttpConnection(HttpToolsProtocol):
         elif self._held or self.pipeline:
             self._hold(data)
         else:
-            self._unset_keepalive_if_required()
+            self._resting = False
             self._received += len(data)
             if len(data) > SLICE_BYTES:
                 self._feed_slices(data)
@@ -182,7 +169,7 @@ class HttpConnection(HttpToolsProtocol):
         """Parse what was held, once there is room for what comes of it."""
         if self.transport.is_closing() or self.pipeline or self._deaf or not self._held:
             return
-        self._unset_keepalive_if_required()
+        self._resting = False
         data = bytes(self._held)
         self._held.clear()
         self._count(0)
@@ -276,8 +263,9 @@ class HttpConnection(HttpToolsProtocol):
         self._body_patience.renew()
         if self._counted or self.pipeline:
             self._count(len(self.pipeline) * CYCLE_BYTES)
-        if self.scope["http_version"] == "1.0":
-            self.cycle.__class__ = UnframedCycle  # uvicorn names its class in the middle of what it does here
+        # uvicorn names its class in the middle of what it does here.
+        self.cycle.__class__ = UnframedCycle if self.scope["http_version"] == "1.0" else JoiningCycle
+        self.cycle.transport = self._writes  # type: ignore[assignment]  # it has all that a cycle asks for
 
     def on_body(self, body: bytes) -> None:
         self._quiet = 0
@@ -289,16 +277,23 @@ class HttpConnection(HttpToolsProtocol):
             return
         self._place = _NOTHING
         self._quiet = 0
+        self._resting = not self._answering
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
+        """Begin the next request, or rest. uvicorn sets a timer for that, which costs a twentieth of a short request;
+        ``look`` comes by anyway.
+        """
+        self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
+        self.flow.resume_reading()
+        self._resting, self._age = not self.pipeline, 0.0
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
         if self._counted:
             self._count(len(self._held) + len(self.pipeline) * CYCLE_BYTES)
         if self._held and not self.pipeline:
-            self._unset_keepalive_if_required()
             self.loop.call_soon(self._go_on)
         elif self.half_closed and not self._held and not self._answering:
             self.transport.close()
@@ -323,10 +318,7 @@ class HttpConnection(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         observe("none", error.status, self._age)
-        body = msgspec.json.encode(error.envelope())
-        head = [STATUS_LINE[error.status], b"content-type: application/json\r\n", b"connection: close\r\n"]
-        head += [f"{name}: {value}\r\n".encode("latin-1", "replace") for name, value in error.headers.items()]
-        self.transport.write(b"".join([*head, b"content-length: %d\r\n\r\n" % len(body), body]))
+        self.transport.write(encoded(error))
         self._age = 0.0
         with contextlib.suppress(OSError, RuntimeError):
             self.transport.write_eof()
@@ -355,13 +347,14 @@ class HttpConnection(HttpToolsProtocol):
                     self.transport.abort()
         elif self._place == _BODY:
             self._look_at_body(seconds)
-        elif not self._answering and (self._place == _HEAD or self.timeout_keep_alive_task is None):
+        elif not self._answering:
             self._age += seconds
-            if self._age > self._entrance.limits.head_seconds:
-                if self._received == 0:
+            limits = self._entrance.limits
+            if self._age > (limits.rest_seconds if self._resting else limits.head_seconds):
+                if self._resting or self._received == 0:
                     self.transport.close()
                 else:
-                    self._refuse(ApiError(408, "Timed out waiting for the request.", code="request_timeout"))
+                    self._refuse(timed_out("the request"))
 
     def _look_at_body(self, seconds: float) -> None:
         moved, self._body_seen = self._body_bytes - self._body_seen, self._body_bytes
@@ -372,7 +365,7 @@ class HttpConnection(HttpToolsProtocol):
         waits_for_us = self.flow.read_paused and not self.half_closed
         waits_for_us = waits_for_us or (self._answering and self.cycle.waiting_for_100_continue)
         if not waits_for_us and not self._body_patience.spend(seconds, moved):
-            self._refuse(ApiError(408, "Timed out waiting for the rest of the request.", code="request_timeout"))
+            self._refuse(timed_out("the rest of the request"))
 
     # --- a client that has closed its sending half, or has left: both send the same ---
 

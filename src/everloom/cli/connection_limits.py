@@ -12,11 +12,12 @@ import socket
 import struct
 import termios
 from collections import Counter
+from collections.abc import Callable
 
 from msgspec import Struct
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from everloom.kit.errors import ApiError, BadRequest, RateLimited
+from everloom.kit.errors import ApiError, RateLimited
 
 MOST_FILES = 65_536
 """The soft limit of open files that a process asks for, where the hard one lets it."""
@@ -51,6 +52,9 @@ class ConnectionLimits(Struct, frozen=True, kw_only=True):
     """From a connection's opening, or from a request's first byte, to the end of the request's head."""
     idle_seconds: float = 30.0
     """How long a client may keep silent within a body, or leave an answer unread, that was no slower before."""
+    rest_seconds: float = 75.0
+    """How long a connection whose requests have been answered stays open: longer than load balancers keep theirs, so
+    that they close first."""
     least_rate: int = 256
     """Bytes of a body or of an answer that buy a client one more second."""
 
@@ -97,6 +101,18 @@ class Unread:
         waiting += _in_kernel(socket_of(transport))
         moved, self._bytes = max(self._bytes - waiting, 0), waiting
         return self._patience.spend(seconds, moved)
+
+
+class Flow(FlowControl):
+    """Reading stays paused while ``has_enough`` says so: there are bytes that are not parsed yet, or none will come."""
+
+    def __init__(self, transport: asyncio.Transport, has_enough: Callable[[], bool]) -> None:
+        super().__init__(transport)
+        self._has_enough = has_enough
+
+    def resume_reading(self) -> None:
+        if not self._has_enough():
+            super().resume_reading()
 
 
 class Entrance:
@@ -178,19 +194,6 @@ def _in_kernel(connection: socket.socket) -> int:
     except OSError:
         return 0
     return int(count)
-
-
-def headers_too_long() -> ApiError:
-    text = f"Request headers too large. A header may have {HEADER_BYTES} bytes, all of them {HEAD_BYTES}."
-    return ApiError(431, text, code="request_headers_too_large")
-
-
-def url_too_long() -> ApiError:
-    return ApiError(414, f"The request's URL is too long. The limit is {HEADER_BYTES} bytes.", code="url_too_long")
-
-
-def too_long(what: str) -> ApiError:
-    return BadRequest(f"{what} is too long.", code="invalid_http_request")
 
 
 def _lowest_free_descriptor() -> int:

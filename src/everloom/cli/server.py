@@ -19,9 +19,6 @@ from everloom.cli.connection_limits import ConnectionLimits, Entrance
 DRAIN_SECONDS = 20
 """How long open streams may go on after SIGTERM."""
 
-KEEP_ALIVE_SECONDS = 75
-"""How long an idle connection stays open: longer than load balancers keep theirs, so that they close first."""
-
 BACKLOG = 2048
 
 _TICK_SECONDS = 0.1
@@ -161,6 +158,5 @@ def _config(app: Any, limits: ConnectionLimits) -> uvicorn.Config:
         date_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
