@@ -1,6 +1,7 @@
 """``everloom serve`` and ``everloom worker``: from the start to the last line."""
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -41,6 +42,7 @@ def run_worker(settings: Settings) -> int:
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:
+    gc.disable()  # Until it has started: nearly all that a start makes stays, and is looked through for nothing.
     import uvloop
 
     raise_file_limit()
@@ -130,6 +132,8 @@ class _Started:
             await self._give_up()
             raise _cannot_start(error) from error
         self._stop.then = lambda: None
+        gc.freeze()  # Collections while it serves pass over what there is now, some hundred thousand objects.
+        gc.enable()
         return self._app
 
     async def __aexit__(self, *_: object) -> None:
