@@ -97,6 +97,29 @@ def test_an_output_that_is_far_too_large_costs_only_itself(box: Bench) -> None:
     assert box.logs("'next'") == "'next'\n"
 
 
+def test_output_that_comes_late_is_not_lost(box: Bench) -> None:
+    late = "import time\nget_ipython().kernel.iopub_thread.io_loop.add_callback(time.sleep, 3)\nprint('late')"
+    assert box.logs(late) == "late\n"
+
+
+def test_a_kernel_that_forgets_to_say_that_it_is_done_is_asked(box: Bench) -> None:
+    forget = """
+kernel = get_ipython().kernel
+says = kernel._publish_status
+def forget(status, *rest, **named):
+    if status == "idle":
+        kernel._publish_status = says
+    else:
+        says(status, *rest, **named)
+kernel._publish_status = forget
+print("told")
+"""
+    began = time.monotonic()
+    assert box.logs(forget) == "told\n[Some output was lost: there was too much at once.]\n"
+    assert time.monotonic() - began < 6, "it asks, rather than wait"
+    assert box.logs("'next'") == "'next'\n"
+
+
 def test_a_flood_of_output_is_stopped_and_the_state_kept(box: Bench) -> None:
     told = box.logs("import time\nz = 3\nwhile True: print('x' * 100_000, flush=True); time.sleep(0.001)", timeout=60)
     assert told.endswith("[The code was stopped: it wrote far too much.]\n")

@@ -21,8 +21,11 @@ from everloom.sandbox.base import Output, Printed, SandboxDied, SandboxHeld, San
 from everloom.sandbox.inbox import Inbox
 from everloom.sandbox.limited import Limited
 
-_LAST_WORDS = 1.0
+_LAST_WORDS = 10.0
 """Seconds to wait for what a call showed, once its reply is there."""
+_ASK_PAST = 1.0
+"""Seconds of them after which the kernel is asked something else. It shows things in their order, so if it shows that
+it is done with the later, the word that it is done with the earlier has been lost, and perhaps more."""
 _MESSAGE = 1 << 10
 """What a message costs beside its bytes."""
 _LONG = 1 << 16
@@ -51,6 +54,9 @@ class _Call(Inbox):
         self.stopped = ""
         """Why it was interrupted, if it was."""
         self.clocks: list[asyncio.TimerHandle] = []
+        self.question = wire.request("kernel_info_request", {})
+        self.past: str = self.question["header"]["msg_id"]
+        self.asking: asyncio.Task[None] | None = None
 
     def kernel_ended(self, _: object) -> None:
         self.close()
@@ -62,6 +68,8 @@ class _Answer(Struct, frozen=True):
     shown: Output | None = None
     replied: bool = False
     idle: bool = False
+    past: bool = False
+    """The kernel is done with what it was asked later."""
     lost: bool = False
 
 
@@ -173,6 +181,8 @@ class KernelCalls(ABC):
         """Nothing of this call is of interest any more."""
         for clock in call.clocks:
             clock.cancel()
+        if call.asking is not None:
+            call.asking.cancel()
         self.ended.remove_done_callback(call.kernel_ended)
         call.close()
         if self._call is call:
@@ -241,14 +251,24 @@ class KernelCalls(ABC):
         self._count(_MESSAGE)
         if (call := self._call) is None or not self.alive:
             return
-        reading = partial(_answer, read, call.request, call.most)
+        reading = partial(_answer, read, call)
         answer = reading() if size <= _LONG else await asyncio.to_thread(reading)
         if answer is not None:
             call.begun = True
             if answer.shown is not None:
                 await call.put(answer.shown)
-            call.lost |= answer.lost
-            call.end(replied=answer.replied, idle=answer.idle)
+            call.lost |= answer.lost or (answer.past and not call.idle)
+            call.end(replied=answer.replied, idle=answer.idle or answer.past)
+            if answer.replied and not call.idle:
+                call.clocks.append(asyncio.get_running_loop().call_later(_ASK_PAST, self._ask_past, call))
+
+    def _ask_past(self, call: _Call) -> None:
+        if call.idle or not self.alive:
+            return
+        if call.asking is None or call.asking.done():
+            call.asking = asyncio.create_task(self._send(call.question))
+            call.asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
+        call.clocks.append(asyncio.get_running_loop().call_later(_ASK_PAST, self._ask_past, call))
 
     def _hear_too_much(self, *, replied: bool) -> None:
         """A message was thrown away unread; ``replied``: it came where replies come."""
@@ -258,13 +278,15 @@ class KernelCalls(ABC):
             call.end(replied=replied)
 
 
-def _answer(read: Callable[[], wire.KernelMessage | None], request: str, most: int) -> _Answer | None:
-    """What a message says; None if it belongs to another request, or to none."""
+def _answer(read: Callable[[], wire.KernelMessage | None], call: _Call) -> _Answer | None:
+    """What a message says of the call; None if it belongs to another one, or to none."""
     message = read()
-    if message is None or message.parent != request:
+    if message is not None and message.parent == call.past:
+        return _Answer(past=wire.is_idle(message))
+    if message is None or message.parent != call.request:
         return None
     if wire.is_reply(message):
         return _Answer(replied=True)
     if message.kind != "stream" and wire.is_dense(message.content):
         return _Answer(lost=True)
-    return _Answer(wire.output(message, most), idle=wire.is_idle(message))
+    return _Answer(wire.output(message, call.most), idle=wire.is_idle(message))
