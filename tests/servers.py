@@ -56,7 +56,8 @@ class Everloom:
         self._reader: threading.Thread | None = None
 
     def start(self) -> "Everloom":
-        """Start the process and wait for its ready line."""
+        """Start the process and wait for its ready line. Errors: ``AssertionError`` where it ends before that."""
+        said = len(self.output)
         self._process = subprocess.Popen(
             self._command,
             env=self._environment,
@@ -69,7 +70,7 @@ class Everloom:
         ready = threading.Event()
         self._reader = threading.Thread(target=self._read, args=(self._process, ready), daemon=True)
         self._reader.start()
-        if not ready.wait(START_SECONDS) or not any(map(self._ready.search, self.output)):
+        if not ready.wait(START_SECONDS) or not any(map(self._ready.search, self.output[said:])):
             self.kill()
             raise AssertionError("the server did not start:\n" + "".join(self.output))
         return self

@@ -9,13 +9,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from tests.builders import Json, a_thread, an_assistant, posted, run_path
+from everloom.work.runs.away import MOST_BROKEN
+from tests.builders import Json, a_run, a_thread, an_assistant, posted, run_path, settled
 from tests.postgres import Cluster
-from tests.replies import Says, Slow
+from tests.replies import Breaks, Fails, Says, Slow
 from tests.scripted import ScriptedUpstream
 from tests.servers import API_KEY, Everloom
 from tests.stores import a_file
@@ -163,6 +165,67 @@ def test_the_disk_is_full_for_a_while(tmp_path: Path) -> None:
         hand.see_through()
         eventually(lambda: readiness(http) == 200)
         check_log(server, began)
+
+
+def test_the_upstream_is_restarted_under_runs_and_files(tmp_path: Path) -> None:
+    """It goes in the middle of its answers, its port is closed for a while, and then it says that it is starting."""
+    with contextlib.ExitStack() as stack:
+        upstream = stack.enter_context(ScriptedUpstream())
+        server = stack.enter_context(Everloom(tmp_path, upstream=upstream.url, embedding_model="scripted"))
+        http = stack.enter_context(client(server))
+        hand = InHand(http, upstream)
+        began = time.monotonic()
+        upstream.close()
+        chat = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hi"}]}
+        answer = http.post("/chat/completions", json=chat)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_unreachable")
+        time.sleep(AWAY_SECONDS)
+        again = stack.enter_context(ScriptedUpstream(urlsplit(upstream.url).port or 0))
+        again.rule(lambda body: Fails(503))
+        time.sleep(AWAY_SECONDS)
+        again.rule(lambda body: Says(SAID))
+        hand.see_through()
+        check_log(server, began)
+
+
+def test_who_waits_for_an_upstream_can_be_cancelled_and_expires_with_a_reason(tmp_path: Path) -> None:
+    with ScriptedUpstream() as upstream, Everloom(tmp_path, upstream=upstream.url, run_expires=6) as server:
+        upstream.rule(lambda body: Fails(503))
+        with client(server) as http:
+            assistant = an_assistant(http)
+            cancelled, expired = (a_run(http, a_thread(http, "Hi"), assistant) for _ in range(2))
+            time.sleep(3)
+            assert http.get(run_path(cancelled)).json()["status"] == "in_progress"
+            posted(http, f"{run_path(cancelled)}/cancel")
+            settled(http, cancelled, "cancelled", seconds=3 + SLACK_SECONDS)
+            error = settled(http, expired, "expired", seconds=BACK_SECONDS + SLACK_SECONDS)["last_error"]
+            assert error["code"] == "server_error"
+            assert "The upstream 127.0.0.1 failed (503)" in error["message"]
+
+
+def test_an_answer_that_broke_off_is_told_anew(tmp_path: Path) -> None:
+    with ScriptedUpstream() as upstream, Everloom(tmp_path, upstream=upstream.url) as server:
+        upstream.script(Breaks(3, Says(SAID)), Breaks(5, Says(SAID)))
+        upstream.rule(lambda body: Says(SAID))
+        with client(server) as http:
+            run = settled(http, a_run(http), seconds=BACK_SECONDS + SLACK_SECONDS)
+            assert (run["status"], run["last_error"]) == ("completed", None)
+            (step,) = http.get(f"{run_path(run)}/steps").json()["data"]
+            said = http.get(f"/threads/{run['thread_id']}/messages").json()["data"][0]
+            assert step["step_details"]["message_creation"]["message_id"] == said["id"]
+            assert said["content"][0]["text"]["value"] == SAID
+            assert len(upstream.requests) == 3
+
+
+def test_an_answer_that_breaks_off_each_time_ends_its_run(tmp_path: Path) -> None:
+    """What it is asked may well be what ends the upstream."""
+    with ScriptedUpstream() as upstream, Everloom(tmp_path, upstream=upstream.url) as server:
+        upstream.rule(lambda body: Breaks(3, Says(SAID)))
+        with client(server) as http:
+            run = settled(http, a_run(http), seconds=BACK_SECONDS + SLACK_SECONDS)
+            assert (run["status"], run["last_error"]["code"]) == ("failed", "server_error")
+            assert "broke off its answer" in run["last_error"]["message"]
+            assert len(upstream.requests) == MOST_BROKEN
 
 
 def test_nobody_is_left_behind_where_outputs_come_at_once(tmp_path: Path) -> None:

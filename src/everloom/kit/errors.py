@@ -87,6 +87,17 @@ class ModelFailure(ApiError):
         super().__init__(status, message, type="server_error", code=code)
 
 
+class ModelAway(ModelFailure):
+    """A model's server cannot be reached, serves nothing for now, or broke off: the same request may be answered later.
+
+    Jobs wait for it, as for whatever comes back by itself; who asked live is told. ``midway``: it had begun to answer.
+    """
+
+    def __init__(self, message: str, *, status: int = 502, code: str | None = None, midway: bool = False) -> None:
+        super().__init__(message, status=status, code=code)
+        self.midway = midway
+
+
 class NoSuchEndpoint(ModelFailure):
     """A model's server is there and has no such operation."""
 

@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 import psutil
 from prometheus_client import Gauge
 
-from everloom.kit.errors import ModelFailure
+from everloom.kit.errors import ModelAway, ModelFailure
 
 T = TypeVar("T")
 
@@ -298,9 +298,9 @@ class MemoryBudget:
                 _bytes.remove(share.model.name)
         self._call()
 
-    def _no_room(self, model: Loadable) -> ModelFailure:
+    def _no_room(self, model: Loadable) -> ModelAway:
         busy = ", ".join(share.model.name for share in self._shares.values() if share.users)
-        return ModelFailure(
+        return ModelAway(
             f"The model `{model.name}` found no room in {WAIT_S:.0f} s: the models on this machine may have "
             f"{_gb(self.limit)} of memory together (setting local_memory, EVERLOOM_LOCAL_MEMORY), and {busy} did not "
             "come to an end.",

@@ -17,7 +17,7 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
-from everloom.kit.errors import NO_JSON, ApiError, BadRequest, ModelFailure
+from everloom.kit.errors import NO_JSON, ApiError, BadRequest, ModelAway, ModelFailure
 from everloom.kit.sse import DONE, DataLines
 from everloom.models.embedding import text_too_long
 from everloom.models.subprocesses.process import ChildLost, ChildProcess, ChildSilent
@@ -282,8 +282,9 @@ class LlamaEngine:
                 f"The model {self._path.name} loaded and does not answer: {error!r}", status=503
             ) from error
 
-    def _died(self) -> ModelFailure:
-        return ModelFailure("The local model's process ended in the middle of this request. It is being started again.")
+    def _died(self) -> ModelAway:
+        text = "The local model's process ended in the middle of this request. It is being started again."
+        return ModelAway(text, midway=True)
 
     def _refusal(self, status: int, body: bytes) -> ApiError:
         try:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from everloom.kit.errors import ApiError, ModelFailure, NoSuchEndpoint
+from everloom.kit.errors import ApiError, ModelAway, ModelFailure, NoSuchEndpoint
 from everloom.kit.foreign_errors import error_of, text_of_body
 
 ERROR_BYTES = 64 * 1024
@@ -14,6 +14,9 @@ ERROR_BYTES = 64 * 1024
 
 FIRST_WAIT_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 8.0
+AWAY = frozenset({502, 503, 529})
+"""What a server that is starting, overloaded or gone answers, or the proxy before it."""
+
 LONGEST_ASKED_WAIT_SECONDS = 20.0
 """A server that asks for a longer pause than this gets none: its refusal goes to the caller at once."""
 
@@ -40,7 +43,8 @@ def refusal(
         )
     if status >= 500:
         shown = status if status in (503, 504) else 502
-        return ModelFailure(f"The upstream {host} failed ({status}): {text}", status=shown, code="upstream_error")
+        failure = ModelAway if status in AWAY else ModelFailure
+        return failure(f"The upstream {host} failed ({status}): {text}", status=shown, code="upstream_error")
     fields = error if isinstance(error, dict) else {}
     kind = "requests" if status == 429 else "invalid_request_error"
     code = "rate_limit_exceeded" if status == 429 else None

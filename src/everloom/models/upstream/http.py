@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
-from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
+from everloom.kit.errors import NO_JSON, ApiError, ModelAway, ModelFailure
 from everloom.models.upstream.errors import ERROR_BYTES, backoff, refusal, worth_retrying
 
 CONNECT_SECONDS = 10.0
@@ -245,11 +245,9 @@ def _silent(host: str, seconds: float) -> ModelFailure:
     return ModelFailure(text, status=504, code="upstream_timeout")
 
 
-def _unreachable(host: str, error: BaseException) -> ModelFailure:
-    return ModelFailure(
-        f"The upstream {host} could not be reached: {error or repr(error)}", code="upstream_unreachable"
-    )
+def _unreachable(host: str, error: BaseException) -> ModelAway:
+    return ModelAway(f"The upstream {host} could not be reached: {error or repr(error)}", code="upstream_unreachable")
 
 
-def _broken(host: str, what: str) -> ModelFailure:
-    return ModelFailure(f"The upstream {host} broke off its answer: {what}", code="upstream_broken")
+def _broken(host: str, what: str) -> ModelAway:
+    return ModelAway(f"The upstream {host} broke off its answer: {what}", code="upstream_broken", midway=True)

@@ -12,7 +12,7 @@ from typing import Any
 from everloom.bus.base import Watch
 from everloom.context import Context, Ports
 from everloom.kit.clock import now
-from everloom.kit.errors import ApiError, Unavailable
+from everloom.kit.errors import ApiError, ModelAway, Unavailable
 from everloom.kit.ids import new_id
 from everloom.objects.messages import IncompleteReason, Message
 from everloom.objects.runs import (
@@ -32,6 +32,7 @@ from everloom.store.base import Add, Change, Missing, Operation
 from everloom.tools.base import ToolFailure
 from everloom.work.inference.chat import stream_chunks
 from everloom.work.runs.answer import RunAnswer
+from everloom.work.runs.away import ModelPatience
 from everloom.work.runs.citations import Citations
 from everloom.work.runs.deadline import seconds_left
 from everloom.work.runs.ending import STEP_STATUS, deletion_error, step_error, without
@@ -75,6 +76,7 @@ class Execution:
         self._run_id = run_id
         self.writer = RunWriter(ctx, run_id, secrets.token_hex(8))
         self._answer: RunAnswer | None = None
+        self._patience = ModelPatience()
         self._done = False
 
     async def go(self) -> None:
@@ -106,7 +108,7 @@ class Execution:
         if run.status == "cancelling":
             await self._end(run, "cancelled", "run_cancelled")
         elif self._left(run) <= 0:
-            await self._end(run, "expired", "run_expired")
+            await self._end(run, "expired", "run_expired", self._patience.error)
         else:
             if run.status == "queued":
                 run = await self._start(run)
@@ -139,7 +141,7 @@ class Execution:
         elif run.status == "in_progress" and deleted is not None:
             await self._end_deleted(run, deleted)
         elif run.status == "in_progress":
-            await self._end(run, "expired", "run_expired")
+            await self._end(run, "expired", "run_expired", self._patience.error)
 
     async def _disturbed(self, calls: Watch) -> Missing | None:
         """Return once the run is no longer to go on; what is missing where something of it was deleted."""
@@ -168,13 +170,14 @@ class Execution:
         return None
 
     async def _advance(self, run: Run) -> None:
-        """Answer the calls that are this server's to answer, or else ask the model once."""
+        """Answer the calls that are this server's to answer, or else ask the model once; or wait for it."""
         try:
-            state = await load(self._ctx, run)
-            if (pending := pending_calls(state)) is not None:
-                await self._run_tools(state, pending)
-            else:
-                await self._generate(state)
+            try:
+                await self._advance_once(run)
+            except ModelAway as away:
+                await self.writer.clear()
+                self._answer = None  # What was told of it is told anew (``recovery_of``).
+                await self._patience.wait(run.id, away)
         except ToolFailure as error:
             await self._end(run, "failed", "run_failed", RunError(code="server_error", message=str(error)))
         except PromptTooLong as error:
@@ -190,6 +193,14 @@ class Execution:
         except Exception:
             log.exception("run %s failed", run.id)
             await self._end(run, "failed", "run_failed", RunError(code="server_error", message=_OUR_FAULT))
+
+    async def _advance_once(self, run: Run) -> None:
+        state = await load(self._ctx, run)
+        if (pending := pending_calls(state)) is not None:
+            await self._run_tools(state, pending)
+        else:
+            await self._generate(state)
+        self._patience.answered()
 
     async def _generate(self, state: RunState) -> None:
         run = state.run

@@ -15,7 +15,9 @@ from typing import Literal
 
 from everloom.blobs.base import DamagedBlob
 from everloom.context import Context, Ports
-from everloom.kit.errors import ApiError, NotFound, Unavailable
+from everloom.kit.backoff import Backoff
+from everloom.kit.errors import ApiError, ModelAway, NotFound, Unavailable
+from everloom.kit.log import outage
 from everloom.kit.outages import disk_is_away
 from everloom.objects.files import File
 from everloom.objects.vector_stores import (
@@ -159,7 +161,7 @@ def _told(pieces: Sequence[str]) -> list[str]:
 async def _embedded(
     ctx: Context, task: IndexTask, pieces: Sequence[tuple[str, list[str]]], pauses: Sequence[float]
 ) -> list[Chunk]:
-    """The chunks with their vectors. What several of them share is embedded once."""
+    """The chunks with their vectors. What several of them share is embedded once. Errors: ``Withdrawn``."""
     model = (await ctx.store.get(StoreModel, task.vector_store_id)).model
     texts = list(dict.fromkeys(window for _, own in pieces for window in own))
     vectors: dict[str, Vector] = {}
@@ -167,19 +169,27 @@ async def _embedded(
         if start:
             await _wanted(ctx, task)
         some = texts[start : start + _TEXTS_AT_ONCE]
-        vectors.update(zip(some, await _patiently(ctx, model, some, pauses), strict=True))
+        vectors.update(zip(some, await _patiently(ctx, task, model, some, pauses), strict=True))
     return [Chunk(place, text, [vectors[window] for window in own]) for place, (text, own) in enumerate(pieces)]
 
 
-async def _patiently(ctx: Context, model: str, texts: list[str], pauses: Sequence[float]) -> Sequence[Vector]:
-    for pause in pauses:
+async def _patiently(
+    ctx: Context, task: IndexTask, model: str, texts: list[str], pauses: Sequence[float]
+) -> Sequence[Vector]:
+    """The vectors. A model's server that is away is waited for as long as the file is wanted (``Withdrawn``)."""
+    backoff, left = Backoff(), list(pauses)
+    while True:
         try:
             return await embed(ctx, model, texts)
         except ApiError as error:
-            if error.status != 429 and error.status < 500:
+            if isinstance(error, ModelAway) and not error.midway:
+                outage(f"reading {task.file_id}", error)
+                await asyncio.sleep(backoff.pause())
+                await _wanted(ctx, task)
+            elif left and (error.status == 429 or error.status >= 500):
+                await asyncio.sleep(left.pop(0))
+            else:
                 raise
-            await asyncio.sleep(pause)
-    return await embed(ctx, model, texts)
 
 
 async def _wanted(ctx: Context, task: IndexTask) -> VectorStoreFile:
