@@ -213,6 +213,23 @@ def test_a_slow_reader_holds_up_neither_memory_nor_the_end(tmp_path: Path) -> No
         assert time.monotonic() - began < 50
 
 
+def test_a_reader_that_pauses_misses_nothing(tmp_path: Path) -> None:
+    """More than the kernel's queue, the sockets and our own room hold together."""
+    with bench(tmp_path, SandboxLimits(logs=20_000_000)) as box:
+
+        async def running() -> str:
+            text = ""
+            async with box.sandboxes.session("one") as session:
+                async for shown in session.run("for n in range(8_000): print(str(n) * 400, flush=True)", 60):
+                    assert isinstance(shown, Printed)
+                    if not text:
+                        await asyncio.sleep(4)
+                    text += shown.text
+            return text
+
+        assert box.do(running()) == "".join(f"{str(n) * 400}\n" for n in range(8_000))
+
+
 def test_standard_error_written_past_the_kernel_costs_the_server_little(box: Bench) -> None:
     write = """
 import os, sys, time

@@ -39,6 +39,13 @@ _AT_A_TIME = 16
 """Messages that are read before others have their turn."""
 
 _WARM = """
+try:
+    import zmq as _zmq
+    # Where we read slowly, the code waits; by default what finds no room in the kernel's queue would be dropped.
+    _thread = get_ipython().kernel.iopub_thread
+    _thread.schedule(lambda thread=_thread, option=_zmq.XPUB_NODROP: thread.socket.setsockopt(option, 1))
+    del _zmq, _thread
+except (ImportError, AttributeError): pass
 for _name in ("numpy", "pandas", "matplotlib.pyplot"):
     try: __import__(_name)
     except ImportError: pass
