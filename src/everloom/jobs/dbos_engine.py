@@ -11,8 +11,9 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from everloom.kit import log
@@ -184,11 +185,8 @@ class Engine:
 
         self._workflow = workflow
         DBOS.listen_queues(list(_QUEUES.values()) if self._work else [])
-        # Called on this loop, so that DBOS runs the workflows it dequeues on it.
-        DBOS.launch()
-        # Its own patience with a database that is away grows to a minute and a half, during which a thread is
-        # held; ours is shorter: the relay hands over again, and the janitor puts back what nobody has in hand.
-        dbos._sys_db._retry_connection_errors = False
+        with _without_patience():
+            DBOS.launch()  # On this loop, so that DBOS runs the workflows it dequeues on it.
         if self._work:
             await self._register_queues()
 
@@ -228,6 +226,23 @@ class Engine:
         finally:
             if hasattr(self, "database"):
                 self.database.dispose()
+
+
+@contextlib.contextmanager
+def _without_patience() -> Iterator[None]:
+    """Have the DBOS that is launched here raise where its database is away.
+
+    Its own patience grows to a minute and a half, during which a thread is held. Ours is shorter: the launch is tried
+    again, the relay hands over again, and the janitor puts back what nobody has in hand.
+    """
+    from dbos._sys_db import SystemDatabase
+
+    patient = SystemDatabase.create
+    SystemDatabase.create = staticmethod(partial(patient, retry_connection_errors=False))  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        SystemDatabase.create = staticmethod(patient)  # type: ignore[method-assign]
 
 
 def connect(url: str) -> "sa.Engine":
