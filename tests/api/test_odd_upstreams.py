@@ -1,14 +1,13 @@
 """Runs on upstreams as they are: what they mean counts, and where they fail the run says so in their words."""
 
 import json
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.api.test_bad_upstream import BadUpstream
+from tests.bad_upstream import BadUpstream, bad_upstream
 from tests.builders import WEATHER, Json, a_run, a_thread, an_assistant, fetched, posted, run_path, settled
 from tests.servers import API_KEY, Everloom
 from tests.servers import http as client_of
@@ -18,12 +17,8 @@ SSE = b"text/event-stream"
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[BadUpstream]:
-    with BadUpstream() as upstream:
-        thread = threading.Thread(target=upstream.serve_forever)
-        thread.start()
+    with bad_upstream() as upstream:
         yield upstream
-        upstream.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,12 @@
 """The operator's secrets reach no client and no log, whatever an upstream says about them."""
 
 import json
-import threading
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from tests.api.test_bad_upstream import BadUpstream
+from tests.bad_upstream import BadUpstream, bad_upstream
 from tests.builders import a_run, a_thread, an_assistant, settled
 from tests.servers import API_KEY, Everloom
 from tests.servers import http as client_of
@@ -18,12 +17,8 @@ ENTRY = "entry-key-2c26b46b68ffc68f"
 
 @pytest.fixture(scope="module")
 def bad() -> Iterator[BadUpstream]:
-    with BadUpstream() as upstream:
-        thread = threading.Thread(target=upstream.serve_forever)
-        thread.start()
+    with bad_upstream() as upstream:
         yield upstream
-        upstream.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
