@@ -1,6 +1,7 @@
 """The store's contract: jobs are started by the write that needs them, on every adapter."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -14,7 +15,7 @@ from everloom.objects.jobs import Job
 from everloom.objects.runs import Run
 from everloom.objects.threads import Thread
 from everloom.objects.vector_stores import IndexTask
-from everloom.store.base import Absent, Add, Change, Database, Start
+from everloom.store.base import LONGEST_WAIT, Absent, Add, Change, Database, Start
 from tests.store.databases import address, every_adapter, on_every_database, opened
 from tests.store.things import a_run, a_thread
 
@@ -47,6 +48,22 @@ async def test_a_job_is_kept_with_its_write_and_told_behind_it(database: Databas
     await database.done([one.id, "job_unheard_of"])
     assert await database.waiting("live", 10) == []
     assert await database.waiting("background", 10) == told[1:]
+
+
+@on_every_database
+async def test_a_start_that_is_put_off_is_found_in_its_time(database: Database) -> None:
+    told = heard(database)
+    later, never = Start("run", "run_1", after=0.3), Start("run", "run_2", after=10**9)
+    await database.store("proj_a").write(later, never)
+    assert told == []
+    assert await database.waiting("live", 10) == []
+    await asyncio.sleep(0.4)
+    assert await database.waiting("live", 10) == [Job(later.id, "proj_a", "run", "run_1", "live")]
+    real = time.time_ns
+    for seconds in (LONGEST_WAIT + 1, -86_400):  # Nothing is put off for longer, and a clock set back changes nothing.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(time, "time_ns", lambda seconds=seconds: real() + seconds * 10**9)
+            assert len(await database.waiting("live", 10)) == 2
 
 
 @on_every_database

@@ -228,6 +228,53 @@ def test_an_answer_that_breaks_off_each_time_ends_its_run(tmp_path: Path) -> Non
             assert len(upstream.requests) == MOST_BROKEN
 
 
+def test_a_model_that_is_away_takes_no_place_of_others(tmp_path: Path) -> None:
+    """More runs and files wait for it than a process has places."""
+    text = '[[models]]\nid = "dead"\nbackend = "upstream"\nbase_url = "http://127.0.0.1:9/v1"\n'
+    (tmp_path / "everloom.toml").write_text(text)
+    with ScriptedUpstream() as upstream:
+        upstream.rule(lambda body: Says("Yes."))
+        settings = {"upstream": upstream.url, "run_expires": 45}
+        with Everloom(tmp_path, embedding_model="dead", **settings) as server, client(server) as http:
+            old = [posted(http, "/vector_stores")["id"] for _ in range(6)]
+        with Everloom(tmp_path, embedding_model="scripted", **settings) as server, client(server) as http:
+            dead, healthy = an_assistant(http, model="dead"), an_assistant(http)
+            waiting = [a_run(http, a_thread(http, "Hi"), dead) for _ in range(80)]
+            for store in old:
+                posted(http, f"/vector_stores/{store}/files", {"file_id": a_file(http, "Some words.", "a.txt")})
+            time.sleep(3)
+            run = a_run(http, a_thread(http, "Hi"), healthy)
+            store = posted(http, "/vector_stores", {"file_ids": [a_file(http, "Other words.", "b.txt")]})
+            path = f"/vector_stores/{store['id']}"
+            assert settled(http, run, seconds=SLACK_SECONDS)["status"] == "completed"
+            eventually(lambda: http.get(path).json()["status"] == "completed", SLACK_SECONDS)
+            assert {http.get(run_path(each)).json()["status"] for each in waiting} <= {"queued", "in_progress"}
+            assert {http.get(f"/vector_stores/{each}").json()["status"] for each in old} == {"in_progress"}
+            posted(http, f"{run_path(waiting[0])}/cancel")
+            settled(http, waiting[0], "cancelled", seconds=15)
+
+
+def test_what_ends_its_server_before_a_word_is_not_asked_for_ever(tmp_path: Path) -> None:
+    with ScriptedUpstream() as upstream, Everloom(tmp_path, upstream=upstream.url) as server:
+        upstream.rule(lambda body: Breaks())
+        with client(server) as http:
+            run = settled(http, a_run(http), seconds=BACK_SECONDS + SLACK_SECONDS)
+            assert (run["status"], run["last_error"]["code"]) == ("failed", "server_error")
+
+
+def test_a_message_deleted_while_its_run_waits_ends_the_run(tmp_path: Path) -> None:
+    with ScriptedUpstream() as upstream, Everloom(tmp_path, upstream=upstream.url) as server:
+        upstream.script(Breaks(20, Says(SAID)))
+        upstream.rule(lambda body: Fails(503))
+        with client(server) as http:
+            run = a_run(http)
+            path = f"/threads/{run['thread_id']}/messages"
+            eventually(lambda: len(http.get(path).json()["data"]) == 2)
+            http.delete(f"{path}/{http.get(path).json()['data'][0]['id']}")
+            error = settled(http, run, "failed", seconds=10 + SLACK_SECONDS)["last_error"]
+            assert "was deleted" in error["message"]
+
+
 def test_nobody_is_left_behind_where_outputs_come_at_once(tmp_path: Path) -> None:
     """Many clients answer many rounds of calls, faster than the server looks after its runs, for longer than a sweep's
     second: each submit starts the run again, whatever a sweep has made of it meanwhile.

@@ -65,8 +65,20 @@ def test_the_migrations_say_what_the_schema_says(dialect: str) -> None:
     said: list[str] = []
     engine = sa.create_mock_engine(url, lambda ddl, *_: said.append(str(ddl.compile(dialect=engine.dialect))))
     metadata().create_all(engine, checkfirst=False)
-    migrated = {_squeezed(text) for text in statements(dialect, None) if _is_schema(text)}
+    migrated = _with_later_columns([_squeezed(text) for text in statements(dialect, None) if _is_schema(text)])
     assert migrated == {_squeezed(text) for text in said}
+
+
+def _with_later_columns(texts: list[str]) -> set[str]:
+    """The tables with the columns that they have been given since."""
+    made: dict[str, str] = {}
+    for text in texts:
+        if (added := re.fullmatch(r"ALTER TABLE (\w+) ADD COLUMN (.*)", text)) is None:
+            made[text.partition(" (")[0]] = text
+        else:
+            table = f"CREATE TABLE {added[1]}"
+            made[table] = made[table].replace(", PRIMARY KEY", f", {added[2]}, PRIMARY KEY", 1)
+    return set(made.values())
 
 
 def _is_schema(text: str) -> bool:

@@ -169,7 +169,8 @@ def _stream(ctx: Context, request: Request, run_id: str, shown: _Shown, after: i
 async def _frames(ctx: Context, request: Request, run_id: str, after: int, shown: _Shown) -> AsyncIterator[bytes]:
     async for batch in follow(ctx, run_id, after):
         if not batch:
-            yield sse.KEEP_ALIVE
+            if shown.ids:  # Readers written by hand take lines in pairs, and were never sent a comment.
+                yield sse.KEEP_ALIVE
             continue
         frames = []
         for event in batch:

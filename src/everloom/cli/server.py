@@ -19,6 +19,9 @@ from everloom.cli.connection_limits import ConnectionLimits, Entrance
 DRAIN_SECONDS = 20
 """How long open streams may go on after SIGTERM."""
 
+PROBE_SECONDS = 30
+"""After which a silent connection is probed."""
+
 BACKLOG = 2048
 
 _TICK_SECONDS = 0.1
@@ -36,12 +39,23 @@ def listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _keep_alive(listener)
         listener.bind(address)
     except OSError as error:
         listener.close()
         raise CommandError(_why_not(error, host, port)) from error
     listener.setblocking(False)
     return listener
+
+
+def _keep_alive(listener: socket.socket) -> None:
+    """Have the system probe silent connections, which inherit this: a stream may say nothing for minutes, and what
+    stands between forgets such ones.
+    """
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
+        if hasattr(socket, name):
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), PROBE_SECONDS)
 
 
 def base_url(host: str, listener: socket.socket) -> str:

@@ -22,6 +22,7 @@ from everloom.context.bound_models import (
 from everloom.context.caller import Caller
 from everloom.jobs.base import Jobs
 from everloom.kit.deadlines import Deadlines
+from everloom.kit.lately import Lately
 from everloom.kit.locks import KeyedLocks
 from everloom.kit.shared_check import SharedCheck
 from everloom.models.base import Capability
@@ -32,6 +33,8 @@ from everloom.vectors.base import Vectors
 
 FILES_AT_ONCE = 4
 """Files that one process reads into vector stores at a time, however many jobs it has."""
+
+AWAY_SECONDS = 2.0
 
 
 class ServerLimits(Struct, frozen=True, kw_only=True):
@@ -66,6 +69,8 @@ class Ports(Struct, frozen=True, kw_only=True):
     """What the requests of all callers to models pass."""
     readiness: SharedCheck = field(default_factory=SharedCheck)
     """Whether the database can be written."""
+    away_models: Lately = field(default_factory=lambda: Lately(AWAY_SECONDS))
+    """Embedding models that were away a moment ago: of a thousand files that wait for one, one asks."""
     reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FILES_AT_ONCE))
     """Held while a file is read into a vector store."""
     completing: KeyedLocks = field(default_factory=KeyedLocks)

@@ -90,12 +90,13 @@ class ModelFailure(ApiError):
 class ModelAway(ModelFailure):
     """A model's server cannot be reached, serves nothing for now, or broke off: the same request may be answered later.
 
-    Jobs wait for it, as for whatever comes back by itself; who asked live is told. ``midway``: it had begun to answer.
+    Jobs wait for it, as for whatever comes back by itself; who asked live is told. ``reached``: the request had reached
+    it, or may have, so that the request itself may be what ended it.
     """
 
-    def __init__(self, message: str, *, status: int = 502, code: str | None = None, midway: bool = False) -> None:
+    def __init__(self, message: str, *, status: int = 502, code: str | None = None, reached: bool = False) -> None:
         super().__init__(message, status=status, code=code)
-        self.midway = midway
+        self.reached = reached
 
 
 class NoSuchEndpoint(ModelFailure):

@@ -14,7 +14,10 @@ def frame(data: bytes, *, event: str | None = None, id: int | str | None = None)
 
 
 DONE = b"[DONE]"
-KEEP_ALIVE = b": keep-alive\n\n"
+KEEP_ALIVE = b": keep-alive\n"
+"""A comment, for streams whose events have ids. No empty line behind it: SDKs that have seen an id take one for the end
+of an event, and its missing data for JSON.
+"""
 
 
 class EventData:

@@ -126,6 +126,10 @@ class RunLease(Object, kw_only=True):
     user: str = ""
     called_at: int = 0
     """When somebody else was last called to end the run (``work/runs/expiry.py``), in Unix seconds."""
+    tries: int = 0
+    broken: int = 0
+    waits_for: str = ""
+    """How often the model was asked in vain since it last answered, how often it broke off, why it is waited for."""
 
 
 class Generation(Object, kw_only=True):

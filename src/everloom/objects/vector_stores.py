@@ -150,6 +150,8 @@ class IndexTask(Object, kw_only=True):
     key_id: str = ""
     user: str = ""
     """Of the caller who put the file there: what reading it asks of models is theirs."""
+    tries: int = 0
+    """How often its embedding model was away when it was to be read."""
 
 
 MAX_BATCH = 2000

@@ -4,6 +4,7 @@ The good case is one call of a cached msgspec decoder. What it refuses is looked
 ``explain``, which knows the platform's texts. Query strings are the HTTP floor's: ``api/http/binding.py``.
 """
 
+import codecs
 import re
 from functools import cache
 from typing import Any, TypeVar, cast
@@ -95,6 +96,8 @@ def read_body(body: bytes, type: type[T]) -> tuple[T, bytes]:
 
 
 def _decode_slowly(body: bytes, type: type[T], bound: Binding) -> tuple[T, bytes]:
+    if body.startswith(codecs.BOM_UTF8):
+        return read_body(body.removeprefix(codecs.BOM_UTF8), type)
     if bound.takes_nothing and not body.strip():
         return convert({}, type), body
     value = _parse(body)
@@ -109,7 +112,10 @@ def _decode_slowly(body: bytes, type: type[T], bound: Binding) -> tuple[T, bytes
 
 
 def _leave_out_nulls(value: Any, info: mi.Type) -> bool:
-    """Take out of parsed JSON the members that are null, need not be given and may not be null; whether any were."""
+    """Take out of parsed JSON the members that are null, need not be given and may not be null; whether any were.
+
+    Those that the form does not know are among them: typed clients send the members of a whole family of forms.
+    """
     if isinstance(value, list):
         items = next((each for each in _choices(info) if isinstance(each, mi.ListType)), None)
         return items is not None and sum(_leave_out_nulls(item, items.item_type) for item in value) > 0
@@ -124,6 +130,10 @@ def _leave_out_nulls(value: Any, info: mi.Type) -> bool:
         elif field.encode_name in value and not field.required and not _takes_null(field.type):
             del value[field.encode_name]
             found = True
+    known = {field.encode_name for field in struct.fields} | {struct.tag_field}
+    for name in [name for name, member in value.items() if member is None and name not in known]:
+        del value[name]
+        found = True
     return found
 
 

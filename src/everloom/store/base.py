@@ -127,6 +127,10 @@ class DropLog(Struct, frozen=True):
     log: str
 
 
+LONGEST_WAIT = 60
+"""Seconds that a start may be put off."""
+
+
 def _new_job_id() -> str:
     return new_id("job_")
 
@@ -134,17 +138,21 @@ def _new_job_id() -> str:
 class Start(Struct, frozen=True):
     """Have a worker look at ``key``: kept in the outbox by the same write as what there is to see, and told to this
     process's engine behind it. Each has an id of its own, so none is lost on another that was there before.
+
+    ``after`` so many seconds, ``LONGEST_WAIT`` at most; it is found in the outbox then, by whoever looks first.
     """
 
     kind: str
     key: str
     lane: Lane = "live"
+    after: float = 0.0
     id: str = field(default_factory=_new_job_id)
 
 
 def started(project: str, operations: Sequence["Operation"]) -> list[Job]:
-    """The jobs that a write has started."""
-    return [Job(one.id, project, one.kind, one.key, one.lane) for one in operations if type(one) is Start]
+    """The jobs that a write has started, to be looked at now."""
+    starts = [one for one in operations if type(one) is Start and not one.after]
+    return [Job(one.id, project, one.kind, one.key, one.lane) for one in starts]
 
 
 Operation = Add[Any] | Change[Any] | Remove[Any] | Absent[Any] | Tell | Retract | DropLog | Start
@@ -255,7 +263,7 @@ class Database(Protocol):
         ...
 
     async def waiting(self, lane: Lane, limit: int) -> list[Job]:
-        """The oldest jobs of a lane that are not done."""
+        """The oldest jobs of a lane that are not done, and are to be looked at by now."""
         ...
 
     async def done(self, ids: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ import asyncpg  # type: ignore[import-untyped]  # it ships no annotations
 
 from everloom.kit.errors import Unavailable
 from everloom.kit.outages import is_away
+from everloom.kit.pools import ACQUIRE_SECONDS, close_pool
 from everloom.objects.base import Object, Page, PageQuery
 from everloom.objects.jobs import Job, Lane
 from everloom.store import migrations, procedures
@@ -73,7 +74,7 @@ class PostgresDatabase:
         """Finish what is in hand and disconnect."""
         pool, self._pool = self._pool, None
         if pool is not None:
-            await pool.close()
+            await close_pool(pool)
 
     def store(self, project: str) -> "PostgresStore":
         """One project's view; costs nothing."""
@@ -143,7 +144,7 @@ class PostgresDatabase:
     def _connection(self) -> Any:
         if self._pool is None:
             raise RuntimeError("the database is not open")
-        return self._pool.acquire()
+        return self._pool.acquire(timeout=ACQUIRE_SECONDS)
 
 
 class PostgresStore:

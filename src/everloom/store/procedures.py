@@ -17,6 +17,7 @@ from everloom.objects.base import Object, Page, PageQuery, encode
 from everloom.objects.jobs import Job, Lane
 from everloom.store import sql
 from everloom.store.base import (
+    LONGEST_WAIT,
     Absent,
     Add,
     Change,
@@ -117,7 +118,9 @@ def touch() -> Procedure[None]:
 
 def waiting(dialect: Dialect, lane: Lane, limit: int) -> Procedure[list[Job]]:
     """``Database.waiting``."""
-    rows = yield Statement(sql.waiting(dialect), [lane, limit])
+    now = time.time_ns() // 1_000_000
+    # Nobody is made to wait for longer, so what is due later was written before the clock was set back.
+    rows = yield Statement(sql.waiting(dialect), [lane, now, now + LONGEST_WAIT * 1000, limit])
     return [Job(*row) for row in rows]
 
 
@@ -357,7 +360,8 @@ def _drop_log(dialect: Dialect, project: str, drop: DropLog, log: str | None) ->
 
 
 def _start(dialect: Dialect, project: str, start: Start, log: str | None) -> Procedure[None]:
-    yield Statement(sql.start(dialect), [start.id, project, start.kind, start.key, start.lane], True)
+    due = time.time_ns() // 1_000_000 + round(min(start.after, LONGEST_WAIT) * 1000) if start.after else 0
+    yield Statement(sql.start(dialect), [start.id, project, start.kind, start.key, start.lane, due], True)
 
 
 def _tell(dialect: Dialect, project: str, log: str | None, names: Sequence[str], data: bytes) -> Procedure[None]:

@@ -50,6 +50,7 @@ def metadata() -> MetaData:
         tables,
         Column("id", NAME, primary_key=True),
         *(Column(name, NAME, nullable=False) for name in ("project", "kind", "key", "lane")),
+        Column("due", BigInteger, nullable=False, server_default="0"),
         Index("ix_outbox_lane", "lane", "id"),
         sqlite_with_rowid=False,
     )

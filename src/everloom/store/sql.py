@@ -163,17 +163,20 @@ def last_seq(dialect: Dialect) -> str:
 
 @_keep
 def start(dialect: Dialect) -> str:
-    """Puts a job into the outbox: id, project, kind, key, lane. A write that is made again brings the same ids."""
+    """Puts a job into the outbox: id, project, kind, key, lane, due. A write that is made again brings the same ids."""
     return _numbered(
         dialect,
-        "INSERT INTO outbox (id, project, kind, key, lane) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        "INSERT INTO outbox (id, project, kind, key, lane, due) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
     )
 
 
 @_keep
 def waiting(dialect: Dialect) -> str:
-    """The oldest jobs of a lane; parameters: lane, limit."""
-    return _numbered(dialect, "SELECT id, project, kind, key, lane FROM outbox WHERE lane = ? ORDER BY id LIMIT ?")
+    """The oldest jobs of a lane whose time has come; parameters: lane, the latest time, one beyond all, limit."""
+    text = (
+        "SELECT id, project, kind, key, lane FROM outbox WHERE lane = ? AND (due <= ? OR due > ?) ORDER BY id LIMIT ?"
+    )
+    return _numbered(dialect, text)
 
 
 DONE: dict[Dialect, str] = {

@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 _WHOLE = re.compile(
     r"""(?:[^"\\]                                                     # a letter
@@ -16,6 +17,15 @@ _WHOLE = re.compile(
 
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 """What is escaped that JSON does not know (``\\d`` of a regular expression) stands for itself."""
+
+
+def _only_text(members: dict[str, Any]) -> str | None:
+    """What a model means that calls the argument by another name: the one text that there is, or one list of them."""
+    texts = [each for each in members.values() if isinstance(each, str)]
+    for each in members.values():
+        if isinstance(each, list) and each and all(isinstance(item, str) for item in each):
+            texts.append(" ".join(each))
+    return texts[0] if len(texts) == 1 else None
 
 
 class TextField:
@@ -64,6 +74,6 @@ class TextField:
         except ValueError:
             return self._written if self._begin is None else self._so_far(self._begin)
         if isinstance(found, dict):
-            value = found.get(self._name)
+            value = found.get(self._name, _only_text(found))
             return value if isinstance(value, str) else "" if value is None else json.dumps(value)
         return found if isinstance(found, str) else self._written

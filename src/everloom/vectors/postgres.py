@@ -15,6 +15,7 @@ import asyncpg  # type: ignore[import-untyped]  # it ships no annotations
 
 from everloom.kit.errors import Unavailable
 from everloom.kit.outages import is_away
+from everloom.kit.pools import ACQUIRE_SECONDS, close_pool
 from everloom.vectors import postgres_tables as tables
 from everloom.vectors import words
 from everloom.vectors.base import Chunk, Found, Vector
@@ -79,7 +80,7 @@ class PostgresVectors:
         """Finish what is in hand and disconnect."""
         pool, self._pool, self._cache = self._pool, None, None
         if pool is not None:
-            await pool.close()
+            await close_pool(pool)
 
     async def put(self, project: str, store: str, file_id: str, chunks: Sequence[Chunk]) -> None:
         """See ``Vectors.put``. ``ValueError`` for vectors of another size than the store's."""
@@ -152,7 +153,7 @@ class PostgresVectors:
         if self._pool is None:
             raise RuntimeError("the vectors are not open")
         try:
-            async with self._pool.acquire() as connection:
+            async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
                 yield connection
         except Exception as error:
             if is_away(error) or isinstance(error, _LOST):

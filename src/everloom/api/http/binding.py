@@ -44,6 +44,8 @@ def _gather(pairs: Sequence[tuple[str, str]], fields: dict[str, mi.Type]) -> dic
         if "[" in full_name and (found := _QUERY_NAME.fullmatch(full_name)):
             name, key = found.groups()
         shape = fields.get(name)
+        if not text and not isinstance(shape, mi.DictType):
+            continue  # Clients that leave nothing out send an empty text for what was not given.
         if shape is not None and "\0" in text:
             raise nul_in(full_name)
         if isinstance(shape, mi.ListType):

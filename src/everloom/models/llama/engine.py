@@ -284,7 +284,7 @@ class LlamaEngine:
 
     def _died(self) -> ModelAway:
         text = "The local model's process ended in the middle of this request. It is being started again."
-        return ModelAway(text, midway=True)
+        return ModelAway(text, reached=True)
 
     def _refusal(self, status: int, body: bytes) -> ApiError:
         try:

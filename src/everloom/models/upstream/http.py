@@ -246,8 +246,11 @@ def _silent(host: str, seconds: float) -> ModelFailure:
 
 
 def _unreachable(host: str, error: BaseException) -> ModelAway:
-    return ModelAway(f"The upstream {host} could not be reached: {error or repr(error)}", code="upstream_unreachable")
+    """The failure of a request that was not answered; it has reached nobody only where there was no connection."""
+    reached = not isinstance(error, aiohttp.ClientConnectorError | TimeoutError)
+    text = f"The upstream {host} could not be reached: {error or repr(error)}"
+    return ModelAway(text, code="upstream_unreachable", reached=reached)
 
 
 def _broken(host: str, what: str) -> ModelAway:
-    return ModelAway(f"The upstream {host} broke off its answer: {what}", code="upstream_broken", midway=True)
+    return ModelAway(f"The upstream {host} broke off its answer: {what}", code="upstream_broken", reached=True)

@@ -69,6 +69,11 @@ class RunAnswer:
         self.finish_reason: str | None = None
 
     @property
+    def begun(self) -> bool:
+        """Whether anything of it stands in a step."""
+        return self.calls is not None or self._message_step is not None
+
+    @property
     def step_id(self) -> str:
         """The step that this answer filled last."""
         step = self.calls.step if self.calls else self._message_step
@@ -240,9 +245,9 @@ class RunAnswer:
         if self._message is not None and self._message_step is not None and not self._message_done:
             self._message_done = True
             operations += [*self._rest(), self._change_message(reason)]
-            operations.append(break_step(self._message_step.id, status, error))
+            operations.append(break_step(self._message_step.id, status, error, self.usage))
         if self.calls is not None:
-            operations += [self.calls.fill(), break_step(self.calls.step.id, status, error)]
+            operations += [self.calls.fill(), break_step(self.calls.step.id, status, error, self.usage)]
         return operations
 
 
@@ -253,11 +258,13 @@ def _end_step(step: RunStep, status: StepStatus, *, usage: Usage | None = None, 
     step.usage = usage
 
 
-def break_step(step_id: str, status: StepStatus, error: StepError | None = None) -> Change[RunStep]:
+def break_step(
+    step_id: str, status: StepStatus, error: StepError | None = None, usage: Usage | None = None
+) -> Change[RunStep]:
     """End an open step with its run: ``cancelled``, ``failed`` or ``expired``."""
     return Change(
         RunStep,
         step_id,
-        lambda step: _end_step(step, status, usage=step.usage, error=error),
+        lambda step: _end_step(step, status, usage=usage or step.usage, error=error),
         tell=(STEP_EVENTS[status],),
     )

@@ -30,7 +30,7 @@ from everloom.objects.steps import RunStep, StepError, StepStatus
 from everloom.objects.tools import Usage
 from everloom.store.base import Add, Change, Missing, Operation
 from everloom.tools.base import ToolFailure
-from everloom.work.inference.chat import stream_chunks
+from everloom.work.inference.chat import Heard, stream_chunks
 from everloom.work.runs.answer import RunAnswer
 from everloom.work.runs.away import ModelPatience
 from everloom.work.runs.citations import Citations
@@ -39,10 +39,10 @@ from everloom.work.runs.ending import STEP_STATUS, deletion_error, step_error, w
 from everloom.work.runs.forced_search import forced_search
 from everloom.work.runs.prompt import Prompt, PromptTooLong, build
 from everloom.work.runs.recovery import recovery_of
-from everloom.work.runs.requested_calls import required_of
+from everloom.work.runs.requested_calls import required_of, undeclared
 from everloom.work.runs.state import RunState, load
 from everloom.work.runs.tool_calls import Pending, close_step, pending_calls, ready, run_tool_calls
-from everloom.work.runs.verbs import IllegalTransition, ending, moving
+from everloom.work.runs.verbs import RUN_JOB, IllegalTransition, ending, moving
 from everloom.work.runs.writer import RunWriter, Superseded
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,8 @@ class Execution:
         self._run_id = run_id
         self.writer = RunWriter(ctx, run_id, secrets.token_hex(8))
         self._answer: RunAnswer | None = None
-        self._patience = ModelPatience()
+        self._heard = Heard()
+        self._patience: ModelPatience
         self._done = False
 
     async def go(self) -> None:
@@ -89,6 +90,7 @@ class Execution:
             # Who held it before may have moved it since the look, but does not any more.
             run, lease = await self.writer.acquire()
             self._ctx = self._ctx.acting_for(lease.key_id, lease.user)
+            self._patience = ModelPatience(RUN_JOB, lease)
             while not self._rests(run):
                 # Somebody may move the run between the look and the act: then look again.
                 with suppress(IllegalTransition):
@@ -175,9 +177,7 @@ class Execution:
             try:
                 await self._advance_once(run)
             except ModelAway as away:
-                await self.writer.clear()
-                self._answer = None  # What was told of it is told anew (``recovery_of``).
-                await self._patience.wait(run.id, away)
+                await self._wait(run, away)
         except ToolFailure as error:
             await self._end(run, "failed", "run_failed", RunError(code="server_error", message=str(error)))
         except PromptTooLong as error:
@@ -200,7 +200,17 @@ class Execution:
             await self._run_tools(state, pending)
         else:
             await self._generate(state)
-        self._patience.answered()
+        if kept := self._patience.answered():
+            self.writer.enqueue(*kept)
+
+    async def _wait(self, run: Run, away: ModelAway) -> None:
+        """Ask again later, for as long as the run may live. Errors: ``away``; ``Missing`` where that makes no sense."""
+        await self.writer.clear()
+        self._answer = None  # What was told of it is told anew (``recovery_of``).
+        for message_id in (await recovery_of(self._ctx, await load(self._ctx, run))).message_ids:
+            await self._ctx.store.get(Message, message_id)
+        if put_off := await self._patience.wait(away):
+            await self._leave(*put_off)
 
     async def _generate(self, state: RunState) -> None:
         run = state.run
@@ -228,7 +238,8 @@ class Execution:
         self._answer = answer
         before = recovery.retract()
         reader = prompt.reader
-        async with aclosing(stream_chunks(self._ctx, prompt.body)) as chunks:
+        self._heard = Heard()
+        async with aclosing(stream_chunks(self._ctx, prompt.body, self._heard)) as chunks:
             async for chunk in chunks:
                 if operations := answer.take(reader.take(chunk) if reader else chunk):
                     self.writer.enqueue(*before, *operations)
@@ -250,16 +261,7 @@ class Execution:
         run = state.run
         usage = answer.usage or Usage()
         reason = answer.finish_reason or "stop"
-        spent = Generation(
-            id=new_id("gen_"),
-            created_at=now(),
-            run_id=run.id,
-            step_id=answer.step_id,
-            model=run.model,
-            usage=usage,
-            finish_reason=reason,
-            dropped_messages=prompt.dropped,
-        )
+        spent = _generation(run, answer, usage, reason, dropped=prompt.dropped)
         total = state.usage + usage
         self._answer = None
         if reason == "length":
@@ -272,6 +274,10 @@ class Execution:
             await self._leave(*answer.complete("content_filter"), Add(spent), end)
         elif answer.calls and (works := answer.calls.works(now())):
             await self.writer.commit(answer.calls.fill(), Add(spent), *works)
+        elif answer.calls and (unknown := undeclared(run, answer.calls.whole())):
+            error = RunError(code="server_error", message=f"The model called {unknown}, and the run has no functions.")
+            cut = answer.break_off("failed", "run_failed", step_error(error))
+            await self._leave(*cut, Add(spent), ending(run.id, "failed", total, last_error=error))
         elif answer.calls:
             required = required_of(answer.calls.whole())
             await self._leave(answer.calls.fill(), Add(spent), self._requiring(required))
@@ -305,16 +311,26 @@ class Execution:
         while True:
             # Anew: what this round has concluded may have been kept as it was cut off.
             state = await load(self._ctx, run)
+            spent = self._spent(run)
             broken = await self._broken_off(state, STEP_STATUS.get(status, "failed"), reason, step_error(error))
-            end = ending(run.id, status, state.usage, last_error=error, incomplete_details=incomplete)
+            total = state.usage if spent is None else state.usage + spent.usage
+            end = ending(run.id, status, total, last_error=error, incomplete_details=incomplete)
+            kept = [] if spent is None else [Add(spent)]
             try:
-                return await self._leave(*without(deleted, broken), end)
+                return await self._leave(*without(deleted, broken), *kept, end)
             except Missing as missing:
                 if missing.cls is Run or len(deleted) > len(broken):
                     raise
                 deleted.append(missing)
                 await self.writer.clear()
                 self._answer = None
+
+    def _spent(self, run: Run) -> Generation | None:
+        """What an answer has cost that was begun, and left before its end."""
+        if self._answer is None or not self._answer.begun or self._heard.usage is None:
+            return None
+        self._answer.usage = self._heard.usage
+        return _generation(run, self._answer, self._heard.usage, "closed")
 
     async def _broken_off(
         self, state: RunState, status: StepStatus, reason: IncompleteReason, error: StepError | None
@@ -341,6 +357,19 @@ class Execution:
 _FILTERED = "The model's answer was stopped by its content filter."
 _OUR_FAULT = "The server had an error while it worked on this run. The operator finds it in the server's log."
 _CUT_CALL = StepError(code="server_error", message="The answer reached its token limit in the middle of a call.")
+
+
+def _generation(run: Run, answer: RunAnswer, usage: Usage, reason: str, dropped: int = 0) -> Generation:
+    return Generation(
+        id=new_id("gen_"),
+        created_at=now(),
+        run_id=run.id,
+        step_id=answer.step_id,
+        model=run.model,
+        usage=usage,
+        finish_reason=reason,
+        dropped_messages=dropped,
+    )
 
 
 def _run_error(error: ApiError) -> RunError:

@@ -7,12 +7,12 @@ may look: whoever is first moves the run, the others find it moved. A clock that
 
 from contextlib import suppress
 
-from everloom.context import Ports
+from everloom.context import Context, Ports
 from everloom.kit.clock import now
 from everloom.objects.runs import Run, RunLease
 from everloom.store.base import Add, Change, Conflict, Missing, Start
 from everloom.work.runs.deadline import RUNS, seconds_left
-from everloom.work.runs.verbs import RUN_JOB
+from everloom.work.runs.verbs import RUN_JOB, expire_queued
 
 LOOK_SECONDS = 1.0
 
@@ -41,6 +41,8 @@ async def look(ports: Ports, project: str, run: Run, *, unsettled: bool = False)
     left = seconds_left(ports, project, run)
     overdue = left <= (0 if run.status in ("queued", "requires_action") else -OVERDUE_SECONDS)
     if (unsettled or not overdue) and run.status != "cancelling":
+        return
+    if run.status == "queued" and await expire_queued(Context.of(ports, project), run.id):
         return
     store = ports.database.store(project)
     call = Start(RUN_JOB, f"{run.id}.end")

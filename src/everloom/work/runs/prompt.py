@@ -1,6 +1,7 @@
 """From a thread and a run to the messages a model reads, cut to what fits."""
 
 import base64
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -12,7 +13,7 @@ from everloom.kit.errors import NotFound
 from everloom.models.base import Traits
 from everloom.objects.base import JsonObject
 from everloom.objects.files import File
-from everloom.objects.messages import ImageFileContent, ImageUrlContent, Message, RefusalContent, TextContent
+from everloom.objects.messages import FilePath, ImageFileContent, ImageUrlContent, Message, RefusalContent, TextContent
 from everloom.objects.runs import Generation, Run, Source, ToolWork
 from everloom.objects.steps import FunctionStepCall, MessageCreation, RunStep, ToolCalls
 from everloom.objects.tools import ResponseFormat
@@ -64,7 +65,9 @@ async def build(ctx: Context, state: RunState) -> Prompt:
     body = _options(run, traits, first=not state.generations)
     works = {work.call_id: work for work in state.works}
     shown = {} if traits.chooses_tools else works
-    history, own = await _conversation(ctx, state, {id: work for id, work in works.items() if id not in shown})
+    messages = await ctx.store.all(Message, thread_id=run.thread_id)
+    told = {id: work for id, work in works.items() if id not in shown}
+    history, own = await _conversation(ctx, state, messages, told)
     strategy = run.truncation_strategy
     kept = history
     if strategy.type == "last_messages" and strategy.last_messages is not None:
@@ -73,7 +76,7 @@ async def build(ctx: Context, state: RunState) -> Prompt:
     room = _room(run, state.generations, traits.context_window, body)
     fitting = await _fit(ctx, run, body, kept, own, room)
     body["messages"] = [*_instructions(run), *fitting, *own]
-    sources = [source for work in works.values() for source in work.sources]
+    sources = [*_linked(messages), *(source for work in works.values() for source in work.sources)]
     return Prompt(body, len(history) - len(fitting), sources, reader)
 
 
@@ -137,15 +140,22 @@ def _plausible(history: list[JsonObject], tokens: int) -> list[JsonObject]:
 
 
 def _options(run: Run, traits: Traits, *, first: bool) -> JsonObject:
-    """The request without its messages. Who does not choose tools is given what a search found, not the search."""
-    body: JsonObject = {"model": run.model, "temperature": run.temperature, "top_p": run.top_p}
+    """The request without its messages. Who does not choose tools is given what a search found, not the search.
+
+    What is as the reference's default has it stays unsaid: there are models that refuse the very word.
+    """
+    body: JsonObject = {"model": run.model}
+    for name, value in (("temperature", run.temperature), ("top_p", run.top_p)):
+        if value != 1:
+            body[name] = value
     if run.reasoning_effort is not UNSET and traits.takes_effort:
         body["reasoning_effort"] = run.reasoning_effort
     if tools := offers(run.tools, chooses_tools=traits.chooses_tools):
         body["tools"] = tools
-        body["parallel_tool_calls"] = run.parallel_tool_calls
+        if not run.parallel_tool_calls:
+            body["parallel_tool_calls"] = False
         # A forced choice holds for the first answer alone: the model has called by then, and may speak.
-        if first or run.tool_choice == "none":
+        if run.tool_choice == "none" or (first and run.tool_choice != "auto"):
             body["tool_choice"] = choice(run.tool_choice)
     if (shape := _response_format(run.response_format)) is not None:
         body["response_format"] = shape
@@ -161,12 +171,12 @@ def _instructions(run: Run) -> list[JsonObject]:
 
 
 async def _conversation(
-    ctx: Context, state: RunState, works: dict[str, ToolWork]
+    ctx: Context, state: RunState, messages: Sequence[Message], works: dict[str, ToolWork]
 ) -> tuple[list[JsonObject], list[JsonObject]]:
     """What stood in the thread before the run, and what the run itself has said and done."""
     said: dict[str, JsonObject] = {}
     history: list[JsonObject] = []
-    for message in await ctx.store.all(Message, thread_id=state.run.thread_id):
+    for message in messages:
         turn: JsonObject = {"role": message.role, "content": await _content(ctx, message)}
         if message.run_id == state.run.id:
             said[message.id] = turn
@@ -177,6 +187,17 @@ async def _conversation(
         if step.status == "completed":
             own += _turns(step, said, works)
     return history, own
+
+
+def _linked(messages: Sequence[Message]) -> list[Source]:
+    """Files that earlier answers have linked to, which this one may link to again."""
+    parts = [part for message in messages for part in message.content if isinstance(part, TextContent)]
+    return [
+        Source(mark=annotation.text, file_id=annotation.file_path.file_id)
+        for part in parts
+        for annotation in part.text.annotations
+        if isinstance(annotation, FilePath)
+    ]
 
 
 def _turns(step: RunStep, said: dict[str, JsonObject], works: dict[str, ToolWork]) -> list[JsonObject]:

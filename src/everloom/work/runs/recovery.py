@@ -36,12 +36,17 @@ class Recovery:
         self._open = open
         self._events = events
 
+    @property
+    def message_ids(self) -> list[str]:
+        """Of the messages that were being written."""
+        return [id for step in self.steps if (id := _message_id(step)) is not None]
+
     def retract(self) -> list[Operation]:
         """Take them back, to be told again from the start: in one write with what takes their place."""
         if not self.steps:
             return []
         operations: list[Operation] = [Remove(RunStep, step.id) for step in self.steps]
-        operations += [Remove(Message, id) for step in self.steps if (id := _message_id(step)) is not None]
+        operations += [Remove(Message, id) for id in self.message_ids]
         if self._events:
             operations.append(Retract(self._events[0].seq))
         return operations

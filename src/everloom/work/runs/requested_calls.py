@@ -17,6 +17,7 @@ from everloom.objects.steps import (
     ToolCalls,
     ToolCallsDelta,
 )
+from everloom.objects.tools import FunctionTool
 from everloom.store.base import Add, Change, Operation, Tell
 from everloom.tools.base import Draft
 from everloom.tools.registry import draft, tag
@@ -94,6 +95,15 @@ def work_of(step: RunStep, call: Draft, created_at: int) -> Add[ToolWork]:
             arguments=call.arguments,
         )
     )
+
+
+def undeclared(run: Run, calls: list[StepCall]) -> str:
+    """The name of a function that a model calls in a run without any; empty where there are some, whose program can say
+    what is wrong with the name.
+    """
+    if any(isinstance(tool, FunctionTool) for tool in run.tools):
+        return ""
+    return next((f"'{call.function.name}'" for call in calls if isinstance(call, FunctionStepCall)), "")
 
 
 def required_of(calls: list[StepCall]) -> list[RequiredCall]:

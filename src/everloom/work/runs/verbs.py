@@ -173,27 +173,52 @@ def _choice(choice: ToolChoice | None, tools: Sequence[Tool]) -> ToolChoice:
 
 
 async def cancel(ctx: Context, thread_id: str, run_id: str) -> Run:
-    """Ask a run to stop (cancelRun); the answer says ``cancelling``, the end comes from whoever executes it."""
+    """Ask a run to stop (cancelRun); the answer says ``cancelling``, the end comes from whoever executes it. One that
+    waits for its turn has nothing open, and ends in the same write.
+    """
     while True:
-        idle = (await ctx.store.get(Run, run_id, thread_id=thread_id)).status != "in_progress"
+        seen = (await ctx.store.get(Run, run_id, thread_id=thread_id)).status
 
-        def edit(run: Run, idle: bool = idle) -> None:
+        def edit(run: Run, seen: RunStatus = seen) -> None:
             if "cancelling" not in NEXT[run.status]:
                 raise BadRequest(f"Cannot cancel run with status '{run.status}'.")
-            if (run.status != "in_progress") != idle:
+            if run.status != seen:
                 raise _Moved
             run.status = "cancelling"
             run.required_action = None
 
         change = Change(Run, run_id, edit, tell=("thread.run.cancelling",), thread_id=thread_id)
-        start = [Start(RUN_JOB, run_id)] if idle else []
+        then: list[Operation] = [] if seen == "in_progress" else [Start(RUN_JOB, run_id)]
+        if seen == "queued":
+            then = [ending(run_id, "cancelled", await _spent(ctx, run_id))]
         try:
-            written = await ctx.store.write(change, *start, log=run_id)
+            written = await ctx.store.write(change, *then, log=run_id)
         except _Moved:
             continue
         disturb(ctx, run_id)
         ctx.ports.bus.wake(run_id)
         return written[change]
+
+
+async def expire_queued(ctx: Context, run_id: str) -> bool:
+    """End a run whose turn has not come in its time; whether it was still waiting for that."""
+
+    def check(run: Run) -> None:
+        if run.status != "queued":
+            raise _Moved
+
+    try:
+        end = ending(run_id, "expired", await _spent(ctx, run_id))
+        await ctx.store.write(Change(Run, run_id, check), end, log=run_id)
+    except (Missing, _Moved):
+        return False
+    ctx.ports.bus.wake(run_id)
+    return True
+
+
+async def _spent(ctx: Context, run_id: str) -> Usage:
+    """What the finished calls of a model have cost."""
+    return sum((spent.usage for spent in await ctx.store.all(Generation, run_id=run_id)), Usage())
 
 
 def disturb(ctx: Context, run_id: str) -> None:

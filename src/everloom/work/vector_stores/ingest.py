@@ -31,13 +31,13 @@ from everloom.objects.vector_stores import (
     VectorStoreFile,
     file_key,
 )
-from everloom.store.base import Change, Missing, Remove, salvage
+from everloom.store.base import Change, Missing, Remove, Start, salvage
 from everloom.vectors.base import Chunk, Vector
 from everloom.work.files.blobs import read_file
 from everloom.work.inference.embeddings import embed
 from everloom.work.vector_stores.chunking import spans, windows
 from everloom.work.vector_stores.extraction import Invalid, Unsupported, extract
-from everloom.work.vector_stores.stores import Tally, has_expired
+from everloom.work.vector_stores.stores import INGEST_JOB, Tally, has_expired
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,10 @@ _TEXTS_AT_ONCE = 64
 
 PAUSES = (1.0, 5.0, 20.0)
 """Seconds before an embedding model that is busy or unwell is asked again."""
+
+FIRST_TRY = 3
+LONGEST_PAUSE = 15.0
+"""A file whose embedding model is away is put off for a second at first, for fifteen at last."""
 
 _FLOAT_BYTES = 4
 _OUR_FAULT = "An internal error occurred."
@@ -98,6 +102,8 @@ async def read(ctx: Context, task: IndexTask, pauses: Sequence[float] = PAUSES) 
     except Invalid as error:
         await _end(ctx, task, "failed", IngestError(code="invalid_file", message=str(error)))
     except ApiError as error:
+        if _is_away(error):
+            return await _put_off(ctx, task, error)
         code: Literal["rate_limit_exceeded", "server_error"]
         code = "rate_limit_exceeded" if error.status == 429 else "server_error"
         log.warning("reading %s into %s failed: %s", task.file_id, task.vector_store_id, error.message)
@@ -116,6 +122,8 @@ async def read(ctx: Context, task: IndexTask, pauses: Sequence[float] = PAUSES) 
 async def _index(ctx: Context, task: IndexTask, pauses: Sequence[float]) -> int:
     """Keep the file's chunks; how many bytes they use."""
     row = await _wanted(ctx, task)
+    if task.tries:
+        await _probe(ctx, task)
     try:
         file = await ctx.store.get(File, task.file_id)
         text = await extract(read_file(ctx, file), file.filename)
@@ -169,27 +177,49 @@ async def _embedded(
         if start:
             await _wanted(ctx, task)
         some = texts[start : start + _TEXTS_AT_ONCE]
-        vectors.update(zip(some, await _patiently(ctx, task, model, some, pauses), strict=True))
+        vectors.update(zip(some, await _patiently(ctx, model, some, pauses), strict=True))
     return [Chunk(place, text, [vectors[window] for window in own]) for place, (text, own) in enumerate(pieces)]
 
 
-async def _patiently(
-    ctx: Context, task: IndexTask, model: str, texts: list[str], pauses: Sequence[float]
-) -> Sequence[Vector]:
-    """The vectors. A model's server that is away is waited for as long as the file is wanted (``Withdrawn``)."""
-    backoff, left = Backoff(), list(pauses)
-    while True:
+async def _patiently(ctx: Context, model: str, texts: list[str], pauses: Sequence[float]) -> Sequence[Vector]:
+    for pause in pauses:
         try:
             return await embed(ctx, model, texts)
         except ApiError as error:
-            if isinstance(error, ModelAway) and not error.midway:
-                outage(f"reading {task.file_id}", error)
-                await asyncio.sleep(backoff.pause())
-                await _wanted(ctx, task)
-            elif left and (error.status == 429 or error.status >= 500):
-                await asyncio.sleep(left.pop(0))
-            else:
+            if _is_away(error) or (error.status != 429 and error.status < 500):
                 raise
+            await asyncio.sleep(pause)
+    return await embed(ctx, model, texts)
+
+
+def _is_away(error: ApiError) -> bool:
+    """Whether a model's server is away, and what it was asked is not to blame."""
+    return isinstance(error, ModelAway) and not error.reached
+
+
+async def _probe(ctx: Context, task: IndexTask) -> None:
+    """Ask that the embedding model is back, before a file is read once more for nothing. Errors: ``ModelAway``."""
+    model = (await ctx.store.get(StoreModel, task.vector_store_id)).model
+    if model in ctx.ports.away_models:
+        raise ModelAway(f"The model {model} was away a moment ago.")
+    try:
+        await embed(ctx, model, ["."])
+    except ModelAway:
+        ctx.ports.away_models.note(model)
+        raise
+
+
+async def _put_off(ctx: Context, task: IndexTask, away: ApiError) -> None:
+    """Have the file read later, in nobody's place meanwhile."""
+    outage(f"reading {task.file_id}", away)
+
+    def count(task: IndexTask) -> None:
+        task.tries += 1
+
+    pause = Backoff(task.tries + FIRST_TRY, LONGEST_PAUSE).pause()
+    with suppress(Missing):  # nobody waits for it any more
+        again = Start(INGEST_JOB, task.job, "background", after=pause)
+        await ctx.store.write(Change(IndexTask, task.id, count), again)
 
 
 async def _wanted(ctx: Context, task: IndexTask) -> VectorStoreFile:
