@@ -86,6 +86,26 @@ def test_a_plot_and_a_file_come_back_as_files(http: httpx.Client, upstream: Scri
     assert step["step_details"]["tool_calls"][0]["code_interpreter"]["input"] == PLOT
 
 
+def test_a_file_of_an_earlier_run_can_be_linked_again(http: httpx.Client, upstream: ScriptedUpstream) -> None:
+    link = "Here: [it](sandbox:/mnt/data/out.txt)."
+    run = coded(http, upstream, "open('/mnt/data/out.txt', 'w').write('x')", says=link)
+    upstream.rule(lambda body: Says(link))
+    again = settled(http, a_run(http, {"id": run["thread_id"]}, assistant=an_assistant(http, **TOOLS)))
+    assert again["status"] == "completed"
+    last, before = (
+        message["content"][0]["text"]["annotations"]
+        for message in fetched(http, f"/threads/{run['thread_id']}/messages")["data"]
+        if message["role"] == "assistant"
+    )
+    assert [one["file_path"] for one in last] == [one["file_path"] for one in before] != []
+
+
+def test_code_under_another_name_is_run(http: httpx.Client, upstream: ScriptedUpstream) -> None:
+    upstream.script(Calls(("code_interpreter", {"input": "print(6 * 7)"})), Says("Done."))
+    run = settled(http, a_run(http, assistant=an_assistant(http, **TOOLS)), seconds=90)
+    assert outputs_of(http, run) == [[{"type": "logs", "logs": "42\n"}]]
+
+
 def test_state_is_kept_between_the_calls_and_runs_of_a_thread(http: httpx.Client, upstream: ScriptedUpstream) -> None:
     run = coded(http, upstream, "x = 6", "print(x * 7)")
     assert outputs_of(http, run)[1] == [{"type": "logs", "logs": "42\n"}]
