@@ -20,7 +20,7 @@ from everloom.config import load
 from everloom.objects.steps import RunStep
 from everloom.store import sql
 from everloom.store.kinds import KINDS
-from everloom.work.keys import DEFAULT_PROJECT
+from everloom.work.organization.establishing import DEFAULT_PROJECT
 
 routes = Routes()
 unlocked = Routes(access="open")

@@ -43,7 +43,7 @@ def test_migrate_makes_the_schema(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "data" / "everloom.db")
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     connection.close()
-    assert {"runs", "run_steps", "key_hashes"} <= tables
+    assert {"runs", "run_steps", "api_keys"} <= tables
 
 
 def test_keys_create_shows_the_key_and_nothing_else(tmp_path: Path) -> None:

@@ -28,13 +28,13 @@ async def opened(settings: Settings) -> AsyncIterator[Database]:
 
 async def create(settings: Settings, project: str | None, *, admin: bool) -> str:
     """A new key's secret."""
-    from everloom.work import keys
+    from everloom.work.organization import establishing
 
     async with opened(settings) as database:
         if admin:
-            secret, _ = await keys.create_admin_key(database)
+            secret, _ = await establishing.create_admin_key(database)
         else:
-            secret, _ = await keys.create_key(database, project=project)
+            secret, _ = await establishing.create_key(database, project=project)
     return secret
 
 
