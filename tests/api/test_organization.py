@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from tests.organization import (
     an_account,
     refused,
 )
+from tests.postgres import fresh_database
 from tests.servers import ADMIN_KEY, API_KEY, Everloom
 from tests.servers import http as client_of
 
@@ -395,3 +397,22 @@ def test_the_admin_key_of_the_settings_is_the_owners(admin: httpx.Client) -> Non
     (key,) = [key for key in fetched(admin, ADMIN_KEYS, limit=100)["data"] if key["name"] == "EVERLOOM_ADMIN_KEY"]
     assert key["owner"]["id"] == "user-owner"
     assert key["redacted_value"] == f"{ADMIN_KEY[:6]}...{ADMIN_KEY[-4:]}"
+
+
+def test_every_replica_refuses_a_key_within_two_seconds(tmp_path: Path) -> None:
+    database = fresh_database()
+    with (
+        Everloom(tmp_path, database=database) as here,
+        Everloom(tmp_path, database=database, arguments=("--no-worker",)) as there,
+        admin_of(here) as admin,
+    ):
+        project, other = a_project(admin), a_project(admin)
+        account = an_account(admin, project)
+        keys = [account["api_key"]["value"], an_account(admin, other)["api_key"]["value"]]
+        assert [asks(server, key).status_code for server in (here, there) for key in keys] == [200] * 4
+        closed = time.monotonic()
+        deleted(admin, f"{PROJECTS}/{project['id']}/service_accounts/{account['id']}")
+        posted(admin, f"{PROJECTS}/{other['id']}/archive")
+        assert [asks(here, key).status_code for key in keys] == [401, 401]
+        time.sleep(max(0.0, closed + 2.2 - time.monotonic()))
+        assert [asks(there, key).status_code for key in keys] == [401, 401]

@@ -86,7 +86,7 @@ class Auth:
         """The key of a request, as the store has it. Errors: 401."""
         secret = _secret(headers)
         digest = hashlib.sha256(secret).digest()
-        generation = self._known_keys.generation
+        look = self._known_keys.look()
         key = await keys.key_of(self._store, digest.hex())
         if key is None or not hmac.compare_digest(key.secret_hash, digest.hex()):
             raise _wrong_key(secret)
@@ -94,7 +94,7 @@ class Auth:
             raise refusal
         if keys.is_stale(key):
             self._note_use(key)
-        return self._known_keys.remember(digest, key, generation)
+        return self._known_keys.remember(digest, key, look)
 
     def _note_use(self, key: Key) -> None:
         """Write down that a key is used, beside the request and not before it."""
