@@ -22,7 +22,7 @@ from everloom.store import sql
 from everloom.store.kinds import KINDS
 from everloom.work.organization.establishing import DEFAULT_PROJECT
 
-routes = Routes()
+routes = Routes(permission="threads")
 unlocked = Routes(access="open")
 
 

@@ -5,7 +5,7 @@ from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, BadRequest
 from everloom.kit.ids import new_id
 from everloom.objects.projects import NewProject, Project, ProjectChanges
-from everloom.store.base import Add, Change, change_one
+from everloom.store.base import SYSTEM, Add, Change, change_one
 from everloom.work.organization.establishing import DEFAULT_PROJECT
 
 
@@ -32,6 +32,12 @@ async def the_open_project(ctx: Context, project_id: str) -> Project:
     project = await ctx.store.get(Project, project_id)
     _refuse_archived(project)
     return project
+
+
+async def refuse_archived(ctx: Context) -> None:
+    """For work that goes on behind a request, which no key is asked for: its project is still open. Errors: 400."""
+    for project in await ctx.ports.database.store(SYSTEM).all(Project, id=ctx.project):
+        _refuse_archived(project)
 
 
 async def create_project(ctx: Context, asked: NewProject) -> Project:
