@@ -9,18 +9,22 @@ from typing import TypeVar
 import pytest
 
 from everloom.kit.errors import NotFound
-from everloom.objects.keys import Key
+from everloom.objects.keys import Key, Permissions
+from everloom.objects.organization import ORGANIZATION, Organization
 from everloom.objects.projects import Project
+from everloom.objects.users import Membership, User
 from everloom.store.base import SYSTEM, Database
 from everloom.store.sqlite import SqliteDatabase
 from everloom.work.organization.access import key_of
 from everloom.work.organization.establishing import (
     DEFAULT_PROJECT,
+    FIRST_OWNER,
     create_admin_key,
     create_key,
+    establish,
     first_start,
 )
-from everloom.work.organization.new_keys import redacted, secret_hash
+from everloom.work.organization.new_keys import new_key, redacted, secret_hash
 
 T = TypeVar("T")
 With = Callable[[Callable[[Database], Awaitable[T]]], T]
@@ -149,3 +153,43 @@ def test_create_admin_key(with_database: With[None]) -> None:
 def test_short_keys_are_not_given_away() -> None:
     assert redacted("sk-short") == "***"
     assert redacted("sk-" + "a" * 21) == "sk-aaa...aaaa"
+
+
+def test_commands_before_the_first_start_leave_it_its_keys(with_database: With[None]) -> None:
+    async def walk(database: Database) -> None:
+        await establish(database.store(SYSTEM))
+        first = await first_start(database)
+        assert first is not None
+        assert first.api_key
+        assert first.admin_key
+        assert await first_start(database) is None
+
+    with_database(walk)
+
+
+def test_the_first_start_makes_an_organization_with_an_owner(with_database: With[None]) -> None:
+    async def walk(database: Database) -> None:
+        await first_start(database)
+        store = database.store(SYSTEM)
+        assert (await store.get(User, FIRST_OWNER)).role == "owner"
+        assert [place.project_id for place in await store.all(Membership, user_id=FIRST_OWNER)] == [DEFAULT_PROJECT]
+        assert {key.owner_id for key in await store.all(Key)} == {FIRST_OWNER}
+        assert (await store.get(Organization, ORGANIZATION)).started
+
+    with_database(walk)
+
+
+@pytest.mark.parametrize(
+    ("permissions", "scopes", "may", "may_not"),
+    [
+        ("all", [], ["api.files.read", "api.threads.write", "model.request"], []),
+        ("read_only", [], ["api.files.read", "api.model.read"], ["api.files.write", "model.request"]),
+        ("restricted", ["api.files.write"], ["api.files.write", "api.files.read"], ["api.threads.read"]),
+        ("restricted", ["api.files.read"], ["api.files.read"], ["api.files.write", "api.threads.read"]),
+        ("restricted", ["model.request"], ["model.request"], ["api.model.read"]),
+        ("restricted", [], [], ["api.files.read", "model.request"]),
+    ],
+)
+def test_what_a_key_may(permissions: Permissions, scopes: list[str], may: list[str], may_not: list[str]) -> None:
+    key = new_key("sk", owner_id=FIRST_OWNER, name="a key", permissions=permissions, scopes=scopes)
+    assert {scope for scope in (*may, *may_not) if key.may(scope)} == set(may)

@@ -9,8 +9,9 @@ ORGANIZATION = "org-everloom"
 class Organization(Object, kw_only=True):
     """The organization. No operation shows it; its row is what every change of who owns it locks.
 
-    ``secret`` (hex) signs the links of its invites.
+    ``secret`` (hex) signs the links of its invites. ``started`` once there has been a key: then a start makes none.
     """
 
     name: str
     secret: str
+    started: bool = False

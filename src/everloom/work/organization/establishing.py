@@ -13,7 +13,7 @@ from everloom.objects.keys import Key, Permissions
 from everloom.objects.organization import ORGANIZATION, Organization
 from everloom.objects.projects import Project
 from everloom.objects.users import Membership, User
-from everloom.store.base import SYSTEM, Add, Conflict, Database, Operation, Remove, Store
+from everloom.store.base import SYSTEM, Add, Change, Conflict, Database, Operation, Remove, Store
 from everloom.work.organization.new_keys import new_key, new_secret, secret_hash
 
 DEFAULT_PROJECT = "proj_default"
@@ -58,7 +58,8 @@ async def first_start(database: Database, *, api_key: str = "", admin_key: str =
     if first.admin_key:
         keys.append(Add(new_key(first.admin_key, owner_id=FIRST_OWNER, name="first admin key")))
     store = database.store(SYSTEM)
-    fresh = await establish(store, *keys)
+    await establish(store)
+    fresh = await _begin(store, *keys)
     if api_key:
         await _keep_setting(store, api_key, _API_KEY)
     if admin_key:
@@ -66,24 +67,40 @@ async def first_start(database: Database, *, api_key: str = "", admin_key: str =
     return first if fresh and keys else None
 
 
-async def establish(store: Store, *more: Operation) -> bool:
-    """Have the organization stand, with its owner and the default project. True, and ``more`` written with it, where
-    nothing of it stood yet.
-    """
+async def establish(store: Store) -> None:
+    """Have the organization stand, with its owner and the default project."""
     default = Project(id=DEFAULT_PROJECT, created_at=now(), name="Default project")
     try:
-        await store.write(Add(default), *_organization(), *more)
+        await store.write(Add(default), *_organization(started=False))
     except Conflict:
         with suppress(Conflict):  # It stands, unless the project is older than organizations are.
-            await store.write(*_organization())
+            await store.write(*_organization(started=True))
+
+
+class _Started(Exception):
+    """There has been a key already."""
+
+
+async def _begin(store: Store, *keys: Operation) -> bool:
+    """Keep the first keys of all, and say that there are any; False where that was said before."""
+
+    def edit(organization: Organization) -> None:
+        if organization.started:
+            raise _Started
+        organization.started = True
+
+    try:
+        await store.write(Change(Organization, ORGANIZATION, edit), *keys)
+    except _Started:
         return False
     return True
 
 
-def _organization() -> list[Operation]:
+def _organization(*, started: bool) -> list[Operation]:
     made = now()
+    secret = secrets.token_hex(32)
     return [
-        Add(Organization(id=ORGANIZATION, created_at=made, name="everloom", secret=secrets.token_hex(32))),
+        Add(Organization(id=ORGANIZATION, created_at=made, name="everloom", secret=secret, started=started)),
         Add(User(id=FIRST_OWNER, created_at=made, name="Owner", email="owner@localhost", role="owner")),
         Add(Membership(id=FIRST_OWNER, created_at=made, project_id=DEFAULT_PROJECT, role="owner")),
     ]
@@ -115,6 +132,7 @@ async def create_key(
     """A new key of the project called ``project`` (made when there is none), by default the default project's."""
     store = database.store(SYSTEM)
     await establish(store)
+    await _begin(store)
     secret = new_secret("project")
     key = new_key(
         secret,
@@ -132,6 +150,7 @@ async def create_admin_key(database: Database, *, name: str = "") -> tuple[str, 
     """A new key of the organization's half of the API; it opens no project."""
     store = database.store(SYSTEM)
     await establish(store)
+    await _begin(store)
     secret = new_secret("admin")
     key = new_key(secret, owner_id=await _an_owner(store), name=name or "everloom keys create --admin")
     await store.write(Add(key))

@@ -27,7 +27,6 @@ async def create_project_user(ctx: Context, project_id: str, asked: NewProjectUs
         if problem.cls is User:
             raise _no_user(user_id, "user_id") from None
         raise
-    ctx.ports.known_keys.forget()
     return _shown(place, written[locked])
 
 

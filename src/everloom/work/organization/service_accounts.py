@@ -74,7 +74,6 @@ async def update_service_account(
 
     change = Change(ServiceAccount, account_id, edit, project_id=project_id)
     written = await ctx.store.write(open_project(project_id), change)
-    ctx.ports.known_keys.forget()
     return _shown(written[change])
 
 
