@@ -20,9 +20,9 @@ from everloom.config import load
 from everloom.objects.steps import RunStep
 from everloom.store import sql
 from everloom.store.kinds import KINDS
-from everloom.work.keys import DEFAULT_PROJECT
+from everloom.work.organization.establishing import DEFAULT_PROJECT
 
-routes = Routes()
+routes = Routes(permission="threads")
 unlocked = Routes(access="open")
 
 

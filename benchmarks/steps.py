@@ -37,7 +37,7 @@ from everloom.store import sql
 from everloom.store.kinds import KINDS
 from everloom.store.procedures import own_rank
 from everloom.store.sqlite import SqliteDatabase
-from everloom.work.keys import DEFAULT_PROJECT
+from everloom.work.organization.establishing import DEFAULT_PROJECT
 
 STEPS = 100
 """Of each run."""

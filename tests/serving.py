@@ -16,7 +16,7 @@ from everloom.bus.memory import MemoryBus
 from everloom.context import Ports, ServerLimits
 from everloom.models.registry import Models
 from everloom.store.sqlite import SqliteDatabase
-from everloom.work import keys
+from everloom.work.organization import establishing
 
 KEY = "sk-test-serving"
 
@@ -57,7 +57,7 @@ class Serving:
     async def _serve(self) -> None:
         database = SqliteDatabase(self._folder / "serving.db", synchronous="NORMAL")
         await database.open()
-        await keys.first_start(database, api_key=KEY)
+        await establishing.first_start(database, api_key=KEY)
         await self._models.open()
         # These operations reach neither jobs, blobs, vectors nor sandboxes.
         nowhere: Any = None

@@ -16,9 +16,19 @@ from everloom.api.http.routes import Route
 from everloom.api.v1 import DIALECT
 from everloom.app.http import ROUTES
 from everloom.kit.ids import new_id
-from tests.builders import Json, a_thread, fetched
+from tests.builders import Json, a_thread, fetched, posted
+from tests.organization import (
+    ADMIN_KEYS,
+    INVITES,
+    PROJECTS,
+    a_project,
+    a_user,
+    admin_of,
+    an_account,
+    an_email,
+)
 from tests.scripted import ScriptedUpstream
-from tests.servers import Everloom
+from tests.servers import ADMIN_KEY, API_KEY, Everloom
 from tests.servers import http as client_of
 from tests.world import a_world
 
@@ -50,13 +60,13 @@ Place = tuple[str, str]
 
 
 def routes_of(beta: str) -> list[Route]:
-    """The operations that a client with this beta header reaches, but the operators' own."""
+    """The operations on a project's objects that a client with this beta header reaches."""
     own = DIALECT.routes if beta == DIALECT.name else []
     taken = {(route.method, route.path) for route in own}
     common = [route for route in ROUTES if (route.method, route.path) not in taken]
     if own:
         common = [route for route in common if route.api_family == "assistants"]
-    return [route for route in [*common, *own] if route.access != "open"]
+    return [route for route in [*common, *own] if route.access == "project"]
 
 
 FORMS = ("assistants=v2", DIALECT.name)
@@ -403,3 +413,114 @@ def test_a_query_finds_nothing_of_another_project(mine: Project, theirs: Project
             theirs.current.get(path, params={end: ids["message_id"], "order": "asc"}) for ids in (mine.ids, nothing)
         )
         assert masked(here, mine.ids)[0] == masked(nowhere, nothing)[0]
+
+
+# --- keys that open nothing, or the other half ---------------------------------------------------------------------
+
+ORGANIZATION = [route for route in ROUTES if route.access == "admin"]
+
+
+@dataclass(frozen=True)
+class Ids:
+    """Those of one object of each kind of the organization, for the paths of its operations."""
+
+    known: dict[str, str]
+
+    def path(self, route: Route) -> str:
+        return route.path.format_map(self.known)
+
+
+@pytest.fixture
+def admin(each_server: Everloom) -> Iterator[httpx.Client]:
+    with admin_of(each_server) as client:
+        yield client
+
+
+def an_organization(admin: httpx.Client) -> tuple[Ids, Json]:
+    """A project with a user and an account, an invite; and the account's key as it was shown once."""
+    project = a_project(admin)
+    account = an_account(admin, project)
+    user = a_user(admin)
+    posted(admin, f"{PROJECTS}/{project['id']}/users", {"user_id": user["id"], "role": "member"})
+    invite = posted(admin, INVITES, {"email": an_email(), "role": "reader"})
+    key = account["api_key"]
+    ids = {"project_id": project["id"], "user_id": user["id"], "service_account_id": account["id"]}
+    return Ids(ids | {"invite_id": invite["id"], "key_id": key["id"]}), key
+
+
+def seen(admin: httpx.Client, ids: Ids) -> list[str]:
+    """Everything of these that can be read; but for when its keys were used."""
+    answers = [admin.get(ids.path(route)) for route in ORGANIZATION if set(_wild(route)) and route.method == "GET"]
+    return [re.sub(r'"last_used_at":\w+', "", answer.text) for answer in answers]
+
+
+def keys_that_open_nothing(server: Everloom, admin: httpx.Client) -> dict[str, str | None]:
+    revoked, closed = a_project(admin), a_project(admin)
+    account = an_account(admin, revoked)
+    gone, archived = account["api_key"]["value"], an_account(admin, closed)["api_key"]["value"]
+    for key in (gone, archived):  # They have been good, so that the server knows them.
+        with client_of(server, key) as client:
+            assert client.get("/assistants").status_code == 200
+    assert admin.delete(f"{PROJECTS}/{revoked['id']}/service_accounts/{account['id']}").status_code == 200
+    posted(admin, f"{PROJECTS}/{closed['id']}/archive")
+    expiring = posted(admin, ADMIN_KEYS, {"name": "a key to be deleted"})
+    assert admin.delete(f"{ADMIN_KEYS}/{expiring['id']}").status_code == 200
+    return {
+        "revoked": gone,
+        "archived project's": archived,
+        "deleted admin": expiring["value"],
+        "made up": "sk-proj-nobody-ever-gave-this-one",
+        "no": None,
+    }
+
+
+def turned_away(client: httpx.Client, route: Route, path: str, body: Json | None, what: str, allowed: set[int]) -> None:
+    answer = client.request(route.method, path, json=body)
+    assert answer.status_code in allowed, f"{what} key: {route.method} {path}: {answer.status_code} {answer.text}"
+
+
+def test_keys_that_open_nothing_open_no_operation(each_server: Everloom, admin: httpx.Client, mine: Project) -> None:
+    ids, _ = an_organization(admin)
+    before = snapshot(mine), seen(admin, ids)
+    for what, key in keys_that_open_nothing(each_server, admin).items():
+        for beta in FORMS:
+            with client_of(each_server, key or "", beta) as client:
+                if key is None:
+                    del client.headers["authorization"]
+                for route in routes_of(beta):
+                    path = route.path.format_map({"model": "gpt-4o", **mine.ids})
+                    turned_away(client, route, path, body_for(route, mine.ids), what, {401})
+                for route in ORGANIZATION:
+                    turned_away(client, route, ids.path(route), known_good(route), what, {401})
+    assert (snapshot(mine), seen(admin, ids)) == before
+
+
+def test_a_projects_key_opens_nothing_of_the_organization(each_server: Everloom, admin: httpx.Client) -> None:
+    ids, key = an_organization(admin)
+    before = seen(admin, ids)
+    for what, secret in (("the project's own", key["value"]), ("another project's", API_KEY)):
+        with client_of(each_server, secret) as client:
+            for route in ORGANIZATION:
+                turned_away(client, route, ids.path(route), known_good(route), what, {403})
+    assert seen(admin, ids) == before
+
+
+def test_an_admin_key_opens_nothing_of_a_project(each_server: Everloom, mine: Project) -> None:
+    before = snapshot(mine)
+    for beta in FORMS:
+        with client_of(each_server, ADMIN_KEY, beta) as client:
+            for route in routes_of(beta):
+                path = route.path.format_map({"model": "gpt-4o", **mine.ids})
+                turned_away(client, route, path, body_for(route, mine.ids), "admin", {403})
+    assert snapshot(mine) == before
+
+
+def known_good(route: Route) -> Json | None:
+    """A request that an admin key would be answered 200 for."""
+    bodies: dict[str, Json] = {
+        "invite_user": {"email": "taken@example.org", "role": "owner"},
+        "modify_user": {"role": "owner"},
+        "create_project_user": {"user_id": "user-owner", "role": "owner"},
+        "modify_project_user": {"role": "owner"},
+    }
+    return bodies.get(route.name, {"name": "taken over"}) if route.body is not None else None

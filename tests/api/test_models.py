@@ -11,7 +11,7 @@ import pytest
 from everloom.api import models
 from everloom.models.registry import Models
 from everloom.models.upstream.backend import UpstreamBackend
-from everloom.objects.keys import Project
+from everloom.objects.projects import Project
 from everloom.store.base import SYSTEM
 from everloom.store.sqlite import SqliteDatabase
 from tests.scripted import ScriptedUpstream

@@ -15,7 +15,7 @@ OFFLINE = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null", "PIP_FIND_LINKS"
 def test_help_names_every_command(tmp_path: Path) -> None:
     done = everloom(tmp_path, "--help")
     assert done.returncode == 0
-    for command in ("serve", "worker", "demo", "keys", "migrate", "doctor", "models"):
+    for command in ("serve", "worker", "demo", "users", "projects", "keys", "migrate", "doctor", "models"):
         assert re.search(rf"^\W*{command} ", done.stdout, re.MULTILINE)
 
 
@@ -43,7 +43,7 @@ def test_migrate_makes_the_schema(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "data" / "everloom.db")
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     connection.close()
-    assert {"runs", "run_steps", "key_hashes"} <= tables
+    assert {"runs", "run_steps", "api_keys"} <= tables
 
 
 def test_keys_create_shows_the_key_and_nothing_else(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from everloom.work.keys import DEFAULT_PROJECT
+from everloom.work.organization.establishing import DEFAULT_PROJECT
 from tests.cli.programs import Program, everloom, running
 from tests.postgres import fresh_database
 from tests.scripted import ScriptedUpstream

@@ -23,7 +23,7 @@ from everloom.config import load
 from everloom.objects.base import Object, Page, PageQuery
 from everloom.objects.jobs import Job, Lane
 from everloom.store.base import Database, Event, Operation, Store, Written
-from everloom.work.keys import first_start
+from everloom.work.organization.establishing import first_start
 
 
 class Fate:

@@ -13,7 +13,7 @@ from tests.replies import text_of
 from tests.scripted import Request, ScriptedUpstream
 from tests.sdk import rules
 from tests.sdk.environments import ALL, FIRST, NEWEST, OF_DECEMBER_2024, SDKS, Sdk, python_of
-from tests.servers import API_KEY, Everloom
+from tests.servers import ADMIN_KEY, API_KEY, Everloom
 from tests.weights import default_gguf
 
 WALKS = Path(__file__).parent / "walks"
@@ -33,7 +33,8 @@ def walk(name: str, sdk: Sdk, server: Everloom, model: str = "gpt-4o") -> list[s
     """Run a walk to its end; the lines it printed."""
     kept = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "TMPDIR")
     environment = {variable: os.environ[variable] for variable in kept if variable in os.environ}
-    environment |= {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": API_KEY, "WALK_MODEL": model}
+    environment |= {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": API_KEY}
+    environment |= {"OPENAI_ADMIN_KEY": ADMIN_KEY, "WALK_MODEL": model}
     ended = subprocess.run(
         [str(python_of(sdk)), "-B", str(WALKS / f"{name}.py")],
         env=environment,
@@ -73,6 +74,13 @@ def test_walk_of_the_endpoints(sdk: Sdk, each_server: Everloom) -> None:
 def test_walk_of_uploads(each_server: Everloom) -> None:
     """By the newest SDK alone: the first one is older than they are."""
     assert len(walk("uploads", NEWEST, each_server)) == 5
+
+
+def test_walk_of_the_organization(each_server: Everloom) -> None:
+    """By the newest SDK alone, which is the first with ``client.admin``."""
+    said = walk("organization", NEWEST, each_server)
+    things = ["projects", "invites", "users", "project users", "service accounts", "project keys", "admin keys", "ends"]
+    assert said == [f"ok {what}" for what in things]
 
 
 @pytest.mark.parametrize("sdk", SDKS, ids=str)

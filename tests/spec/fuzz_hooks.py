@@ -38,7 +38,7 @@ def map_body(context: schemathesis.HookContext, body: Any) -> Any:
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
     """Let the objects that were given stand until the end."""
-    if case.method.upper() == "DELETE" or case.path == "/uploads/{upload_id}/cancel":
+    if case.method.upper() == "DELETE" or case.path.endswith(("/{upload_id}/cancel", "/archive")):
         if "file_id" in case.path_parameters and len(case.path_parameters) > 1:
             return  # A file is taken out of something; the file itself stands.
         for name, id in _IDS.items():

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import yaml
 
+from everloom.objects.keys import SCOPES
 from tests.spec.spec import SPEC
 
 Json = dict[str, Any]
@@ -206,9 +207,57 @@ def _later() -> list[Patch]:
     ]
 
 
+_LISTS_OF_ORGANIZATION = ("Invite", "Project", "ProjectApiKey", "ProjectServiceAccount", "ProjectUser", "User")
+
+
+def _organization() -> list[Patch]:
+    """What the organization's half has gained since."""
+    roles = ["owner", "member", "none"]
+    granted = {
+        "type": "array",
+        "maxItems": 100,
+        "items": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"id": {"type": "string"}, "role": {"type": "string", "enum": ["member", "owner"]}},
+            "required": ["id", "role"],
+        },
+    }
+    email = {"type": "string", "minLength": 3, "maxLength": 320, "pattern": "^[^\\s@]+@[^\\s@]+$"}
+    named = ["ProjectCreateRequest", "ProjectUpdateRequest", "ProjectServiceAccountCreateRequest"]
+    return [
+        *_pages(*(f"{name}ListResponse" for name in _LISTS_OF_ORGANIZATION)),
+        Patch("nullable", "Invite/properties/accepted_at", None, "the newest reference: null until then"),
+        Patch("set", "Invite/properties/projects", granted, "added at the end of 2024"),
+        Patch("set", "InviteRequest/properties/projects", granted, "added at the end of 2024"),
+        Patch("set", "InviteRequest/properties/email", email, "ours: what can be no address is refused"),
+        Patch("set", "ProjectServiceAccount/properties/role/enum", roles, "added in 2026"),
+        Patch("set", "ProjectServiceAccountCreateResponse/properties/role/enum", ["member", "none"], "added in 2026"),
+        Patch("nullable", "ProjectServiceAccountCreateResponse/properties/api_key", None, "added in 2026"),
+        Patch(
+            "set",
+            "ProjectServiceAccountCreateRequest/properties/create_service_account_only",
+            {"type": "boolean"},
+            "added in 2026",
+        ),
+        Patch("set", "ProjectUserCreateRequest/properties/email", email, "added in 2026, in place of the id"),
+        Patch("drop", "ProjectUserCreateRequest/required", "user_id", "added in 2026: or the email"),
+        *(
+            Patch(
+                "set",
+                f"{name}/properties/name",
+                {"type": "string", "minLength": 1, "maxLength": 256},
+                "ours: the document bounds no name",
+            )
+            for name in named
+        ),
+    ]
+
+
 CURRENT = [
     *_COMMON,
     *_later(),
+    *_organization(),
     *_pages("ListFilesResponse", "ListVectorStoresResponse", "ListVectorStoreFilesResponse"),
     Patch("rename", "UsageTimeBucket/properties/result", "results", "everything real says results"),
     Patch("drop", "UsageTimeBucket/required", "result", "everything real says results"),
@@ -458,8 +507,101 @@ _STORED_COMPLETIONS: dict[tuple[str, str], Json] = {
 }
 """What the newest reference has beside ``store``."""
 
+_ADMIN_KEY = {
+    "type": "object",
+    "properties": {
+        "object": {"type": "string", "enum": ["organization.admin_api_key"]},
+        "id": {"type": "string"},
+        "name": {"type": "string"},
+        "redacted_value": {"type": "string"},
+        "created_at": {"type": "integer"},
+        "expires_at": {"type": "integer", "nullable": True},
+        "last_used_at": {"type": "integer", "nullable": True},
+        "owner": {
+            "type": "object",
+            "properties": {
+                "type": {"type": "string", "enum": ["user"]},
+                "object": {"type": "string", "enum": ["organization.user"]},
+                "id": {"type": "string"},
+                "name": {"type": "string"},
+                "created_at": {"type": "integer"},
+                "role": {"type": "string"},
+            },
+            "required": ["type", "object", "id", "name", "created_at", "role"],
+            "additionalProperties": False,
+        },
+        "value": {"type": "string"},
+    },
+    "required": ["object", "id", "name", "redacted_value", "created_at", "expires_at", "last_used_at", "owner"],
+    "additionalProperties": False,
+}
+_NAME = {"type": "string", "minLength": 1, "maxLength": 256}
+_ACCOUNT = [_parameter("project_id", "path"), _parameter("service_account_id", "path")]
+
+
+def _body(required: tuple[str, ...] = (), **properties: Json) -> Json:
+    schema: Json = {"type": "object", "additionalProperties": False, "properties": properties}
+    if required:
+        schema["required"] = list(required)
+    return {"required": bool(required), "content": {"application/json": {"schema": schema}}}
+
+
+_ORGANIZATION: dict[tuple[str, str], Json] = {
+    ("GET", "/organization/admin_api_keys"): {
+        "operationId": "listAdminApiKeys",
+        "parameters": [_parameter("after", "query")],
+        "responses": {"200": _answer("application/json", _stored_page(_ADMIN_KEY))},
+    },
+    ("POST", "/organization/admin_api_keys"): {
+        "operationId": "createAdminApiKey",
+        "requestBody": _body(
+            ("name",), name=_NAME, expires_in_seconds={"type": "integer", "minimum": 1, "maximum": 31_536_000}
+        ),
+        "responses": {"200": _answer("application/json", {**_ADMIN_KEY, "required": list(_ADMIN_KEY["properties"])})},
+    },
+    ("GET", "/organization/admin_api_keys/{key_id}"): {
+        "operationId": "retrieveAdminApiKey",
+        "parameters": [_parameter("key_id", "path")],
+        "responses": {"200": _answer("application/json", _ADMIN_KEY)},
+    },
+    ("DELETE", "/organization/admin_api_keys/{key_id}"): {
+        "operationId": "deleteAdminApiKey",
+        "parameters": [_parameter("key_id", "path")],
+        "responses": {
+            "200": _answer(
+                "application/json",
+                {
+                    "type": "object",
+                    "properties": {
+                        "object": {"type": "string", "enum": ["organization.admin_api_key.deleted"]},
+                        "id": {"type": "string"},
+                        "deleted": {"type": "boolean"},
+                    },
+                    "required": ["object", "id", "deleted"],
+                },
+            )
+        },
+    },
+    ("POST", "/organization/projects/{project_id}/service_accounts/{service_account_id}"): {
+        "operationId": "updateProjectServiceAccount",
+        "parameters": _ACCOUNT,
+        "requestBody": _body(name=_NAME, role={"type": "string", "enum": ["member", "owner"]}),
+        "responses": {"200": _answer("application/json", _ref("ProjectServiceAccount"))},
+    },
+    ("POST", "/organization/projects/{project_id}/service_accounts/{service_account_id}/api_keys"): {
+        "operationId": "createProjectServiceAccountApiKey",
+        "parameters": _ACCOUNT,
+        "requestBody": _body(
+            name=_NAME, scopes={"type": "array", "minItems": 1, "items": {"type": "string", "enum": list(SCOPES)}}
+        ),
+        "responses": {"200": _answer("application/json", _ref("ProjectServiceAccountApiKey"))},
+    },
+}
+"""What the newest reference has in the organization's half, of the groups that are built."""
+
 EXTENSIONS: dict[tuple[str, str], Json] = {
     **_STORED_COMPLETIONS,
+    **_ORGANIZATION,
     ("GET", "/threads"): {
         "operationId": "listThreads",
         "parameters": [_parameter("after", "query"), _parameter("before", "query")],

@@ -9,6 +9,7 @@ import pytest
 from everloom.api.http.routes import Route
 from everloom.api.v1 import DIALECT
 from everloom.app.http import ROUTES
+from everloom.objects.keys import SCOPES
 from tests.spec.overlay import EXTENSIONS
 from tests.spec.spec import SPEC, needs_spec
 
@@ -19,14 +20,19 @@ Place = tuple[str, str]
 SHARED = {"Audio", "Files", "Uploads", "Chat", "Completions", "Embeddings", "Images", "Models", "Moderations"}
 OLDER = {"Assistants (v1)", "Threads (v1)", "Messages (v1)", "Runs (v1)"}
 VECTOR_STORES = {"Vector stores (v2)", "Vector store files (v2)", "Vector store file batches (v2)"}
+ORGANIZATION = {
+    *("Invites", "Users", "Projects"),
+    *("Project users", "Project service accounts", "Project API keys"),
+}
 CURRENT = {"Assistants (v2)", "Threads (v2)", "Messages (v2)", "Runs (v2)", "Run steps (v2)"} | VECTOR_STORES
 """The groups of the reference that are built."""
 
 OPEN = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
 """For operators: no key, and no ``/v1`` before them."""
 
-SIGNED = {("GET", "/images/files/{image_id}")}
-"""What the URLs of images lead to: a browser has no key, so the URL itself is signed, for an hour."""
+_INVITE = "/organization/invites/{invite_id}/accept"
+SIGNED = {("GET", "/images/files/{image_id}"), ("GET", _INVITE), ("POST", _INVITE)}
+"""What the URLs of images and the links of invites lead to: a browser has no key, so the URL itself is signed."""
 
 NAMES = {"submitToolOuputsToRun": "submit_tool_outputs"}
 """Where a handler is not called as its operation is: that one is misspelt."""
@@ -43,7 +49,7 @@ def places(routes: Iterable[Route]) -> set[Place]:
 
 
 def test_the_current_form_has_every_operation_and_no_other() -> None:
-    assert places(ROUTES) == set(reference(SHARED | CURRENT)) | set(EXTENSIONS) | OPEN | SIGNED
+    assert places(ROUTES) == set(reference(SHARED | CURRENT | ORGANIZATION)) | set(EXTENSIONS) | OPEN | SIGNED
 
 
 def test_the_older_form_has_every_operation_and_brings_no_other() -> None:
@@ -52,14 +58,14 @@ def test_the_older_form_has_every_operation_and_brings_no_other() -> None:
     assert places(DIALECT.routes) <= set(older)
 
 
-@pytest.mark.parametrize("groups", [SHARED | CURRENT, OLDER], ids=["current", "older"])
+@pytest.mark.parametrize("groups", [SHARED | CURRENT, OLDER, ORGANIZATION], ids=["current", "older", "organization"])
 def test_handlers_are_called_as_their_operations(groups: set[str]) -> None:
     ids = reference(groups)
     common = {(route.method, route.path): route.name for route in ROUTES}
     own = {(route.method, route.path): route.name for route in DIALECT.routes} if groups == OLDER else {}
     handlers = common | own
     assert {place: handlers[place] for place in ids} == {
-        place: NAMES.get(id) or re.sub(r"[A-Z]", lambda letter: "_" + letter[0].lower(), id)
+        place: NAMES.get(id) or re.sub(r"[A-Z]", lambda letter: "_" + letter[0].lower(), id.replace("-", "_"))
         for place, id in ids.items()
     }
 
@@ -69,7 +75,10 @@ def test_only_the_operators_pages_and_signed_urls_are_open() -> None:
     assert not [route for route in DIALECT.routes if route.access == "open"]
 
 
-SEVERAL_MAKES = {"batch_id", "completion_id", "file_id", "image_id", "model", "upload_id", "vector_store_id"}
+SEVERAL_MAKES = {
+    *("batch_id", "completion_id", "file_id", "image_id", "model", "upload_id", "vector_store_id"),
+    *("invite_id", "key_id", "project_id", "service_account_id", "user_id"),
+}
 """What stands in paths and is looked up as it is: ids that were made elsewhere, too, or in several ways."""
 
 
@@ -78,6 +87,16 @@ def test_ids_in_paths_begin_as_those_of_their_nouns() -> None:
         assert set(re.findall(r"{(\w+)}", route.path)) - SEVERAL_MAKES == set(route.prefixes), route.path
     steps = next(route for route in ROUTES if route.name == "get_run_step")
     assert steps.prefixes == {"thread_id": "thread_", "run_id": "run_", "step_id": "step_"}
+
+
+def test_every_operation_of_a_project_asks_for_a_scope_that_keys_can_have() -> None:
+    for route in (*ROUTES, *DIALECT.routes):
+        if route.access == "project":
+            assert route.scope in SCOPES, route.path
+        else:
+            verb = "read" if route.method == "GET" else "write"
+            assert route.scope == (f"api.management.{verb}" if route.access == "admin" else ""), route.path
+    assert {route.access for route in ROUTES if route.path.startswith("/organization")} == {"admin", "open"}
 
 
 def test_the_assistants_family_asks_for_its_header() -> None:

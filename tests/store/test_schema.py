@@ -65,8 +65,15 @@ def test_the_migrations_say_what_the_schema_says(dialect: str) -> None:
     said: list[str] = []
     engine = sa.create_mock_engine(url, lambda ddl, *_: said.append(str(ddl.compile(dialect=engine.dialect))))
     metadata().create_all(engine, checkfirst=False)
-    migrated = _with_later_columns([_squeezed(text) for text in statements(dialect, None) if _is_schema(text)])
+    migrated = _with_later_columns(_left([_squeezed(text) for text in statements(dialect, None) if _is_schema(text)]))
     assert migrated == {_squeezed(text) for text in said}
+
+
+def _left(texts: list[str]) -> list[str]:
+    """The statements whose tables are not dropped later on."""
+    dropped = {text.removeprefix("DROP TABLE ") for text in texts if text.startswith("DROP TABLE ")}
+    of_dropped = re.compile(rf"(?:DROP TABLE|CREATE TABLE|CREATE INDEX \w+ ON) (?:{'|'.join(dropped)})\b")
+    return [text for text in texts if not of_dropped.match(text)]
 
 
 def _with_later_columns(texts: list[str]) -> set[str]:
@@ -83,7 +90,7 @@ def _with_later_columns(texts: list[str]) -> set[str]:
 
 def _is_schema(text: str) -> bool:
     """Not a revision's number, and not a row that a migration makes of others."""
-    return "alembic_version" not in text and not text.startswith("INSERT")
+    return "alembic_version" not in text and not text.startswith(("INSERT", "UPDATE"))
 
 
 def _squeezed(text: str) -> str:

@@ -9,6 +9,7 @@ from everloom.api.http.auth import Auth
 from everloom.context import Context
 from everloom.context.bound_models import ModelGate
 from everloom.context.caller import Caller
+from everloom.context.known_keys import KnownKeys
 from everloom.objects.assistants import Assistant
 from everloom.objects.messages import Message, Text, TextContent
 from everloom.objects.runs import NewRun, Run, RunLease
@@ -19,7 +20,7 @@ from everloom.requests import embeddings as embedding_requests
 from everloom.store.base import Add
 from everloom.store.sqlite import SqliteDatabase
 from everloom.work.inference import chat, embeddings
-from everloom.work.keys import DEFAULT_PROJECT, first_start, secret_id
+from everloom.work.organization.establishing import DEFAULT_PROJECT, FIRST_OWNER, first_start
 from everloom.work.runs import verbs
 from everloom.work.runs.execution import execute
 from tests.asking import CALLER, Ledger
@@ -100,8 +101,9 @@ def test_the_key_behind_a_request_names_its_caller(tmp_path: Path) -> None:
         await database.open()
         try:
             await first_start(database, api_key="sk-test", admin_key="sk-admin")
-            return await Auth(database).caller({b"authorization": b"Bearer sk-test"}, "project")
+            auth = Auth(database, KnownKeys())
+            return await auth.caller({b"authorization": b"Bearer sk-test"}, "project", "model.request")
         finally:
             await database.close()
 
-    assert asyncio.run(main()) == Caller(project=DEFAULT_PROJECT, key_id=secret_id("sk-test"), user="")
+    assert asyncio.run(main()) == Caller(project=DEFAULT_PROJECT, key_id="key_everloom_api_key", user=FIRST_OWNER)

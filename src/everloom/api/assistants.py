@@ -14,7 +14,7 @@ from everloom.work.inference.chat import check_model
 from everloom.work.threads.deleted_files import page_without_deleted_files, without_deleted_files
 from everloom.work.threads.resources import settle_resources
 
-routes = Routes(api_family="assistants", ids={"assistant_id": Assistant})
+routes = Routes(permission="assistants", api_family="assistants", ids={"assistant_id": Assistant})
 
 
 @routes.post("/assistants")

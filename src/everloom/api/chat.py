@@ -16,7 +16,7 @@ from everloom.requests.chat import read_with_bytes
 from everloom.store.base import Change, change_one
 from everloom.work.inference import chat, stored_completions
 
-routes = Routes()
+routes = Routes(permission="model")
 
 
 class StoredQuery(PageQuery, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from everloom.context import Context
 from everloom.requests.completions import read_with_bytes
 from everloom.work.inference import completions
 
-routes = Routes()
+routes = Routes(permission="model")
 
 
 @routes.post("/completions")

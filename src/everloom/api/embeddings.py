@@ -5,7 +5,7 @@ from everloom.context import Context
 from everloom.requests.embeddings import read
 from everloom.work.inference import embeddings
 
-routes = Routes()
+routes = Routes(permission="model")
 
 
 @routes.post("/embeddings")

@@ -22,7 +22,7 @@ from everloom.work.files.blobs import NewBlob
 from everloom.work.files.deadlines import adding
 from everloom.work.threads.files import remove_file
 
-routes = Routes()
+routes = Routes(permission="files")
 
 UPLOAD_PURPOSES: tuple[UploadPurpose, ...] = get_args(UploadPurpose)
 

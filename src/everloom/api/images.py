@@ -1,12 +1,11 @@
 """The Images tag: pictures from words, from pictures with a part to be filled in, and from pictures alone."""
 
 import asyncio
-import re
 from collections.abc import Coroutine
 from typing import Any
 
 from everloom.api import uploaded_images
-from everloom.api.http.paths import PREFIX
+from everloom.api.http.addresses import base_url
 from everloom.api.http.proxying import frames
 from everloom.api.http.routes import EventStream, Request, Routes
 from everloom.api.http.spool import read_form
@@ -25,7 +24,7 @@ from everloom.requests.images import (
 )
 from everloom.work.inference import images
 
-routes = Routes()
+routes = Routes(permission="model")
 
 
 @routes.post("/images/generations")
@@ -95,24 +94,3 @@ async def _drawn(
     if answer.content_type == "text/event-stream" and stream:
         return EventStream(frames(answer), answer.close)
     return await call.unless_gone(images.finish(ctx, answer, way, base_url(ctx, call)))
-
-
-# --- where this server is ------------------------------------------------------------------------------------------
-
-_HOST = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
-
-
-def base_url(ctx: Context, call: Request) -> str:
-    """The base URL that the caller's own addresses begin with: as set, else as its request says.
-
-    A ``Host`` that can be none is passed over for the address that was reached.
-    """
-    if ctx.ports.limits.public_url:
-        return ctx.ports.limits.public_url
-    host = call.header(b"host") or ""
-    if not _HOST.fullmatch(host):
-        name, port = call.server or ("localhost", None)
-        name = f"[{name}]" if ":" in name else name
-        host = name if port is None else f"{name}:{port}"
-    scheme = (call.header(b"x-forwarded-proto") or "").partition(",")[0].strip().lower()
-    return f"{scheme if scheme in ('http', 'https') else 'http'}://{host}{PREFIX}"

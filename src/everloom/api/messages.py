@@ -13,7 +13,7 @@ from everloom.store.base import Change, Remove, change_one
 from everloom.work.runs.verbs import disturb
 from everloom.work.threads import messages
 
-routes = Routes(api_family="assistants", ids={"thread_id": Thread, "message_id": Message})
+routes = Routes(permission="threads", api_family="assistants", ids={"thread_id": Thread, "message_id": Message})
 
 
 class MessageQuery(PageQuery, frozen=True, kw_only=True):

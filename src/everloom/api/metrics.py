@@ -22,7 +22,8 @@ async def metrics(ctx: Context, request: Request) -> Download:
     """All metrics of this process, in the Prometheus text format, for whom the settings let read them."""
     allowed = ctx.ports.limits.metrics
     if not (allowed == "open" or (allowed == "local" and _is_local(request))):
-        await Auth(ctx.ports.database).caller(request.headers, "admin")
+        auth = Auth(ctx.ports.database, ctx.ports.known_keys)
+        await auth.caller(request.headers, "admin", "api.management.read")
 
     async def blocks() -> AsyncIterator[bytes]:
         yield generate_latest()

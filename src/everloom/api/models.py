@@ -7,7 +7,7 @@ from everloom.context import Context
 from everloom.kit.errors import Forbidden, NotFound
 from everloom.objects.models import Model, ModelList
 
-routes = Routes()
+routes = Routes(permission="model")
 
 
 @routes.get("/models")

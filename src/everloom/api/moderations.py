@@ -5,7 +5,7 @@ from everloom.context import Context
 from everloom.objects.base import JsonObject
 from everloom.requests.moderations import read
 
-routes = Routes()
+routes = Routes(permission="model")
 
 
 @routes.post("/moderations")

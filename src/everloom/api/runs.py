@@ -18,7 +18,9 @@ from everloom.store.base import Change, change_one
 from everloom.work.runs import verbs as runs
 from everloom.work.runs.events import follow
 
-routes = Routes(api_family="assistants", ids={"thread_id": Thread, "run_id": Run, "step_id": RunStep})
+routes = Routes(
+    permission="threads", api_family="assistants", ids={"thread_id": Thread, "run_id": Run, "step_id": RunStep}
+)
 
 
 class StepInclude(Struct, frozen=True, kw_only=True):

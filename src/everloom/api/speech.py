@@ -7,7 +7,7 @@ from everloom.context.answers import MeteredAnswer
 from everloom.objects.base import JsonObject
 from everloom.requests.speech import read
 
-routes = Routes()
+routes = Routes(permission="model")
 
 
 @routes.post("/audio/speech")

@@ -11,7 +11,7 @@ from everloom.work.threads.deleted_files import page_without_deleted_files, with
 from everloom.work.threads.resources import settle_resources
 from everloom.work.threads.threads import compose_thread, remove_thread
 
-routes = Routes(api_family="assistants", ids={"thread_id": Thread})
+routes = Routes(permission="threads", api_family="assistants", ids={"thread_id": Thread})
 
 
 class ThreadQuery(PageQuery, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from everloom.models.base import Form
 from everloom.requests.transcriptions import NewTranscription, NewTranslation, check
 from everloom.requests.validation import unknown
 
-routes = Routes()
+routes = Routes(permission="model")
 
 FILE_BYTES = 25 * 1024 * 1024
 

@@ -11,7 +11,7 @@ from everloom.requests.validation import invalid, missing, unknown
 from everloom.work.files import uploads
 from everloom.work.files.blobs import NewBlob
 
-routes = Routes()
+routes = Routes(permission="files")
 
 PART_BYTES = 64 * 1024 * 1024
 """What a part may have."""

@@ -29,7 +29,7 @@ from everloom.work.vector_stores import file_batches
 from everloom.work.vector_stores import stores as vector_stores
 from everloom.work.vector_stores.extraction import Invalid, Unsupported, extract
 
-routes = Routes()
+routes = Routes(permission="vector_stores")
 
 Q = TypeVar("Q", bound=PageQuery)
 

@@ -21,7 +21,7 @@ from everloom.store.base import Change, change_one
 from everloom.work.vector_stores import stores as vector_stores
 from everloom.work.vector_stores.search import SearchOptions, search
 
-routes = Routes()
+routes = Routes(permission="vector_stores")
 
 
 @routes.post("/vector_stores")
@@ -73,7 +73,7 @@ async def delete_vector_store(ctx: Context, vector_store_id: str) -> Deleted:
     return Deleted(id=vector_store_id, object="vector_store.deleted")
 
 
-@routes.post("/vector_stores/{vector_store_id}/search")
+@routes.post("/vector_stores/{vector_store_id}/search", reads=True)
 async def search_vector_store(ctx: Context, vector_store_id: str, body: SearchBody) -> SearchResults:
     """searchVectorStore. Of several queries each result counts with its best score. Queries are taken as they are."""
     await ctx.store.get(VectorStore, vector_store_id)

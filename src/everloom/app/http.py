@@ -23,6 +23,16 @@ from everloom.api import (
     vector_store_files,
     vector_stores,
 )
+from everloom.api.admin import (
+    admin_api_keys,
+    invite_links,
+    invites,
+    project_api_keys,
+    project_users,
+    projects,
+    service_accounts,
+    users,
+)
 from everloom.api.http.auth import Auth
 from everloom.api.http.metrics import record
 from everloom.api.http.responder import Responder
@@ -34,6 +44,7 @@ from everloom.api.v1 import DIALECT
 from everloom.context import Ports
 
 TAGS = (
+    admin_api_keys,
     assistants,
     chat,
     completions,
@@ -42,15 +53,22 @@ TAGS = (
     health,
     image_files,
     images,
+    invite_links,
+    invites,
     messages,
     metrics,
     models,
     moderations,
+    project_api_keys,
+    project_users,
+    projects,
     runs,
+    service_accounts,
     speech,
     threads,
     transcriptions,
     uploads,
+    users,
     vector_store_files,
     vector_stores,
 )
@@ -61,7 +79,7 @@ ROUTES: tuple[Route, ...] = tuple(route for tag in TAGS for route in tag.routes)
 
 def build_server(ports: Ports, routes: Iterable[Route] = ROUTES) -> Server:
     """The application that answers ``routes`` and, where they are asked for, the dialect's own."""
-    auth = Auth(ports.database)
+    auth = Auth(ports.database, ports.known_keys)
     return Server(
         ports,
         (

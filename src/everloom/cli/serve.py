@@ -59,7 +59,7 @@ async def _serve(settings: Settings, listener: socket.socket, build: Callable[[S
 
 
 async def _answer(app: Any, settings: Settings, listener: socket.socket, stop: Stop) -> None:
-    from everloom.work.keys import first_start
+    from everloom.work.organization.establishing import first_start
 
     url = base_url(settings.host, listener)
     keys = await first_start(app.ports.database, api_key=settings.api_key, admin_key=settings.admin_key)

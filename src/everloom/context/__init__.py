@@ -20,6 +20,7 @@ from everloom.context.bound_models import (
     TranscriptionModel,
 )
 from everloom.context.caller import Caller
+from everloom.context.known_keys import KnownKeys
 from everloom.jobs.base import Jobs
 from everloom.kit.deadlines import Deadlines
 from everloom.kit.lately import Lately
@@ -67,6 +68,8 @@ class Ports(Struct, frozen=True, kw_only=True):
     limits: ServerLimits
     gate: ModelGate = field(default_factory=ModelGate)
     """What the requests of all callers to models pass."""
+    known_keys: KnownKeys = field(default_factory=KnownKeys)
+    """Which keys of callers were good a moment ago."""
     readiness: SharedCheck = field(default_factory=SharedCheck)
     """Whether the database can be written."""
     away_models: Lately = field(default_factory=lambda: Lately(AWAY_SECONDS))

@@ -6,8 +6,8 @@ from msgspec import Struct
 class Caller(Struct, frozen=True, kw_only=True):
     """Whose request or job it is: what is bound to a project or counted is bound and counted by this.
 
-    ``key_id`` names the key behind the request (``KeyHash.id``), and ``user`` its owner; both are empty where there
-    is none, as in upkeep, which acts as the project itself.
+    ``key_id`` names the key behind the request (``Key.id``), and ``user`` its owner, a user or a service account; both
+    are empty where there is none, as in upkeep, which acts as the project itself. An admin key's project is ``SYSTEM``.
     """
 
     project: str

@@ -17,7 +17,7 @@ from everloom.objects.jobs import Job, Lane
 T = TypeVar("T", bound=Object)
 
 SYSTEM = ""
-"""The project of what belongs to no project: projects themselves and the hashes of keys."""
+"""The project of what belongs to no project: the organization, its users, the projects themselves and all keys."""
 
 
 class Conflict(Exception):
@@ -108,6 +108,20 @@ class Absent(Generic[T]):
         self.where = where
 
 
+class Present(Generic[T]):
+    """Ask that, after the operations before it, some object fits ``where``; otherwise ``error`` is raised.
+
+    Others may take that object away at the same time, unless they have to wait for a row that this write has locked.
+    """
+
+    __slots__ = ("cls", "error", "where")
+
+    def __init__(self, cls: type[T], error: Exception, **where: Any) -> None:
+        self.cls = cls
+        self.error = error
+        self.where = where
+
+
 class Tell(Struct, frozen=True):
     """Append an event that carries no stored object: a delta."""
 
@@ -155,7 +169,7 @@ def started(project: str, operations: Sequence["Operation"]) -> list[Job]:
     return [Job(one.id, project, one.kind, one.key, one.lane) for one in starts]
 
 
-Operation = Add[Any] | Change[Any] | Remove[Any] | Absent[Any] | Tell | Retract | DropLog | Start
+Operation = Add[Any] | Change[Any] | Remove[Any] | Absent[Any] | Present[Any] | Tell | Retract | DropLog | Start
 
 
 class Written:

@@ -9,13 +9,18 @@ from everloom.objects.assistants import Assistant
 from everloom.objects.base import Object
 from everloom.objects.files import AssistantFile, File, FileDeadline, FileDigest
 from everloom.objects.images import GeneratedImage
-from everloom.objects.keys import KeyHash, Project
+from everloom.objects.invites import Invite
+from everloom.objects.keys import Key
 from everloom.objects.messages import Message
+from everloom.objects.organization import Organization
+from everloom.objects.projects import Project
 from everloom.objects.runs import Generation, Run, RunLease, ToolWork
+from everloom.objects.service_accounts import ServiceAccount
 from everloom.objects.steps import RunStep
 from everloom.objects.stored_completions import StoredCompletion, StoredPrompt
 from everloom.objects.threads import Thread
 from everloom.objects.uploads import BlobDraft, PartBlob, Upload, UploadTally
+from everloom.objects.users import Membership, User
 from everloom.objects.vector_stores import (
     FileBatch,
     FileBatchMember,
@@ -81,8 +86,20 @@ _ALL = (
     Kind(IndexTask, "task_", "index_tasks", "index task", index=("job", "vector_store_id", "file_id")),
     Kind(StoredCompletion, "chatcmpl-", "stored_completions", "chat completion", index=("model",)),
     Kind(StoredPrompt, "chatcmpl-", "stored_prompts", "chat completion"),
-    Kind(Project, "proj_", "projects", "project", index=("name",)),
-    Kind(KeyHash, "", "key_hashes", "key", index=("scope", "project_id")),
+    Kind(Organization, "org-", "organizations", "organization"),
+    Kind(User, "user-", "users", "user", index=("email", "role")),
+    Kind(Invite, "invite-", "invites", "invite"),
+    Kind(
+        Project,
+        "proj_",
+        "organization_projects",
+        "project",
+        index=("name", "status"),
+        missing="The project {id} was not found",
+    ),
+    Kind(Membership, "", "project_users", "user", index=("project_id", "user_id"), key="key"),
+    Kind(ServiceAccount, "svc_acct_", "service_accounts", "service account", index=("project_id",)),
+    Kind(Key, "key_", "api_keys", "API key", index=("secret_hash", "project_id", "owner_id")),
 )
 
 KINDS: dict[type[Object], Kind] = {kind.cls: kind for kind in _ALL}

@@ -26,6 +26,7 @@ from everloom.store.base import (
     Event,
     Missing,
     Operation,
+    Present,
     Remove,
     Retract,
     Start,
@@ -347,6 +348,13 @@ def _absent(dialect: Dialect, project: str, absent: Absent[Any], log: str | None
         raise absent.error(decoder(absent.cls).decode(rows[0][0]))
 
 
+def _present(dialect: Dialect, project: str, present: Present[Any], log: str | None) -> Procedure[None]:
+    kind = KINDS[present.cls]
+    fits, parameters = sql.conditions(dialect, kind, present.where)
+    if not (yield Statement(sql.first(dialect, kind, fits), [project, *parameters])):
+        raise present.error
+
+
 def _say(dialect: Dialect, project: str, tell: Tell, log: str | None) -> Procedure[None]:
     yield from _tell(dialect, project, log, (tell.name,), tell.data)
 
@@ -374,6 +382,7 @@ _APPLY: dict[type[Any], Callable[[Dialect, str, Any, str | None], Procedure[Any]
     Change: _change,
     Remove: _remove,
     Absent: _absent,
+    Present: _present,
     Tell: _say,
     Retract: _retract,
     DropLog: _drop_log,

@@ -1,19 +1,25 @@
 """From a request's headers to its caller, by the key that opens it (the reference's Authentication page)."""
 
+import asyncio
 import base64
 import binascii
 import hashlib
 import hmac
-import time
+import logging
 from typing import Any
 
-from everloom.api.http.routes import Access, Request
+from everloom.api.http.routes import Request
 from everloom.api.http.steps import Next
 from everloom.context import Context
 from everloom.context.caller import Caller
-from everloom.kit.errors import ApiError, Forbidden, NotFound, Unauthorized
-from everloom.objects.keys import KeyHash
-from everloom.store.base import SYSTEM, Database
+from everloom.context.known_keys import KnownKey, KnownKeys
+from everloom.kit.errors import ApiError, Forbidden, Unauthorized
+from everloom.objects.keys import Access, Key
+from everloom.objects.organization import ORGANIZATION
+from everloom.store.base import SYSTEM, Database, Store
+from everloom.work.organization import access as keys
+
+log = logging.getLogger(__name__)
 
 NO_KEY = (
     "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
@@ -27,54 +33,40 @@ WRONG_SCOPE = (
     "API key, that it has the necessary scopes."
 )
 
-_REMEMBER_SECONDS = 2.0
-"""How long a key that was good is taken at its word: a deleted key stops working within this time."""
-
-_REMEMBER_KEYS = 10_000
-
-
-class _Known:
-    """A key that was good, until when it is taken at its word, and the view of the server that it opens."""
-
-    __slots__ = ("caller", "context", "key", "until")
-
-    def __init__(self, key: KeyHash, until: float) -> None:
-        self.key = key
-        self.until = until
-        self.caller = Caller(project=key.project_id or "", key_id=key.id)
-        self.context: Context | None = None
-
 
 class Auth:
     """Knows the keys of one server. ``organization`` is its id (``org-…``), ``slug`` its name in headers."""
 
-    def __init__(self, database: Database, *, organization: str = "org-everloom", slug: str = "everloom") -> None:
+    def __init__(
+        self, database: Database, known_keys: KnownKeys, *, organization: str = ORGANIZATION, slug: str = "everloom"
+    ) -> None:
         self.organization = organization
         self.slug = slug
         self._store = database.store(SYSTEM)
-        self._remembered: dict[bytes, _Known] = {}
+        self._known_keys = known_keys
+        self._noting: set[asyncio.Task[None]] = set()
 
     async def authenticate(self, request: Request, next: Next) -> Any:
         """The step that lets in who may call an operation, and binds it to who asks. Errors: 401, 403."""
-        assert request.route is not None
-        access = request.route.access
-        if access == "open":
+        route = request.route
+        assert route is not None
+        if route.access == "open":
             request.context = Context.of(request.ports, SYSTEM)
             return await next(request)
         known = self._recall(request.headers) or await self._look_up(request.headers)
-        self._check(known.key, request.headers, access)
+        self._check(known.key, request.headers, route.access, route.scope)
         if known.context is None:
             known.context = Context.for_caller(request.ports, known.caller)
         request.caller, request.context = known.caller, known.context
         return await next(request)
 
-    async def caller(self, headers: dict[bytes, bytes], access: Access) -> Caller:
-        """Who asks, with a key that is good for ``access``. Errors: 401, 403."""
+    async def caller(self, headers: dict[bytes, bytes], access: Access, scope: str) -> Caller:
+        """Who asks, with a key that is good for this. Errors: 401, 403."""
         known = self._recall(headers) or await self._look_up(headers)
-        self._check(known.key, headers, access)
+        self._check(known.key, headers, access, scope)
         return known.caller
 
-    def _check(self, key: KeyHash, headers: dict[bytes, bytes], access: Access) -> None:
+    def _check(self, key: Key, headers: dict[bytes, bytes], access: Access, scope: str) -> None:
         organization = headers.get(b"openai-organization")
         if organization and organization.decode("latin-1") not in (self.organization, self.slug):
             raise Unauthorized(
@@ -83,29 +75,39 @@ class Auth:
         project = headers.get(b"openai-project")
         if project and project.decode("latin-1") != key.project_id:
             raise Unauthorized("OpenAI-Project header should match project for API key", code="mismatched_project")
-        if key.scope != access:
-            scope = "api.management.write" if access == "admin" else "api.model.request"
-            raise Forbidden(WRONG_SCOPE.format(scope=scope))
+        if key.access != access or not key.may(scope):
+            raise Forbidden(WRONG_SCOPE.format(scope=scope), code="missing_scope")
 
-    def _recall(self, headers: dict[bytes, bytes]) -> _Known | None:
+    def _recall(self, headers: dict[bytes, bytes]) -> KnownKey | None:
         """The key of a request, if it was good a moment ago."""
-        known = self._remembered.get(hashlib.sha256(_secret(headers)).digest())
-        return known if known is not None and known.until > time.monotonic() else None
+        return self._known_keys.recall(hashlib.sha256(_secret(headers)).digest())
 
-    async def _look_up(self, headers: dict[bytes, bytes]) -> _Known:
+    async def _look_up(self, headers: dict[bytes, bytes]) -> KnownKey:
+        """The key of a request, as the store has it. Errors: 401."""
         secret = _secret(headers)
         digest = hashlib.sha256(secret).digest()
-        until = time.monotonic() + _REMEMBER_SECONDS
-        try:
-            key = await self._store.get(KeyHash, digest.hex())
-        except NotFound:
-            raise _wrong_key(secret) from None
-        if not hmac.compare_digest(key.id, digest.hex()):
+        look = self._known_keys.look()
+        key = await keys.key_of(self._store, digest.hex())
+        if key is None or not hmac.compare_digest(key.secret_hash, digest.hex()):
             raise _wrong_key(secret)
-        if len(self._remembered) >= _REMEMBER_KEYS:
-            self._remembered.clear()
-        known = self._remembered[digest] = _Known(key, until)
-        return known
+        if refusal := await keys.refusal(self._store, key):
+            raise refusal
+        if keys.is_stale(key):
+            self._note_use(key)
+        return self._known_keys.remember(digest, key, look)
+
+    def _note_use(self, key: Key) -> None:
+        """Write down that a key is used, beside the request and not before it."""
+        task = asyncio.create_task(_noted(self._store, key.id))
+        self._noting.add(task)
+        task.add_done_callback(self._noting.discard)
+
+
+async def _noted(store: Store, key_id: str) -> None:
+    try:
+        await keys.note_use(store, key_id)
+    except Exception as problem:  # It is noted at the next look, and tells nobody anything until then.
+        log.debug("the use of %s was not noted: %r", key_id, problem)
 
 
 def _secret(headers: dict[bytes, bytes]) -> bytes:

@@ -1,13 +1,28 @@
-"""Pages of short lists that are there whole."""
+"""Pages of short lists that are there whole, and the queries of lists that know one direction."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta, Struct
 
 from everloom.objects.base import Object, Page, PageQuery, encode
 
 T = TypeVar("T", bound=Object)
+
+
+class AfterQuery(Struct, frozen=True, kw_only=True):
+    """The list parameters of the organization's half: ``limit`` objects after an id, the oldest first, so that what is
+    made while somebody pages comes at the end.
+    """
+
+    limit: Annotated[int, Meta(ge=1, le=100)] = 20
+    after: str | None = None
+
+    @property
+    def page(self) -> PageQuery:
+        """As the store wants it."""
+        return PageQuery(limit=self.limit, order="asc", after=self.after)
 
 
 def paginate(things: Sequence[T], cls: type[T], page: PageQuery) -> Page[T]:

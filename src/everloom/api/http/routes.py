@@ -2,7 +2,7 @@
 
 A tag's module has one table of its own and fills it beside its handlers::
 
-    routes = Routes(api_family="assistants", ids={"thread_id": Thread})
+    routes = Routes(permission="threads", api_family="assistants", ids={"thread_id": Thread})
 
     @routes.get("/threads/{thread_id}")
     async def get_thread(ctx: Context, thread_id: str) -> Thread: ...
@@ -33,6 +33,7 @@ from everloom.context import Context, Ports
 from everloom.context.caller import Caller
 from everloom.kit.errors import ApiError
 from everloom.objects.base import Object
+from everloom.objects.keys import Access, PermissionGroup
 from everloom.store.kinds import KINDS
 
 T = TypeVar("T")
@@ -41,9 +42,6 @@ Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 H = TypeVar("H", bound=Callable[..., Awaitable[Any]])
-
-Access = Literal["project", "admin", "open"]
-"""Who may call an operation: who has a project's key, who has an admin key, anybody."""
 
 ApiFamily = Literal["common", "assistants"]
 """The assistants family asks for the beta header and takes part in dialects."""
@@ -219,7 +217,7 @@ class Route:
 
     __slots__ = (
         *("access", "api_family", "body", "handler", "method", "name", "path", "prefixes", "query"),
-        *("takes_ctx", "takes_request"),
+        *("scope", "takes_ctx", "takes_request"),
     )
 
     def __init__(
@@ -228,6 +226,7 @@ class Route:
         path: str,
         handler: Callable[..., Awaitable[Any]],
         *,
+        scope: str = "",
         api_family: ApiFamily = "common",
         access: Access = "project",
         ids: Mapping[str, type[Object]] | None = None,
@@ -238,6 +237,8 @@ class Route:
         self.name = handler.__name__
         self.api_family = api_family
         self.access = access
+        self.scope = scope
+        """What a key must be allowed to do (``objects/keys.py``), in the words of refusals."""
         self.prefixes = {name: KINDS[noun].prefix for name, noun in (ids or {}).items() if f"{{{name}}}" in path}
         """What ids in the path begin with, where that is checked."""
         self.body: type[Any] | None = None
@@ -258,20 +259,38 @@ class Route:
                 self.query = (name, kind)
 
 
+def scope_of(method: str, permission: PermissionGroup | None, access: Access) -> str:
+    """What an operation asks of a key: to read or write in a group, to ask a model, to manage the organization.
+
+    ``ValueError`` where an operation on a project's objects is in no group.
+    """
+    if access == "open":
+        return ""
+    verb = "read" if method == "GET" else "write"
+    if access == "admin":
+        return f"api.management.{verb}"
+    if permission is None:
+        raise ValueError("an operation for keys of projects needs a permission group")
+    return "model.request" if permission == "model" and method == "POST" else f"api.{permission}.{verb}"
+
+
 class Routes:
     """The operations of one tag, in the order they are written.
 
-    ``api_family`` and ``access`` hold for all of them; a path of ``open`` ones has no ``/v1`` before it. ``ids`` says
-    which nouns the ids in the paths are of. Ids of other nouns come in several makes and are looked up as they are.
+    ``permission`` names the group in which a restricted key needs a scope for them; it, ``api_family`` and ``access``
+    hold for all of them, and a path of ``open`` ones has no ``/v1`` before it. ``ids`` says which nouns the ids in the
+    paths are of. Ids of other nouns come in several makes and are looked up as they are.
     """
 
     def __init__(
         self,
         *,
+        permission: PermissionGroup | None = None,
         api_family: ApiFamily = "common",
         access: Access = "project",
         ids: Mapping[str, type[Object]] | None = None,
     ) -> None:
+        self._permission: PermissionGroup | None = permission
         self._api_family = api_family
         self._access = access
         self._ids = ids
@@ -284,17 +303,21 @@ class Routes:
         """Make a function the handler of ``GET path``."""
         return self._add("GET", path)
 
-    def post(self, path: str) -> Callable[[H], H]:
-        """Make a function the handler of ``POST path``."""
-        return self._add("POST", path)
+    def post(self, path: str, *, reads: bool = False) -> Callable[[H], H]:
+        """Make a function the handler of ``POST path``; ``reads``: it changes nothing, for all that it is posted."""
+        return self._add("POST", path, reads=reads)
 
     def delete(self, path: str) -> Callable[[H], H]:
         """Make a function the handler of ``DELETE path``."""
         return self._add("DELETE", path)
 
-    def _add(self, method: str, path: str) -> Callable[[H], H]:
+    def _add(self, method: str, path: str, *, reads: bool = False) -> Callable[[H], H]:
+        scope = scope_of("GET" if reads else method, self._permission, self._access)
+
         def add(handler: H) -> H:
-            route = Route(method, path, handler, api_family=self._api_family, access=self._access, ids=self._ids)
+            route = Route(
+                method, path, handler, scope=scope, api_family=self._api_family, access=self._access, ids=self._ids
+            )
             self._routes.append(route)
             return handler
 

@@ -14,7 +14,7 @@ from everloom.api.v1 import bodies, files, views
 
 DIALECT = Dialect(
     name="assistants=v1",
-    routes=tuple(files.routes),
+    routes=(*files.routes, *files.of_messages),
     bodies=bodies.BODIES,
     down=views.down,
     event=views.event,

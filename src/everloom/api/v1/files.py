@@ -33,7 +33,8 @@ from everloom.work.inference.chat import check_model
 from everloom.work.vector_stores.extraction import can_be_read, refuse_unsupported
 from everloom.work.vector_stores.stores import check_searchable
 
-routes = Routes(api_family="assistants", ids={"assistant_id": Assistant, "thread_id": Thread, "message_id": Message})
+routes = Routes(permission="assistants", api_family="assistants", ids={"assistant_id": Assistant})
+of_messages = Routes(permission="threads", api_family="assistants", ids={"thread_id": Thread, "message_id": Message})
 
 _TRIES = 10
 """How often a change of attachments looks again before it gives way to the others: 409, which clients retry."""
@@ -239,13 +240,13 @@ def _shown(row: AssistantFile) -> AssistantFileV1:
 # --- message files ---------------------------------------------------------------------------------------------------
 
 
-@routes.get("/threads/{thread_id}/messages/{message_id}/files")
+@of_messages.get("/threads/{thread_id}/messages/{message_id}/files")
 async def list_message_files(ctx: Context, thread_id: str, message_id: str, page: PageQuery) -> Page[MessageFileV1]:
     """listMessageFiles."""
     return paginate(await _files_of(ctx, thread_id, message_id), MessageFileV1, page)
 
 
-@routes.get("/threads/{thread_id}/messages/{message_id}/files/{file_id}")
+@of_messages.get("/threads/{thread_id}/messages/{message_id}/files/{file_id}")
 async def get_message_file(ctx: Context, thread_id: str, message_id: str, file_id: str) -> MessageFileV1:
     """getMessageFile."""
     for file in await _files_of(ctx, thread_id, message_id):

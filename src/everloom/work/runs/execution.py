@@ -31,6 +31,7 @@ from everloom.objects.tools import Usage
 from everloom.store.base import Add, Change, Missing, Operation
 from everloom.tools.base import ToolFailure
 from everloom.work.inference.chat import Heard, stream_chunks
+from everloom.work.organization.projects import refuse_archived
 from everloom.work.runs.answer import RunAnswer
 from everloom.work.runs.away import ModelPatience
 from everloom.work.runs.citations import Citations
@@ -195,6 +196,7 @@ class Execution:
             await self._end(run, "failed", "run_failed", RunError(code="server_error", message=_OUR_FAULT))
 
     async def _advance_once(self, run: Run) -> None:
+        await refuse_archived(self._ctx)
         state = await load(self._ctx, run)
         if (pending := pending_calls(state)) is not None:
             await self._run_tools(state, pending)

@@ -1,0 +1,31 @@
+"""Projects: whose objects are whose."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from everloom.objects.base import Object
+
+Name = Annotated[str, Meta(min_length=1, max_length=256)]
+"""What people call a project, an account, a key."""
+
+
+class Project(Object, kw_only=True):
+    """A tenant of the server (ProjectObject): everything a program makes belongs to one."""
+
+    object: Literal["organization.project"] = "organization.project"
+    name: str
+    archived_at: int | None = None
+    status: Literal["active", "archived"] = "active"
+
+
+class NewProject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A project to be (ProjectCreateRequest)."""
+
+    name: Name
+
+
+class ProjectChanges(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """ProjectUpdateRequest."""
+
+    name: Name

@@ -1,0 +1,138 @@
+"""Invites: made, accepted once by their signed link while their time lasts, and deleted unless accepted."""
+
+import hashlib
+import hmac
+
+from everloom.context import Context
+from everloom.kit.clock import now
+from everloom.kit.errors import BadRequest, Forbidden, NotFound
+from everloom.kit.ids import new_id
+from everloom.objects.base import Page, PageQuery, encode
+from everloom.objects.invites import Invite, InvitedProject, NewInvite
+from everloom.objects.organization import ORGANIZATION, Organization
+from everloom.objects.projects import Project
+from everloom.objects.users import Membership, User
+from everloom.store.base import Absent, Add, Change, Remove
+from everloom.work.organization.establishing import DEFAULT_PROJECT
+from everloom.work.organization.projects import archived
+from everloom.work.organization.users import one_at_a_time
+
+INVITE_SECONDS = 7 * 24 * 3600
+"""How long an invite can be accepted; the platform's last a week."""
+
+FOLDER = "/organization/invites/"
+"""Where the links of invites lead, below the server's base URL."""
+
+
+async def create_invite(ctx: Context, asked: NewInvite, base: str) -> Invite:
+    """Invite somebody; the answer, and it alone, has the link that accepts it, below the server's ``base`` URL.
+
+    Errors: 400 for somebody who is a user already and for a project that is archived, 404 for one that is not there.
+    """
+    made = now()
+    email = asked.email.lower()
+    for wanted in asked.projects or ():
+        project = await ctx.store.get(Project, wanted.id)
+        if project.status == "archived":
+            raise archived(project)
+    default = [InvitedProject(id=DEFAULT_PROJECT, role="member")]
+    invite = Invite(
+        id=new_id("invite-"),
+        created_at=made,
+        invited_at=made,
+        expires_at=made + INVITE_SECONDS,
+        email=email,
+        role=asked.role,
+        projects=default if asked.projects is None else asked.projects,
+    )
+    organization = await ctx.store.get(Organization, ORGANIZATION)
+    await ctx.store.write(Absent(User, _is_user, email=email), Add(invite))
+    invite.accept_url = f"{base}{FOLDER}{invite.id}/accept?signature={_signature(invite, organization)}"
+    return invite
+
+
+def _is_user(user: User) -> BadRequest:
+    return BadRequest(f"{user.email} is a user of the organization already.", param="email", code="user_exists")
+
+
+def _signature(invite: Invite, organization: Organization) -> str:
+    signed = f"{invite.id}\n{invite.email}\n{invite.expires_at}".encode()
+    return hmac.new(bytes.fromhex(organization.secret), signed, hashlib.sha256).hexdigest()
+
+
+async def list_invites(ctx: Context, page: PageQuery) -> Page[Invite]:
+    """A page of invites."""
+    found = await ctx.store.find(Invite, page)
+    return found.with_bodies([encode(_as_of_now(invite)) for invite in found.decode()])
+
+
+async def retrieve_invite(ctx: Context, invite_id: str) -> Invite:
+    """An invite. Errors: 404."""
+    return _as_of_now(await ctx.store.get(Invite, invite_id))
+
+
+def _as_of_now(invite: Invite) -> Invite:
+    """An invite as it is shown: a pending one whose time is over has expired."""
+    if invite.status == "pending" and now() >= invite.expires_at:
+        invite.status = "expired"
+    return invite
+
+
+async def delete_invite(ctx: Context, invite_id: str) -> None:
+    """Take an invite back. Errors: 400 for one that has been accepted, 404."""
+    await ctx.store.write(Change(Invite, invite_id, _refuse_accepted), Remove(Invite, invite_id))
+
+
+def _refuse_accepted(invite: Invite) -> None:
+    if invite.status == "accepted":
+        raise BadRequest("This invite has been accepted already.", code="invite_accepted")
+
+
+async def opened(ctx: Context, invite_id: str, signature: str) -> Invite:
+    """The invite that a link leads to. 403 for a link that is not ours, without a word about whether there is one."""
+    try:
+        invite = await ctx.store.get(Invite, invite_id)
+        organization = await ctx.store.get(Organization, ORGANIZATION)
+    except NotFound:
+        raise _closed() from None
+    if not hmac.compare_digest(_signature(invite, organization).encode(), signature.encode()):
+        raise _closed()
+    return _as_of_now(invite)
+
+
+def _closed() -> Forbidden:
+    return Forbidden("This link opens no invite: its signature is wrong, or the invite was deleted.")
+
+
+async def accept_invite(ctx: Context, invite_id: str, signature: str) -> User:
+    """Make whoever has an invite's link a user, in the projects that it opens and that are still open.
+
+    Errors: 403 for a link that is not ours, 400 for an invite that was accepted or has expired.
+    """
+    invite = await opened(ctx, invite_id, signature)
+    made = now()
+    user = User(
+        id=new_id("user-"),
+        created_at=made,
+        name=invite.email.partition("@")[0],
+        email=invite.email,
+        role=invite.role,
+    )
+    standing = await ctx.store.all(Project, id=[project.id for project in invite.projects], status="active")
+    ids = {project.id for project in standing}
+    places = [
+        Membership(id=user.id, created_at=made, project_id=project.id, role=project.role)
+        for project in {each.id: each for each in invite.projects if each.id in ids}.values()
+    ]
+
+    def accept(invite: Invite) -> None:
+        _refuse_accepted(invite)
+        if now() >= invite.expires_at:
+            raise BadRequest("This invite has expired.", code="invite_expired")
+        invite.status = "accepted"
+        invite.accepted_at = now()
+
+    change = Change(Invite, invite_id, accept)
+    nobody = Absent(User, _is_user, email=invite.email)
+    await ctx.store.write(*one_at_a_time(change, nobody, Add(user), *map(Add, places)))
+    return user

@@ -1,0 +1,74 @@
+"""Projects: made, renamed, and archived, which is final."""
+
+from everloom.context import Context
+from everloom.kit.clock import now
+from everloom.kit.errors import ApiError, BadRequest
+from everloom.kit.ids import new_id
+from everloom.objects.projects import NewProject, Project, ProjectChanges
+from everloom.store.base import SYSTEM, Add, Change, change_one
+from everloom.work.organization.establishing import DEFAULT_PROJECT
+
+
+def archived(project: Project) -> ApiError:
+    """The refusal of whatever would use or change a project that is archived."""
+    return BadRequest(f"Project {project.name} is archived", code="project_archived")
+
+
+def _refuse_archived(project: Project) -> None:
+    if project.status == "archived":
+        raise archived(project)
+
+
+def open_project(project_id: str) -> Change[Project]:
+    """Part of a write that needs the project to be there and open: nobody archives it before that write is through.
+
+    Errors of the write: 400 where it is archived, 404.
+    """
+    return Change(Project, project_id, _refuse_archived)
+
+
+async def the_open_project(ctx: Context, project_id: str) -> Project:
+    """A project whose users or accounts are looked at. Errors: 400 where it is archived, 404."""
+    project = await ctx.store.get(Project, project_id)
+    _refuse_archived(project)
+    return project
+
+
+async def refuse_archived(ctx: Context) -> None:
+    """For work that goes on behind a request, which no key is asked for: its project is still open. Errors: 400."""
+    for project in await ctx.ports.database.store(SYSTEM).all(Project, id=ctx.project):
+        _refuse_archived(project)
+
+
+async def create_project(ctx: Context, asked: NewProject) -> Project:
+    """A new project, with nothing and nobody in it."""
+    project = Project(id=new_id("proj_"), created_at=now(), name=asked.name)
+    await ctx.store.write(Add(project))
+    return project
+
+
+async def modify_project(ctx: Context, project_id: str, asked: ProjectChanges) -> Project:
+    """Rename a project. Errors: 400 for the default one and for one that is archived, 404."""
+    if project_id == DEFAULT_PROJECT:
+        raise BadRequest("The default project cannot be changed.", code="default_project")
+
+    def edit(project: Project) -> None:
+        _refuse_archived(project)
+        project.name = asked.name
+
+    return await change_one(ctx.store, Change(Project, project_id, edit))
+
+
+async def archive_project(ctx: Context, project_id: str) -> Project:
+    """Close a project for good: its keys are refused from now on. Errors: 400 for the default one, and twice; 404."""
+    if project_id == DEFAULT_PROJECT:
+        raise BadRequest("The default project cannot be archived.", code="default_project")
+
+    def edit(project: Project) -> None:
+        _refuse_archived(project)
+        project.status = "archived"
+        project.archived_at = now()
+
+    project = await change_one(ctx.store, Change(Project, project_id, edit))
+    ctx.ports.known_keys.forget()
+    return project

@@ -1,0 +1,118 @@
+"""Service accounts of projects, and the keys that they alone have."""
+
+from everloom.context import Context
+from everloom.kit.clock import now
+from everloom.kit.ids import new_id
+from everloom.objects.base import Page, PageQuery, encode
+from everloom.objects.keys import Key
+from everloom.objects.service_accounts import (
+    CreatedServiceAccount,
+    NewServiceAccount,
+    NewServiceAccountKey,
+    ProjectServiceAccount,
+    ServiceAccount,
+    ServiceAccountChanges,
+    ServiceAccountKey,
+)
+from everloom.store.base import Add, Change, Operation, Remove
+from everloom.work.organization.new_keys import check_scopes, new_key, new_secret
+from everloom.work.organization.projects import open_project, the_open_project
+
+_KEY_NAME = "Secret Key"
+"""What a key is called that nobody has named."""
+
+
+async def create_service_account(ctx: Context, project_id: str, asked: NewServiceAccount) -> CreatedServiceAccount:
+    """A service account and, unless it is asked for alone, its first key, whose secret is in this answer only.
+
+    Errors: 400 where the project is archived, 404.
+    """
+    alone = asked.create_service_account_only
+    account = ServiceAccount(
+        id=new_id("svc_acct_"),
+        created_at=now(),
+        project_id=project_id,
+        name=asked.name,
+        role="none" if alone else "member",
+    )
+    operations: list[Operation] = [open_project(project_id), Add(account)]
+    key: ServiceAccountKey | None = None
+    if not alone:
+        secret = new_secret("service_account")
+        kept = new_key(secret, owner_id=account.id, project_id=project_id, name=_KEY_NAME)
+        operations.append(Add(kept))
+        key = _once(kept, secret)
+    await ctx.store.write(*operations)
+    return CreatedServiceAccount(
+        id=account.id, name=account.name, role=account.role, created_at=account.created_at, api_key=key
+    )
+
+
+async def list_service_accounts(ctx: Context, project_id: str, page: PageQuery) -> Page[ServiceAccount]:
+    """A page of a project's service accounts. Errors: 400 where it is archived, 404."""
+    await the_open_project(ctx, project_id)
+    found = await ctx.store.find(ServiceAccount, page, project_id=project_id)
+    return found.with_bodies([encode(_shown(account)) for account in found.decode()])
+
+
+async def retrieve_service_account(ctx: Context, project_id: str, account_id: str) -> ProjectServiceAccount:
+    """A service account. Errors: 400 where its project is archived, 404."""
+    await the_open_project(ctx, project_id)
+    return _shown(await ctx.store.get(ServiceAccount, account_id, project_id=project_id))
+
+
+async def update_service_account(
+    ctx: Context, project_id: str, account_id: str, asked: ServiceAccountChanges
+) -> ProjectServiceAccount:
+    """Give a service account another name or role. Errors: 400 where its project is archived, 404."""
+
+    def edit(account: ServiceAccount) -> None:
+        if isinstance(asked.name, str):
+            account.name = asked.name
+        if isinstance(asked.role, str):
+            account.role = asked.role
+
+    change = Change(ServiceAccount, account_id, edit, project_id=project_id)
+    written = await ctx.store.write(open_project(project_id), change)
+    return _shown(written[change])
+
+
+async def delete_service_account(ctx: Context, project_id: str, account_id: str) -> None:
+    """Take a service account away, and its keys with it. Errors: 400 where its project is archived, 404."""
+    await ctx.store.write(
+        open_project(project_id),
+        Change(ServiceAccount, account_id, project_id=project_id),
+        Remove(ServiceAccount, account_id),
+        Remove(Key, owner_id=account_id),
+    )
+    ctx.ports.known_keys.forget()
+
+
+async def create_service_account_key(
+    ctx: Context, project_id: str, account_id: str, asked: NewServiceAccountKey
+) -> ServiceAccountKey:
+    """Another key of a service account; its secret is in this answer only. Errors: 400 for a scope that there is not,
+    and where the project is archived; 404.
+    """
+    if fault := check_scopes(asked.scopes):
+        raise fault
+    secret = new_secret("service_account")
+    key = new_key(
+        secret,
+        owner_id=account_id,
+        project_id=project_id,
+        name=asked.name or _KEY_NAME,
+        permissions="all" if asked.scopes is None else "restricted",
+        scopes=asked.scopes or (),
+    )
+    account = Change(ServiceAccount, account_id, project_id=project_id)
+    await ctx.store.write(open_project(project_id), account, Add(key))
+    return _once(key, secret)
+
+
+def _shown(account: ServiceAccount) -> ProjectServiceAccount:
+    return ProjectServiceAccount(id=account.id, name=account.name, role=account.role, created_at=account.created_at)
+
+
+def _once(key: Key, secret: str) -> ServiceAccountKey:
+    return ServiceAccountKey(value=secret, name=key.name, created_at=key.created_at, id=key.id)

@@ -1,0 +1,48 @@
+"""Users of the organization: their role, and how they go. Somebody has to stay who owns it."""
+
+from everloom.context import Context
+from everloom.kit.errors import ApiError
+from everloom.objects.keys import Key
+from everloom.objects.organization import ORGANIZATION, Organization
+from everloom.objects.users import Membership, User, UserChanges
+from everloom.store.base import Change, Operation, Present, Remove
+
+
+def _lock() -> Change[Organization]:
+    """One change of who owns the organization at a time, so that each sees what the one before has left."""
+    return Change(Organization, ORGANIZATION)
+
+
+def _an_owner_stays() -> Present[User]:
+    error = ApiError(400, "The last owner of the organization cannot be removed or demoted.", code="last_owner")
+    return Present(User, error, role="owner")
+
+
+def one_at_a_time(*operations: Operation) -> tuple[Operation, ...]:
+    """The operations of a write after which the organization must have an owner, and none of them a rival."""
+    return (_lock(), *operations, _an_owner_stays())
+
+
+async def modify_user(ctx: Context, user_id: str, asked: UserChanges) -> User:
+    """Give a user another role in the organization. Errors: 400 for the last owner, 404."""
+
+    def edit(user: User) -> None:
+        user.role = asked.role
+
+    change = Change(User, user_id, edit)
+    written = await ctx.store.write(*one_at_a_time(change))
+    ctx.ports.known_keys.forget()
+    return written[change]
+
+
+async def delete_user(ctx: Context, user_id: str) -> None:
+    """Take a user out of the organization and all its projects; his keys go with him. Errors: 400 for the last owner,
+    404.
+    """
+    operations = (
+        Remove(User, user_id),
+        Remove(Membership, user_id=user_id),
+        Remove(Key, owner_id=user_id),
+    )
+    await ctx.store.write(*one_at_a_time(*operations))
+    ctx.ports.known_keys.forget()
