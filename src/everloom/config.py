@@ -103,6 +103,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8080
     public_url: str = ""
+    former_ids: str = ""
     worker: bool = True
     run_expires: int = 600
     max_body_bytes: int = 64 * 1024 * 1024

@@ -4,6 +4,7 @@ import base64
 import json
 import socket
 from contextlib import closing
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -12,6 +13,7 @@ import pytest
 from tests.builders import a_thread, an_assistant, fetched, posted, refused
 from tests.scripted import Fails, ScriptedUpstream
 from tests.servers import ADMIN_KEY, API_KEY, Everloom
+from tests.servers import http as client_of
 
 BETA = {"openai-beta": "assistants=v2"}
 
@@ -98,6 +100,14 @@ def test_organization_and_project_must_match(http: httpx.Client, name: str, code
     refused(http.get("/threads", headers={name: "org-other"}), 401, "should match", code=code)
     own = {"openai-organization": http.get("/threads").headers["openai-organization"], "openai-project": "proj_default"}
     assert http.get("/threads", headers={name: own[name]}).status_code == 200
+
+
+def test_headers_may_name_what_was_before(tmp_path: Path) -> None:
+    with Everloom(tmp_path, fetch_weights="no", former_ids="org-old, proj_old") as server, client_of(server) as http:
+        before = {"openai-organization": "org-old", "openai-project": "proj_old"}
+        assert http.get("/threads", headers=before).status_code == 200
+        error = refused(http.get("/threads", headers=before | {"openai-project": "proj_other"}), 401)
+        assert "EVERLOOM_FORMER_IDS" in error["message"]
 
 
 @pytest.mark.parametrize("beta", [None, "", "assistants=v3", "realtime=v1", "assistants"])

@@ -182,6 +182,7 @@ def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
             search_first=settings.search_first,
             metrics=settings.metrics,
             public_url=settings.public_url,
+            former_ids=frozenset(settings.former_ids.replace(",", " ").split()),
         ),
     )
     return App(settings, ports, preload, routes)

@@ -79,7 +79,7 @@ ROUTES: tuple[Route, ...] = tuple(route for tag in TAGS for route in tag.routes)
 
 def build_server(ports: Ports, routes: Iterable[Route] = ROUTES) -> Server:
     """The application that answers ``routes`` and, where they are asked for, the dialect's own."""
-    auth = Auth(ports.database, ports.known_keys)
+    auth = Auth(ports.database, ports.known_keys, former_ids=ports.limits.former_ids)
     return Server(
         ports,
         (

@@ -51,6 +51,8 @@ class ServerLimits(Struct, frozen=True, kw_only=True):
     """Who may read what the server counts: this machine and admin keys, admin keys, everybody."""
     public_url: str = ""
     """Base URL (with its version) that clients know the server by; empty: as each request's headers say."""
+    former_ids: frozenset[str] = frozenset()
+    """Organizations and projects of before, which programs may still name in headers."""
     embedding_model: str = "all-minilm-l6-v2"
     """Makes the vectors of stores that are made from now on; a store keeps the one it began with."""
 

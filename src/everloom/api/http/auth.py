@@ -34,14 +34,30 @@ WRONG_SCOPE = (
 )
 
 
+FORMER = (
+    "Leave the header out (OPENAI_ORG_ID, OPENAI_PROJECT_ID), or have the operator of this server name the ids of "
+    "before in EVERLOOM_FORMER_IDS."
+)
+
+
 class Auth:
-    """Knows the keys of one server. ``organization`` is its id (``org-…``), ``slug`` its name in headers."""
+    """Knows the keys of one server. ``organization`` is its id (``org-…``), ``slug`` its name in headers.
+
+    ``former_ids`` are those of organizations and projects that headers may name as well.
+    """
 
     def __init__(
-        self, database: Database, known_keys: KnownKeys, *, organization: str = ORGANIZATION, slug: str = "everloom"
+        self,
+        database: Database,
+        known_keys: KnownKeys,
+        *,
+        organization: str = ORGANIZATION,
+        slug: str = "everloom",
+        former_ids: frozenset[str] = frozenset(),
     ) -> None:
         self.organization = organization
         self.slug = slug
+        self._former_ids = former_ids
         self._store = database.store(SYSTEM)
         self._known_keys = known_keys
         self._noting: set[asyncio.Task[None]] = set()
@@ -67,14 +83,14 @@ class Auth:
         return known.caller
 
     def _check(self, key: Key, headers: dict[bytes, bytes], access: Access, scope: str) -> None:
-        organization = headers.get(b"openai-organization")
-        if organization and organization.decode("latin-1") not in (self.organization, self.slug):
-            raise Unauthorized(
-                "OpenAI-Organization header should match organization for API key", code="mismatched_organization"
-            )
-        project = headers.get(b"openai-project")
-        if project and project.decode("latin-1") != key.project_id:
-            raise Unauthorized("OpenAI-Project header should match project for API key", code="mismatched_project")
+        organization = headers.get(b"openai-organization", b"").decode("latin-1")
+        if organization and organization not in (self.organization, self.slug, *self._former_ids):
+            text = "OpenAI-Organization header should match organization for API key"
+            raise Unauthorized(f"{text}. {FORMER}", code="mismatched_organization")
+        project = headers.get(b"openai-project", b"").decode("latin-1")
+        if project and project != key.project_id and project not in self._former_ids:
+            text = "OpenAI-Project header should match project for API key"
+            raise Unauthorized(f"{text}. {FORMER}", code="mismatched_project")
         if key.access != access or not key.may(scope):
             raise Forbidden(WRONG_SCOPE.format(scope=scope), code="missing_scope")
 
