@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from everloom.kit.secrets import SECRETS
+from everloom.objects.prices import Price
 
 PREFIX = "EVERLOOM_"
 DEFAULT_FILE = "everloom.toml"
@@ -84,6 +85,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     upstream_timeout: float = 300.0
     aliases: tuple[tuple[str, str], ...] = ()
     models: tuple[ModelEntry, ...] = ()
+    prices: tuple[Price, ...] = ()
     embedding_model: str = "all-minilm-l6-v2"
     moderation_model: str = "minilm-moderation"
     search_first: Literal["auto", "always", "never"] = "auto"

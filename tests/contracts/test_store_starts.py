@@ -120,7 +120,7 @@ def test_what_was_under_way_under_an_earlier_program_is_started_by_the_migration
     url = where.replace("postgresql://", "postgresql+psycopg://") if "://" in where else f"sqlite:///{where}"
     engine = sa.create_engine(url)
     with engine.begin() as connection:
-        for later in ("outbox", "file_digests", "file_deadlines"):
+        for later in ("outbox", "file_digests", "file_deadlines", "ledger", "ledger_sums", "code_sessions"):
             connection.execute(sa.text(f"DROP TABLE {later}"))
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
     engine.dispose()

@@ -23,6 +23,7 @@ from everloom.api import (
     vector_store_files,
     vector_stores,
 )
+from everloom.api.admin import usage
 from everloom.api.http.auth import Auth
 from everloom.api.http.metrics import record
 from everloom.api.http.responder import Responder
@@ -51,6 +52,7 @@ TAGS = (
     threads,
     transcriptions,
     uploads,
+    usage,
     vector_store_files,
     vector_stores,
 )

@@ -7,9 +7,10 @@ class Caller(Struct, frozen=True, kw_only=True):
     """Whose request or job it is: what is bound to a project or counted is bound and counted by this.
 
     ``key_id`` names the key behind the request (``KeyHash.id``), and ``user`` its owner; both are empty where there
-    is none, as in upkeep, which acts as the project itself.
+    is none, as in upkeep, which acts as the project itself. ``batch``: for a line of a batch.
     """
 
     project: str
     key_id: str = ""
     user: str = ""
+    batch: bool = False

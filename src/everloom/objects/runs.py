@@ -128,6 +128,14 @@ class RunLease(Object, kw_only=True):
     """When somebody else was last called to end the run (``work/runs/expiry.py``), in Unix seconds."""
 
 
+CODE_SESSION_SECONDS = 3600
+"""How long a thread may use the code interpreter for one session (the platform's price list)."""
+
+
+class CodeSession(Object, kw_only=True):
+    """The last code interpreter session of a thread, whose id it has: another begins an hour after ``created_at``."""
+
+
 class Generation(Object, kw_only=True):
     """One finished call of a model in a run: what it cost, and which step it filled last."""
 

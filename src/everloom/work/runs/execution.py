@@ -9,8 +9,12 @@ import secrets
 from contextlib import aclosing, suppress
 from typing import Any
 
+from msgspec import structs
+
 from everloom.bus.base import Watch
 from everloom.context import Context, Ports
+from everloom.context.ledger import rows_of
+from everloom.context.metering import EstimatedUsage, UsageRecord
 from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, ModelAway, Unavailable
 from everloom.kit.ids import new_id
@@ -28,7 +32,7 @@ from everloom.objects.runs import (
 )
 from everloom.objects.steps import RunStep, StepError, StepStatus
 from everloom.objects.tools import Usage
-from everloom.store.base import Add, Change, Missing, Operation
+from everloom.store.base import Add, Change, Enter, Missing, Operation
 from everloom.tools.base import ToolFailure
 from everloom.work.inference.chat import stream_chunks
 from everloom.work.runs.answer import RunAnswer
@@ -66,6 +70,7 @@ async def execute(ports: Ports, project: str, key: str) -> None:
         log.info("run %s is gone", run_id)
     finally:
         await execution.writer.clear()
+        execution.hand_over()
 
 
 class Execution:
@@ -78,6 +83,13 @@ class Execution:
         self._answer: RunAnswer | None = None
         self._patience = ModelPatience()
         self._done = False
+        self._spent: list[UsageRecord] = []
+        """What the model was asked and is not in the ledger yet: entered with what comes of it."""
+
+    def hand_over(self) -> None:
+        """Enter what could not be entered with anything: the run went on elsewhere, or its end could not be kept."""
+        for record in self._spent:
+            self._ctx.ports.gate.meter.on_record(record)
 
     async def go(self) -> None:
         """Do what the run's state asks for until it asks for nothing more."""
@@ -228,7 +240,8 @@ class Execution:
         self._answer = answer
         before = recovery.retract()
         reader = prompt.reader
-        async with aclosing(stream_chunks(self._ctx, prompt.body)) as chunks:
+        ctx = self._ctx.keeping(self._spent.append)
+        async with aclosing(stream_chunks(ctx, prompt.body)) as chunks:
             async for chunk in chunks:
                 if operations := answer.take(reader.take(chunk) if reader else chunk):
                     self.writer.enqueue(*before, *operations)
@@ -262,6 +275,7 @@ class Execution:
         )
         total = state.usage + usage
         self._answer = None
+        self._count(usage)
         if reason == "length":
             cut = answer.break_off("failed", "max_tokens", _CUT_CALL) if answer.calls else answer.complete("max_tokens")
             details = IncompleteRun(reason="max_completion_tokens")
@@ -271,7 +285,7 @@ class Execution:
             end = ending(run.id, "failed", total, last_error=error)
             await self._leave(*answer.complete("content_filter"), Add(spent), end)
         elif answer.calls and (works := answer.calls.works(now())):
-            await self.writer.commit(answer.calls.fill(), Add(spent), *works)
+            await self._commit(answer.calls.fill(), Add(spent), *works)
         elif answer.calls:
             required = required_of(answer.calls.whole())
             await self._leave(answer.calls.fill(), Add(spent), self._requiring(required))
@@ -329,8 +343,19 @@ class Execution:
 
     async def _leave(self, *operations: Operation) -> None:
         """A write that ends or pauses the run: whoever takes it up again is told so by a job of its own."""
-        await self.writer.commit(*operations)
+        await self._commit(*operations)
         self._done = True
+
+    async def _commit(self, *operations: Operation) -> None:
+        """A write, and in it what the model has cost until now."""
+        spent = [*self._spent]
+        await self.writer.commit(*operations, Enter(rows_of(spent)))
+        del self._spent[: len(spent)]
+
+    def _count(self, usage: Usage) -> None:
+        """An answer that was left as soon as enough was heard of it cost what its generation says."""
+        if self._spent and isinstance(self._spent[-1].usage, EstimatedUsage):
+            self._spent[-1].usage = EstimatedUsage(**structs.asdict(usage))
 
     def _requiring(self, required: list[RequiredCall]) -> Change[Run]:
         """The change by which the run waits for its caller."""

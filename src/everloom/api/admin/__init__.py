@@ -1,0 +1,1 @@
+"""The organization's half of the API."""
