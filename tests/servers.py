@@ -49,7 +49,7 @@ class Everloom:
         self._ready = re.compile(r"everloom: (?:ready on (\S+)|worker ready)")
         known = {"api_key": API_KEY, "admin_key": ADMIN_KEY, "log_level": "warning"}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("EVERLOOM_")}
-        environment["PYTHONPATH"] = str(ROOT)
+        environment["PYTHONPATH"] = f"{ROOT / 'src'}{os.pathsep}{ROOT}"  # this tree, whatever is installed
         environment |= {"EVERLOOM_" + name.upper(): str(value) for name, value in (known | settings).items()}
         self._environment: Mapping[str, str] = environment
         self._process: subprocess.Popen[str] | None = None

@@ -22,6 +22,9 @@ VECTOR_STORES = {"Vector stores (v2)", "Vector store files (v2)", "Vector store 
 CURRENT = {"Assistants (v2)", "Threads (v2)", "Messages (v2)", "Runs (v2)", "Run steps (v2)"} | VECTOR_STORES
 """The groups of the reference that are built."""
 
+ORGANIZATION = {"Usage"}
+"""Those of them that an admin key opens."""
+
 OPEN = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
 """For operators: no key, and no ``/v1`` before them."""
 
@@ -43,7 +46,7 @@ def places(routes: Iterable[Route]) -> set[Place]:
 
 
 def test_the_current_form_has_every_operation_and_no_other() -> None:
-    assert places(ROUTES) == set(reference(SHARED | CURRENT)) | set(EXTENSIONS) | OPEN | SIGNED
+    assert places(ROUTES) == set(reference(SHARED | CURRENT | ORGANIZATION)) | set(EXTENSIONS) | OPEN | SIGNED
 
 
 def test_the_older_form_has_every_operation_and_brings_no_other() -> None:
@@ -52,14 +55,14 @@ def test_the_older_form_has_every_operation_and_brings_no_other() -> None:
     assert places(DIALECT.routes) <= set(older)
 
 
-@pytest.mark.parametrize("groups", [SHARED | CURRENT, OLDER], ids=["current", "older"])
+@pytest.mark.parametrize("groups", [SHARED | CURRENT | ORGANIZATION, OLDER], ids=["current", "older"])
 def test_handlers_are_called_as_their_operations(groups: set[str]) -> None:
     ids = reference(groups)
     common = {(route.method, route.path): route.name for route in ROUTES}
     own = {(route.method, route.path): route.name for route in DIALECT.routes} if groups == OLDER else {}
     handlers = common | own
     assert {place: handlers[place] for place in ids} == {
-        place: NAMES.get(id) or re.sub(r"[A-Z]", lambda letter: "_" + letter[0].lower(), id)
+        place: NAMES.get(id) or re.sub(r"[A-Z]", lambda letter: "_" + letter[0].lower(), id).replace("-", "_")
         for place, id in ids.items()
     }
 
@@ -67,6 +70,11 @@ def test_handlers_are_called_as_their_operations(groups: set[str]) -> None:
 def test_only_the_operators_pages_and_signed_urls_are_open() -> None:
     assert {(route.method, route.path) for route in ROUTES if route.access == "open"} == OPEN | SIGNED
     assert not [route for route in DIALECT.routes if route.access == "open"]
+
+
+def test_the_organization_is_opened_by_admin_keys_alone() -> None:
+    admin = {(route.method, route.path) for route in ROUTES if route.access == "admin"}
+    assert admin == {place for place in places(ROUTES) if place[1].startswith("/organization/")}
 
 
 SEVERAL_MAKES = {"batch_id", "completion_id", "file_id", "image_id", "model", "upload_id", "vector_store_id"}

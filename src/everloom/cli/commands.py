@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -31,6 +31,18 @@ Port = Annotated[
 Preload = Annotated[bool, typer.Option("--preload", help="Load the local model now, not at its first use.")]
 Force = Annotated[bool, typer.Option("--force", help="Do not ask whether memory and disk suffice.")]
 NoWorker = Annotated[bool, typer.Option("--no-worker", help="Leave runs to an 'everloom worker'.")]
+
+UsageName = Literal[
+    "completions",
+    "embeddings",
+    "moderations",
+    "images",
+    "audio_speeches",
+    "audio_transcriptions",
+    "vector_stores",
+    "code_interpreter_sessions",
+    "costs",
+]
 
 
 def _settings(data: Path | None, config: Path | None, **flags: object) -> Settings:
@@ -112,6 +124,24 @@ def doctor(data: Data = None, config: Config = None) -> None:
     from everloom.cli.doctor import run_doctor
 
     raise typer.Exit(run_doctor(_settings(data, config)))
+
+
+@app.command()
+def usage(
+    kind: Annotated[UsageName, typer.Argument(help="What is asked for.", show_default=True)] = "completions",
+    days: Annotated[int, typer.Option(help="Days until today.", min=1, max=366)] = 7,
+    group_by: Annotated[str, typer.Option(help="model, project_id, api_key_id, …, with commas.")] = "",
+    url: Annotated[str | None, typer.Option(help="Base URL; by default this machine's server.")] = None,
+    key: Annotated[str | None, typer.Option(help="Admin key; by default EVERLOOM_ADMIN_KEY.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the buckets as the server tells them.")] = False,
+    data: Data = None,
+    config: Config = None,
+) -> None:
+    """Show what the organization has used, or what it cost, by the day."""
+    from everloom.cli.usage import run_usage
+
+    settings = _settings(data, config)
+    run_usage(settings, kind, days=days, group_by=group_by, url=url, key=key, as_json=as_json)
 
 
 @models.command("pull")

@@ -28,6 +28,8 @@ class Stretch(Struct, frozen=True, kw_only=True):
 
     start: int
     end: int
+    until: int
+    """What is summed is from before this: the last bucket holds what is left of the second in which it ends."""
     width: int
     next_page: str | None
 
@@ -65,8 +67,10 @@ def stretch(
     if query.page is not None:
         start, end = _read(query.page, digest)
     last = start // seconds * seconds + (query.limit or usual) * seconds
+    running = not whole and last >= end and (query.end_time is None or query.end_time > end)
     more = _PREFIX + _written(f"{last}.{end}.{digest}") if last < end else None
-    return Stretch(start=start, end=min(last, end), width=seconds, next_page=more)
+    end = min(last, end)
+    return Stretch(start=start, end=end, until=end + running, width=seconds, next_page=more)
 
 
 def _digest(name: str, query: BucketQuery) -> str:

@@ -95,7 +95,7 @@ def _query(page: Stretch, query: BucketQuery, kinds: tuple[UsageKind, ...], colu
     if (batch := getattr(query, "batch", None)) is not None:
         where["batch"] = [batch]
     return LedgerQuery(
-        start=page.start, end=page.end, width=page.width, kinds=kinds, group_by=tuple(columns), where=where
+        start=page.start, end=page.until, width=page.width, kinds=kinds, group_by=tuple(columns), where=where
     )
 
 
