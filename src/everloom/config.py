@@ -211,8 +211,8 @@ def _of_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         name = variable.removeprefix(PREFIX).lower()
         if name.startswith("test_"):  # Kept free for whoever tests programs against a server.
             continue
-        if name == "models":
-            raise SettingsError(f"{variable}: models are named in {DEFAULT_FILE}, as [[models]] tables")
+        if name in ("models", "prices"):
+            raise SettingsError(f"{variable}: {name} are named in {DEFAULT_FILE}, as [[{name}]] tables")
         if name not in TYPES:
             raise SettingsError(f"{variable}: no such setting{_hint(name, lambda known: PREFIX + known.upper())}")
         values[name] = _checked(name, text.strip(), variable)
