@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from everloom.objects.ledger import DAY, DIMENSIONS, HOUR, MEASURES, LedgerQuery
+from everloom.objects.usage import CompletionsUsage
 from everloom.store.postgres import PostgresDatabase
 from everloom.store.sql import Statement
 from everloom.store.sqlite import SqliteDatabase
@@ -61,8 +62,9 @@ async def _measure(name: str, folder: Path, rows: int, repetitions: int) -> None
     await database.open()
     try:
         await _fill(database, name, rows, show)
+        usual = {"start": START, "end": START + MONTH, "width": DAY, "kinds": CompletionsUsage.kinds}
         for what, asked in QUERIES.items():
-            query = LedgerQuery(**{"start": START, "end": START + MONTH, "width": DAY, "kinds": ("chat",)} | asked)
+            query = LedgerQuery(**usual | {"measures": tuple(CompletionsUsage.sums.values())} | asked)
             taken = []
             for _ in range(repetitions):
                 began = time.perf_counter()
@@ -111,7 +113,7 @@ async def _write(database: Databases, text: str) -> None:
 
 def _rows(name: str, first: int, end: int, rows: int) -> str:
     """An INSERT of the rows from ``first`` to before ``end`` of all ``rows``, in the order of their time."""
-    numbers = f"generate_series({first}, {end - 1}) AS numbers(n)"
+    numbers = f"generate_series({first}::bigint, {end - 1}) AS numbers(n)"
     if name == "sqlite":
         numbers = (
             f"(WITH RECURSIVE numbers(n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM numbers WHERE n < {end - 1})"

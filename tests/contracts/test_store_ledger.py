@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from everloom.objects.ledger import DAY, DIMENSIONS, HOUR, MEASURES, MINUTE, LedgerQuery, LedgerRow, new_entry_id
+from everloom.objects.ledger import DAY, DIMENSIONS, HOUR, MINUTE, LedgerQuery, LedgerRow, new_entry_id
 from everloom.store.base import Absent, Add, Database, Enter
 from tests.store.databases import on_every_database
 from tests.store.things import a_thread
@@ -48,8 +48,8 @@ def expected(rows: Sequence[LedgerRow], query: LedgerQuery) -> dict[tuple[Any, .
         fits = all(getattr(row, column) in values for column, values in query.where.items())
         if query.start <= row.at < query.end and row.kind in query.kinds and fits:
             group = (row.at - row.at % query.width, *(getattr(row, column) for column in query.group_by))
-            found.setdefault(group, Counter()).update({measure: getattr(row, measure) for measure in MEASURES})
-    return {group: {measure: sums[measure] for measure in MEASURES} for group, sums in found.items()}
+            found.setdefault(group, Counter()).update({measure: getattr(row, measure) for measure in query.measures})
+    return {group: {measure: sums[measure] for measure in query.measures} for group, sums in found.items()}
 
 
 async def totals(database: Database, query: LedgerQuery) -> dict[tuple[Any, ...], dict[str, int]]:
@@ -71,6 +71,7 @@ def queries() -> list[LedgerQuery]:
         LedgerQuery(**odd | {"end": MIDNIGHT + 12_400}),
         LedgerQuery(**whole | {"start": MIDNIGHT + HOUR, "end": MIDNIGHT + 5 * HOUR}),
         LedgerQuery(**odd, group_by=("model",)),
+        LedgerQuery(**odd, group_by=("model",), measures=("bytes", "requests")),
         LedgerQuery(**odd, group_by=DIMENSIONS),
         LedgerQuery(**odd | {"kinds": ("chat",)}, group_by=("project", "batch"), where={"batch": [True]}),
         LedgerQuery(**odd, where={"project": ["proj_a"], "model": ["it's", "gpt-4o"], "key_id": ["", "key_1"]}),
@@ -169,5 +170,6 @@ async def test_an_empty_ledger_has_no_sums(database: Database) -> None:
     for query in queries():
         assert await database.ledger.total(query) == []
     assert await database.ledger.roll(MIDNIGHT) == 0
-    with pytest.raises(ValueError, match="no"):
-        await database.ledger.total(msgspec.structs.replace(queries()[0], group_by=("body",)))
+    for unknown in ({"group_by": ("body",)}, {"measures": ("at",)}, {"where": {"rolled": [1]}}):
+        with pytest.raises(ValueError, match="the ledger has no"):
+            await database.ledger.total(msgspec.structs.replace(queries()[0], **unknown))

@@ -50,8 +50,8 @@ class LedgerRow(Struct, frozen=True, kw_only=True):
     bytes: int = 0
 
 
-DIMENSIONS = ("kind", "project", "key_id", "user_id", "model", "batch", "estimated", "size", "source")
-"""What rows are told apart by."""
+DIMENSIONS = ("kind", "model", "project", "key_id", "user_id", "batch", "estimated", "size", "source")
+"""What rows are told apart by, in the order in which the sums lie: what is most asked for can be read as it comes."""
 
 MEASURES = (
     *("requests", "input_tokens", "cached_tokens", "output_tokens", "input_audio_tokens", "output_audio_tokens"),
@@ -64,7 +64,8 @@ class LedgerQuery(Struct, frozen=True, kw_only=True):
     """Sums of the rows from ``start`` on and before ``end``, in buckets of ``width`` seconds: UTC's minutes, hours or
     days.
 
-    ``where``: the values that a dimension may have, by its name; ``group_by``: the dimensions to tell sums apart by.
+    ``where``: the values that a dimension may have, by its name; ``group_by``: the dimensions to tell sums apart by;
+    ``measures``: what is summed.
     """
 
     start: int
@@ -72,6 +73,7 @@ class LedgerQuery(Struct, frozen=True, kw_only=True):
     width: int
     kinds: tuple[UsageKind, ...]
     group_by: tuple[str, ...] = ()
+    measures: tuple[str, ...] = MEASURES
     where: dict[str, list[Any]] = {}
 
 

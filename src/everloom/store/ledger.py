@@ -66,6 +66,8 @@ _FROM = {
     "days": f"ledger_sums WHERE width = {DAY} AND ",
 }
 
+_WIDTHS = {"hours": HOUR, "days": DAY}
+
 
 def total(dialect: Dialect, query: LedgerQuery) -> Procedure[list[LedgerSum]]:
     """``Ledger.total``."""
@@ -76,9 +78,9 @@ def total(dialect: Dialect, query: LedgerQuery) -> Procedure[list[LedgerSum]]:
     filters = [values] if dialect == "postgresql" else values
     parameters = [each for part in parts for each in (part.start, part.end, *(one for some in filters for one in some))]
     shape = tuple((column, len(some) if dialect == "sqlite" else 0) for column, some in query.where.items())
-    text = _sums(dialect, tuple(part.of for part in parts), query.width, query.kinds, query.group_by, shape)
-    rows = yield Statement(text, parameters)
-    return _merged(rows, query.group_by)
+    asked = (query.width, query.kinds, query.group_by, query.measures)
+    rows = yield Statement(_sums(dialect, tuple(part.of for part in parts), *asked, shape), parameters)
+    return _merged(rows, query)
 
 
 def _parts(query: LedgerQuery) -> Iterator[_Part]:
@@ -112,37 +114,41 @@ def _sums(
     width: int,
     kinds: tuple[str, ...],
     group_by: tuple[str, ...],
+    measures: tuple[str, ...],
     filters: tuple[tuple[str, int], ...],
 ) -> str:
-    """Bucket, group and sums of each part; parameters, of each part: start, end, those of ``filters``."""
-    if unknown := {*group_by, *(column for column, _ in filters)} - set(DIMENSIONS):
+    """Bucket, kind, group and sums of each part; parameters, of each part: start, end, those of ``filters``.
+
+    Kinds are merged afterwards: grouped by them too, SQLite reads sums by model in the order in which they lie.
+    """
+    if unknown := {*group_by, *(column for column, _ in filters)} - {*DIMENSIONS} | ({*measures} - {*MEASURES}):
         raise ValueError(f"the ledger has no {unknown}")
-    columns = [f"at - at % {width}", *group_by, *(f"CAST(SUM({measure}) AS BIGINT)" for measure in MEASURES)]
+    sums = ", ".join(f"CAST(SUM({measure}) AS BIGINT)" for measure in measures)
     fits = f"kind IN ({', '.join(repr(kind) for kind in kinds)})"
     for column, count in filters:
         fits += f" AND {column} " + (f"IN ({', '.join('?' * count)})" if dialect == "sqlite" else "= ANY(?)")
-    groups = ", ".join(str(number + 1) for number in range(1 + len(group_by)))
-    texts = [
-        f"SELECT {', '.join(columns)} FROM {_FROM[part]}at >= ? AND at < ? AND {fits} GROUP BY {groups}"
-        for part in parts
-    ]
+    texts = []
+    for part in parts:
+        bucket = "at" if width == _WIDTHS.get(part) else f"at - at % {width}"
+        groups = ", ".join((bucket, "kind", *group_by))
+        texts.append(f"SELECT {groups}, {sums} FROM {_FROM[part]}at >= ? AND at < ? AND {fits} GROUP BY {groups}")
     return numbered(dialect, " UNION ALL ".join(texts))
 
 
-def _merged(rows: Sequence[Any], group_by: Sequence[str]) -> list[LedgerSum]:
+def _merged(rows: Sequence[Any], query: LedgerQuery) -> list[LedgerSum]:
     """One sum a bucket and group, in the order of these."""
-    width = 1 + len(group_by)
+    width = 2 + len(query.group_by)
     sums: dict[tuple[Any, ...], list[int]] = {}
     for row in rows:
-        key, numbers = tuple(row[:width]), list(row[width:])
+        key, numbers = (row[0], *row[2:width]), list(row[width:])
         if (known := sums.get(key)) is not None:
             numbers = [one + other for one, other in zip(known, numbers, strict=True)]
         sums[key] = numbers
     return [
         LedgerSum(
             at=key[0],
-            group=dict(zip(group_by, key[1:], strict=True)),
-            sums=dict(zip(MEASURES, sums[key], strict=True)),
+            group=dict(zip(query.group_by, key[1:], strict=True)),
+            sums=dict(zip(query.measures, sums[key], strict=True)),
         )
         for key in sorted(sums)
     ]

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from msgspec import convert
 
 from everloom.context import Context
-from everloom.objects.ledger import HOUR, LedgerQuery, LedgerSum, UsageKind
+from everloom.objects.ledger import HOUR, MEASURES, LedgerQuery, LedgerSum, UsageKind
 from everloom.objects.prices import bill
 from everloom.objects.usage import (
     AnyUsageQuery,
@@ -52,7 +52,7 @@ async def usage(ctx: Context, cls: type[UsageResult], query: AnyUsageQuery) -> U
     """A page of buckets with results of ``cls``. Errors: 400, see ``stretch``."""
     page = stretch(cls.__name__, query, query.bucket_width)
     keys = list(dict.fromkeys(query.group_by))
-    asked = _query(page, query, cls.kinds, [_COLUMNS[key] for key in keys])
+    asked = _query(page, query, cls.kinds, [_COLUMNS[key] for key in keys], tuple(dict.fromkeys(cls.sums.values())))
 
     def results(start: int, end: int, sums: Sequence[LedgerSum]) -> list[UsageResult]:
         return [convert(_shown(cls, each, start, end) | _keys(each, keys), cls) for each in sums]
@@ -90,12 +90,24 @@ def _cost(dollars: float, line: str | None, group: dict[str, str]) -> CostsResul
     )
 
 
-def _query(page: Stretch, query: BucketQuery, kinds: tuple[UsageKind, ...], columns: Sequence[str]) -> LedgerQuery:
+def _query(
+    page: Stretch,
+    query: BucketQuery,
+    kinds: tuple[UsageKind, ...],
+    columns: Sequence[str],
+    measures: tuple[str, ...] = MEASURES,
+) -> LedgerQuery:
     where = {column: list(some) for name, column in _FILTERS.items() if (some := getattr(query, name, None))}
     if (batch := getattr(query, "batch", None)) is not None:
         where["batch"] = [batch]
     return LedgerQuery(
-        start=page.start, end=page.until, width=page.width, kinds=kinds, group_by=tuple(columns), where=where
+        start=page.start,
+        end=page.until,
+        width=page.width,
+        kinds=kinds,
+        group_by=tuple(columns),
+        measures=measures,
+        where=where,
     )
 
 

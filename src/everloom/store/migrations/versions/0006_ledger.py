@@ -10,7 +10,7 @@ revision = "0006"
 down_revision = "0004"
 
 _NAME = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-_DIMENSIONS = ("kind", "project", "key_id", "user_id", "model", "batch", "estimated", "size", "source")
+_DIMENSIONS = ("kind", "model", "project", "key_id", "user_id", "batch", "estimated", "size", "source")
 _FLAGS = ("batch", "estimated")
 _MEASURES = (
     *("requests", "input_tokens", "cached_tokens", "output_tokens", "input_audio_tokens", "output_audio_tokens"),
