@@ -50,13 +50,13 @@ Place = tuple[str, str]
 
 
 def routes_of(beta: str) -> list[Route]:
-    """The operations that a client with this beta header reaches, but the operators' own."""
+    """The operations on a project's objects that a client with this beta header reaches."""
     own = DIALECT.routes if beta == DIALECT.name else []
     taken = {(route.method, route.path) for route in own}
     common = [route for route in ROUTES if (route.method, route.path) not in taken]
     if own:
         common = [route for route in common if route.api_family == "assistants"]
-    return [route for route in [*common, *own] if route.access != "open"]
+    return [route for route in [*common, *own] if route.access == "project"]
 
 
 FORMS = ("assistants=v2", DIALECT.name)

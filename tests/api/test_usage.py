@@ -1,6 +1,7 @@
 """Usage and costs: what the upstream counted is what the ledger sums, in the buckets that the platform drew."""
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -215,6 +216,19 @@ def test_file_search_is_counted_and_so_are_its_embeddings(team: Team, upstream: 
     assert team.waits_for("embeddings", len(mine))["num_model_requests"] == len(mine)
     costs = page(team.admin, "costs", start_time=midnight(), project_ids=team.project, group_by="line_item")
     assert "file_search, calls" in {result["line_item"] for result in costs["data"][-1]["results"]}
+
+
+@pytest.mark.skipif(not shutil.which("bwrap"), reason="there is no bubblewrap here")
+def test_a_thread_that_runs_code_has_one_session(team: Team, upstream: ScriptedUpstream) -> None:
+    code = ("code_interpreter", {"code": "print(1)"})
+    upstream.script(Calls(code), Calls(code), Says("One."), Calls(code), Says("One."))
+    assistant = an_assistant(team.http, tools=[{"type": "code_interpreter"}])
+    thread = a_thread(team.http, "What is one?")
+    for _ in range(2):
+        settled(team.http, a_run(team.http, thread, assistant), "completed", seconds=90)
+    (result,) = team.used("code_interpreter_sessions", group_by="project_id")
+    assert (result["sessions"], result["num_sessions"], result["project_id"]) == (1, 1, team.project)
+    assert team.used("completions")[0]["num_model_requests"] == 5
 
 
 def test_embeddings_are_summed_as_the_upstream_counted_them(team: Team, upstream: ScriptedUpstream) -> None:
