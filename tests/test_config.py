@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from everloom.config import TYPES, ModelEntry, Settings, SettingsError, load
+from everloom.objects.prices import Price
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "settings.md"
 
@@ -183,7 +184,7 @@ def test_every_setting_is_documented_and_nothing_else() -> None:
     assert [row[2].strip(" `") for row in rows] == list(TYPES)
     for row in rows:
         name = row[2].strip(" `")
-        assert row[1].strip(" `") == ("none" if name == "models" else f"EVERLOOM_{name.upper()}")
+        assert row[1].strip(" `") == ("none" if name in ("models", "prices") else f"EVERLOOM_{name.upper()}")
 
 
 def test_documented_defaults_are_the_defaults() -> None:
@@ -202,9 +203,9 @@ def test_documented_defaults_are_the_defaults() -> None:
             )
 
 
-def test_every_key_of_a_model_is_documented() -> None:
+def test_every_key_of_a_model_and_of_a_price_is_documented() -> None:
     documented = set(re.findall(r"^\| `([a-z_]+)` \|", DOCUMENT.read_text(), re.MULTILINE))
-    assert documented == set(ModelEntry.__struct_fields__) - {"api_key"}
+    assert documented == (set(ModelEntry.__struct_fields__) - {"api_key"}) | set(Price.__struct_fields__)
 
 
 @pytest.mark.parametrize(
@@ -223,3 +224,26 @@ def test_guards_that_cannot_be(lines: str, problem: str) -> None:
 def test_a_guard_may_be_another_local_model() -> None:
     Path("everloom.toml").write_text('[[models]]\nid = "guard"\nbackend = "local"\nmodel = "qwen"\nguard = true\n')
     assert load(environ={}).models[0].guard
+
+
+def test_prices_are_tables_of_the_file() -> None:
+    Path("everloom.toml").write_text('[[prices]]\nmodel = "gpt-4o*"\ninput = 2\n[[prices]]\nmodel = "*"\nimage = 0.5\n')
+    assert load(environ={}).prices == (Price(model="gpt-4o*", input=2.0), Price(model="*", image=0.5))
+
+
+@pytest.mark.parametrize(
+    ("toml", "problem"),
+    [
+        ("[[prices]]\ninput = 1", "missing required field `model`"),
+        ('[[prices]]\nmodel = "a"\ninput = -1', "expected `float` >= 0.0"),
+        ('[[prices]]\nmodel = "a"\ncolour = 1', "contains unknown field `colour`"),
+        ('[[prices]]\nmodel = "a"\nbatch = 2', "expected `float` <= 1.0"),
+        ("prices = 5", "expected `array`"),
+    ],
+)
+def test_prices_that_cannot_be_used(toml: str, problem: str) -> None:
+    assert problem in wrong(toml=toml)
+
+
+def test_prices_do_not_stand_in_the_environment() -> None:
+    assert wrong({"EVERLOOM_PRICES": "5"}) == "EVERLOOM_PRICES: prices are named in everloom.toml, as [[prices]] tables"

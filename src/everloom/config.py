@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from everloom.kit.secrets import SECRETS
+from everloom.objects.prices import Price
 
 PREFIX = "EVERLOOM_"
 DEFAULT_FILE = "everloom.toml"
@@ -84,6 +85,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     upstream_timeout: float = 300.0
     aliases: tuple[tuple[str, str], ...] = ()
     models: tuple[ModelEntry, ...] = ()
+    prices: tuple[Price, ...] = ()
     embedding_model: str = "all-minilm-l6-v2"
     moderation_model: str = "minilm-moderation"
     search_first: Literal["auto", "always", "never"] = "auto"
@@ -210,8 +212,8 @@ def _of_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         name = variable.removeprefix(PREFIX).lower()
         if name.startswith("test_"):  # Kept free for whoever tests programs against a server.
             continue
-        if name == "models":
-            raise SettingsError(f"{variable}: models are named in {DEFAULT_FILE}, as [[models]] tables")
+        if name in ("models", "prices"):
+            raise SettingsError(f"{variable}: {name} are named in {DEFAULT_FILE}, as [[{name}]] tables")
         if name not in TYPES:
             raise SettingsError(f"{variable}: no such setting{_hint(name, lambda known: PREFIX + known.upper())}")
         values[name] = _checked(name, text.strip(), variable)

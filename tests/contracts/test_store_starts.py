@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from everloom.kit.errors import NotFound
 from everloom.objects.jobs import Job
 from everloom.objects.runs import Run
 from everloom.objects.threads import Thread
 from everloom.objects.vector_stores import IndexTask
+from everloom.store import migrations
 from everloom.store.base import LONGEST_WAIT, Absent, Add, Change, Database, Start
 from tests.store.databases import address, every_adapter, on_every_database, opened
 from tests.store.things import a_run, a_thread
@@ -133,14 +133,9 @@ def test_what_was_under_way_under_an_earlier_program_is_started_by_the_migration
     async def before(database: Database) -> None:
         await database.store("proj_a").write(Add(queued), Add(ended), *map(Add, tasks))
 
-    asyncio.run(opened(where, before))
-    url = where.replace("postgresql://", "postgresql+psycopg://") if "://" in where else f"sqlite:///{where}"
-    engine = sa.create_engine(url)
-    with engine.begin() as connection:
-        for later in ("outbox", "file_digests", "file_deadlines"):
-            connection.execute(sa.text(f"DROP TABLE {later}"))
-        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
-    engine.dispose()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(migrations, "NEWEST", "0001")
+        asyncio.run(opened(where, before))
     found: list[Any] = []
 
     async def after(database: Database) -> None:

@@ -78,6 +78,7 @@ class DyingDatabase:
         self._anywhere = anywhere
         self._told: dict[str, int] = {}
         self.on_start = inner.on_start
+        self.ledger = inner.ledger
 
     async def open(self) -> None:
         await self._inner.open()

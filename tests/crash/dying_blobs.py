@@ -76,6 +76,7 @@ class DyingDatabase:
         self._inner = inner
         self._fate = fate
         self.on_start = inner.on_start
+        self.ledger = inner.ledger
 
     async def open(self) -> None:
         await self._inner.open()

@@ -17,7 +17,7 @@ import pytest
 from tests.builders import WEATHER, Json, a_run, a_thread, an_assistant, events_of, fetched, run_path
 from tests.replies import Calls, Reply, Says, Slow
 from tests.scripted import ScriptedUpstream
-from tests.servers import Everloom
+from tests.servers import ADMIN_KEY, Everloom
 from tests.servers import http as client_of
 
 SAID = "It rains in Oslo and in Bergen, and the sun shines in Rome."
@@ -108,10 +108,13 @@ def test_killed_after_every_event(model: ScriptedUpstream, tmp_path: Path) -> No
         calm = a_run(http, a_thread(http, "Where does it rain?"), assistant)
         assert drive(server, calm)
         undisturbed = picture(server, calm)
+        once = used(server)
         total = len(events_of(http.get(f"{run_path(calm)}/events"))) - 1
     assert undisturbed["run"]["status"] == "completed"
+    assert once["num_model_requests"] == 3
     assert total > 40
     victim: Json | None = None
+    begun = 1
     for after in range(1, total + 1):
         for _ in range(TRIES):
             server = Everloom(tmp_path, module="tests.crash.dying", upstream=model.url, test_die_after=after)
@@ -121,6 +124,7 @@ def test_killed_after_every_event(model: ScriptedUpstream, tmp_path: Path) -> No
                     assert drive(server, victim), f"killed after event {after - 1}, the run's server died again"
                     assert picture(server, victim) == undisturbed, f"killed after event {after - 1}"
                 victim = begin(server, assistant)
+                begun += 1
                 ended = None if victim["id"] is None else drive(server, victim)
                 try:  # The end of a run may be seen in the moment before its server dies of its last event.
                     assert server.wait(30 if ended is None else 3) == -9
@@ -133,6 +137,17 @@ def test_killed_after_every_event(model: ScriptedUpstream, tmp_path: Path) -> No
         assert victim is not None
         assert drive(server, victim)
         assert picture(server, victim) == undisturbed
+        assert used(server) == {name: number * begun for name, number in once.items()}
+
+
+def used(server: Everloom) -> Json:
+    """Tokens and requests in the ledger: each answer that was kept is there once, with what came of it."""
+    with client_of(server, ADMIN_KEY, beta=None) as admin:
+        start = int(time.time()) - 86_400
+        buckets = fetched(admin, "/organization/usage/completions", start_time=start)["data"]
+    results = [result for bucket in buckets for result in bucket["results"]]
+    names = ("input_tokens", "output_tokens", "num_model_requests")
+    return {name: sum(result[name] for result in results) for name in names}
 
 
 def begin(server: Everloom, assistant: Json) -> Json:

@@ -21,7 +21,7 @@ SHARED = {"Audio", "Files", "Uploads", "Chat", "Completions", "Embeddings", "Ima
 OLDER = {"Assistants (v1)", "Threads (v1)", "Messages (v1)", "Runs (v1)"}
 VECTOR_STORES = {"Vector stores (v2)", "Vector store files (v2)", "Vector store file batches (v2)"}
 ORGANIZATION = {
-    *("Invites", "Users", "Projects"),
+    *("Invites", "Users", "Projects", "Usage"),
     *("Project users", "Project service accounts", "Project API keys"),
 }
 CURRENT = {"Assistants (v2)", "Threads (v2)", "Messages (v2)", "Runs (v2)", "Run steps (v2)"} | VECTOR_STORES
@@ -73,6 +73,11 @@ def test_handlers_are_called_as_their_operations(groups: set[str]) -> None:
 def test_only_the_operators_pages_and_signed_urls_are_open() -> None:
     assert {(route.method, route.path) for route in ROUTES if route.access == "open"} == OPEN | SIGNED
     assert not [route for route in DIALECT.routes if route.access == "open"]
+
+
+def test_the_organization_is_opened_by_admin_keys_alone() -> None:
+    admin = {(route.method, route.path) for route in ROUTES if route.access == "admin"}
+    assert admin == {place for place in places(ROUTES) - SIGNED if place[1].startswith("/organization/")}
 
 
 SEVERAL_MAKES = {

@@ -17,7 +17,8 @@ from everloom.objects.threads import Thread
 from everloom.store import procedures
 from everloom.store.base import Absent, Database
 from everloom.store.kinds import KINDS
-from everloom.store.procedures import Statement, own_rank
+from everloom.store.procedures import own_rank
+from everloom.store.sql import Statement
 from tests.store.databases import opened
 
 THREAD = {"thread_id": "thread_1"}

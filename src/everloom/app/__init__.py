@@ -19,6 +19,7 @@ from everloom.bus.base import Bus
 from everloom.bus.memory import MemoryBus
 from everloom.config import Settings
 from everloom.context import Ports, ServerLimits
+from everloom.context.ledger import LedgerBuffer
 from everloom.jobs.base import Jobs
 from everloom.jobs.embedded import EmbeddedJobs
 from everloom.sandbox.base import Sandboxes
@@ -36,6 +37,7 @@ from everloom.work.runs.execution import execute
 from everloom.work.runs.verbs import RUN_JOB
 from everloom.work.threads import files as kept_files
 from everloom.work.upkeep import Upkeep, every
+from everloom.work.usage import ledger
 from everloom.work.vector_stores import ingest
 from everloom.work.vector_stores.stores import INGEST_JOB
 
@@ -43,6 +45,9 @@ log = logging.getLogger(__name__)
 
 LAUNCH_PAUSE = 2.0
 """Seconds before a job engine that could not be launched is launched again."""
+
+LEDGER_GRACE = 5.0
+"""Seconds that a database has at the end to take the last rows of the ledger."""
 
 JOBS = {RUN_JOB: execute, INGEST_JOB: ingest.ingest}
 """What a worker serves."""
@@ -54,6 +59,8 @@ UPKEEP = (
     Upkeep("files", kept_files.LOOK_SECONDS, kept_files.sweep),
     Upkeep("blobs", kept_blobs.LOOK_SECONDS, kept_blobs.sweep),
     Upkeep("images", kept_images.LOOK_SECONDS, kept_images.sweep),
+    Upkeep("the ledger", ledger.LOOK_SECONDS, ledger.roll, share=ledger.LOOK_SHARE),
+    Upkeep("bytes in use", ledger.SAMPLE_SECONDS, ledger.sample, share=ledger.LOOK_SHARE),
     Upkeep("what others have left", last_resort.LOOK_SECONDS, last_resort.sweep),
     Upkeep(
         "files that others have left",
@@ -77,6 +84,8 @@ class App:
         self.asgi = build_server(ports, routes)
         self._tasks: list[asyncio.Task[None]] = []
         self._claim: IO[str] | None = None
+        self._ledger = LedgerBuffer(ports.database.ledger)
+        ports.gate.meter.on_record = self._ledger.take
 
     async def start(self, *, worker: bool | None = None) -> None:
         """Open every port. ``worker`` says whether this process executes runs; by default as the settings say.
@@ -127,6 +136,7 @@ class App:
             self.ports.models.close(),
             self.ports.vectors.close(),
             self.ports.bus.close(),
+            self._ledger.close(LEDGER_GRACE),
             self.ports.database.close(),
         ):
             try:
@@ -181,6 +191,7 @@ def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
             embedding_model=settings.embedding_model,
             search_first=settings.search_first,
             metrics=settings.metrics,
+            prices=settings.prices,
             public_url=settings.public_url,
             former_ids=frozenset(settings.former_ids.replace(",", " ").split()),
         ),

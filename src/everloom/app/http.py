@@ -31,6 +31,7 @@ from everloom.api.admin import (
     project_users,
     projects,
     service_accounts,
+    usage,
     users,
 )
 from everloom.api.http.auth import Auth
@@ -68,6 +69,7 @@ TAGS = (
     threads,
     transcriptions,
     uploads,
+    usage,
     users,
     vector_store_files,
     vector_stores,

@@ -1,7 +1,7 @@
 """What can be typed after ``everloom``. Each command reads the settings and calls a module beside this one."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,6 +28,18 @@ Port = Annotated[
 Preload = Annotated[bool, typer.Option("--preload", help="Load the local model now, not at its first use.")]
 Force = Annotated[bool, typer.Option("--force", help="Do not ask whether memory and disk suffice.")]
 NoWorker = Annotated[bool, typer.Option("--no-worker", help="Leave runs to an 'everloom worker'.")]
+
+UsageName = Literal[
+    "completions",
+    "embeddings",
+    "moderations",
+    "images",
+    "audio_speeches",
+    "audio_transcriptions",
+    "vector_stores",
+    "code_interpreter_sessions",
+    "costs",
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -88,6 +100,24 @@ def doctor(data: Data = None, config: Config = None) -> None:
     from everloom.cli.doctor import run_doctor
 
     raise typer.Exit(run_doctor(settings_of(data, config)))
+
+
+@app.command()
+def usage(
+    kind: Annotated[UsageName, typer.Argument(help="What is asked for.", show_default=True)] = "completions",
+    days: Annotated[int, typer.Option(help="Days until today.", min=1, max=366)] = 7,
+    group_by: Annotated[str, typer.Option(help="model, project_id, api_key_id, …, with commas.")] = "",
+    url: Annotated[str | None, typer.Option(help="Base URL; by default this machine's server.")] = None,
+    key: Annotated[str | None, typer.Option(help="Admin key; by default EVERLOOM_ADMIN_KEY.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the buckets as the server tells them.")] = False,
+    data: Data = None,
+    config: Config = None,
+) -> None:
+    """Show what the organization has used, or what it cost, by the day."""
+    from everloom.cli.usage import run_usage
+
+    settings = settings_of(data, config)
+    run_usage(settings, kind, days=days, group_by=group_by, url=url, key=key, as_json=as_json)
 
 
 @models.command("pull")

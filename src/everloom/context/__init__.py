@@ -1,9 +1,11 @@
 """What a verb works with: one caller's store and models, and the ports of the whole server."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Literal, overload
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from everloom.blobs.base import Blobs
 from everloom.bus.base import Bus
@@ -21,6 +23,7 @@ from everloom.context.bound_models import (
 )
 from everloom.context.caller import Caller
 from everloom.context.known_keys import KnownKeys
+from everloom.context.metering import UsageRecord
 from everloom.jobs.base import Jobs
 from everloom.kit.deadlines import Deadlines
 from everloom.kit.lately import Lately
@@ -28,6 +31,7 @@ from everloom.kit.locks import KeyedLocks
 from everloom.kit.shared_check import SharedCheck
 from everloom.models.base import Capability
 from everloom.models.registry import Models
+from everloom.objects.prices import Price
 from everloom.sandbox.base import Sandboxes
 from everloom.store.base import Database, Store
 from everloom.vectors.base import Vectors
@@ -49,6 +53,8 @@ class ServerLimits(Struct, frozen=True, kw_only=True):
     file_bytes: int = 512 * 1024 * 1024
     metrics: Literal["local", "admin", "open"] = "local"
     """Who may read what the server counts: this machine and admin keys, admin keys, everybody."""
+    prices: tuple[Price, ...] = ()
+    """What models cost here, the first that fits a name; one that none fits costs nothing."""
     public_url: str = ""
     """Base URL (with its version) that clients know the server by; empty: as each request's headers say."""
     former_ids: frozenset[str] = frozenset()
@@ -128,6 +134,11 @@ class Context(Struct, frozen=True, kw_only=True):
         """The same view for whoever began what a job goes on with."""
         caller = Caller(project=self.project, key_id=key_id, user=user)
         return Context(caller=caller, store=self.store, ports=self.ports)
+
+    def keeping(self, keep: Callable[[UsageRecord], None]) -> "Context":
+        """The same view for somebody who enters into the ledger himself what he asks of models: ``Meter.aside``."""
+        gate = replace(self.ports.gate, meter=self.ports.gate.meter.aside(keep))
+        return Context(caller=self.caller, store=self.store, ports=replace(self.ports, gate=gate))
 
     @staticmethod
     def of(ports: Ports, project: str) -> "Context":

@@ -17,7 +17,7 @@ from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.models.base import Answer
 from everloom.models.failures import unreadable
 from everloom.models.fair_queue import Slot
-from everloom.models.usage import usage_of
+from everloom.models.usage import details_of, usage_of
 from everloom.objects.tools import Usage
 
 _TAIL_BYTES = 4096
@@ -108,7 +108,7 @@ class CompletionAnswer(MeteredAnswer):
         data = b"".join([block async for block in self.blocks()])
         try:
             data.decode()  # what is passed on unread is not looked at by the decoder
-            self._record.usage = usage_of(_completion_of.decode(data).usage)
+            self._believe(_completion_of.decode(data).usage)
         except NO_JSON as error:
             self._record.outcome = "failed"
             raise unreadable(self.model) from error
@@ -120,7 +120,13 @@ class CompletionAnswer(MeteredAnswer):
         self._tail = (self._tail + block)[-_TAIL_BYTES:] if len(block) < _TAIL_BYTES else block[-_TAIL_BYTES:]
 
     async def _settle(self) -> None:
-        self._record.usage = self._record.usage or usage_at_end(self._tail) or await self._estimate()
+        if self._record.usage is None:
+            self._believe(told_at_end(self._tail))
+        self._record.usage = self._record.usage or await self._estimate()
+
+    def _believe(self, told: Any) -> None:
+        self._record.usage = usage_of(told)
+        self._record.details = details_of(told)
 
     async def _estimate(self) -> EstimatedUsage:
         """About what a stream without a usage cost: most servers send a token an event."""
@@ -142,7 +148,12 @@ _decode_first = json.JSONDecoder().raw_decode
 
 
 def usage_at_end(tail: bytes) -> Usage | None:
-    """The last usage in the end of an answer, streamed or not; None where there is none.
+    """The last usage in the end of an answer, streamed or not; None where there is none."""
+    return usage_of(told_at_end(tail))
+
+
+def told_at_end(tail: bytes) -> Any:
+    """As ``usage_at_end``, in the server's own form.
 
     The text of an answer cannot be taken for it: inside JSON strings every quotation mark is escaped.
     """
@@ -153,7 +164,7 @@ def usage_at_end(tail: bytes) -> Usage | None:
         value, _ = _decode_first(tail[found[-1].end() - 1 :].decode("utf-8", "replace"))
     except (ValueError, *NO_JSON):
         return None
-    return usage_of(value)
+    return value
 
 
 # --- transcriptions --------------------------------------------------------------------------------------------------

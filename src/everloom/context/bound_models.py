@@ -14,7 +14,7 @@ from msgspec import Struct, field
 
 from everloom.context.answers import CompletionAnswer, ImageAnswer, MeteredAnswer, TranscriptionAnswer
 from everloom.context.caller import Caller
-from everloom.context.metering import Meter, Outcome, UsageRecord
+from everloom.context.metering import EstimatedUsage, Meter, Outcome, UsageRecord
 from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.models.base import (
     Answer,
@@ -35,7 +35,7 @@ from everloom.models.embedding_format import encoded
 from everloom.models.failures import unreadable
 from everloom.models.fair_queue import FairQueue, Slot
 from everloom.models.missing_endpoints import MissingEndpoints, says_no_endpoint
-from everloom.models.tokens import estimate_text
+from everloom.models.tokens import estimate_input, estimate_text
 from everloom.objects.base import JsonObject
 
 A = TypeVar("A")
@@ -216,7 +216,9 @@ class ModerationModel(BoundModel[Moderates]):
         except NO_JSON as error:
             self._end("failed")
             raise unreadable(self.backend_model) from error
-        self._end("completed")
+        record, tokens = self._record(self.backend_model, "completed"), estimate_input(body.get("input"))
+        record.usage = EstimatedUsage(prompt_tokens=tokens, total_tokens=tokens)
+        self._gate.meter.record(record)
         return answer
 
 
@@ -282,6 +284,10 @@ _ALWAYS_BYTES = re.compile(r"(?:.*/)?(?:chatgpt|gpt)-image")
 """Models whose servers answer in base64 alone, and refuse to be asked for it."""
 
 
+_USUAL_SIZE = "1024x1024"
+"""What the reference says a model draws where nothing is said."""
+
+
 class ImageModel(BoundModel[Draws]):
     """One that makes images. Every answer must be closed. Errors: as ``ChatModel.chat``."""
 
@@ -291,18 +297,23 @@ class ImageModel(BoundModel[Draws]):
     async def generate(self, body: JsonObject) -> ImageAnswer:
         """createImage."""
         kept = {name: value for name, value in body.items() if self._takes(name)}
-        return self._drawn(await self._ask(self._backend.generate_image, {**kept, "model": self.backend_model}))
+        answer = await self._ask(self._backend.generate_image, {**kept, "model": self.backend_model})
+        return self._drawn(answer, "image.generation", body.get("size"))
 
     async def edit(self, form: Form) -> ImageAnswer:
         """createImageEdit."""
-        return self._drawn(await self._ask(self._backend.edit_image, self._form(form)))
+        answer = await self._ask(self._backend.edit_image, self._form(form))
+        return self._drawn(answer, "image.edit", form.get("size"))
 
     async def vary(self, form: Form) -> ImageAnswer:
         """createImageVariation."""
-        return self._drawn(await self._ask(self._backend.vary_image, self._form(form)))
+        answer = await self._ask(self._backend.vary_image, self._form(form))
+        return self._drawn(answer, "image.variation", form.get("size"))
 
-    def _drawn(self, answer: Answer) -> ImageAnswer:
-        return ImageAnswer(answer, self._record(answer.model), self._gate.meter, self._take_slot())
+    def _drawn(self, answer: Answer, source: str, size: str | None) -> ImageAnswer:
+        record = self._record(answer.model)
+        record.source, record.size = source, size or _USUAL_SIZE
+        return ImageAnswer(answer, record, self._gate.meter, self._take_slot())
 
     def _form(self, form: Form) -> Form:
         kept = tuple(field for field in form.fields if self._takes(field[0]))

@@ -1,13 +1,17 @@
-"""What requests to models cost: a record each, told to Prometheus once the request has ended."""
+"""What requests to models cost: a record each, told to Prometheus and the ledger once the request has ended."""
 
+import copy
+from collections.abc import Callable
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 from prometheus_client import Counter
 
 from everloom.context.caller import Caller
+from everloom.kit.clock import now
 from everloom.models.base import Capability
-from everloom.models.usage import MOST_BELIEVED
+from everloom.models.usage import MOST_BELIEVED, TokenDetails
+from everloom.objects.ledger import new_entry_id
 from everloom.objects.tools import Usage
 
 _REQUESTS = Counter("everloom_model_requests", "Requests to models", ["model", "outcome"])
@@ -41,21 +45,31 @@ class UsageRecord(Struct, kw_only=True):
     model: str
     outcome: Outcome = "closed"
     usage: Usage | None = None
+    details: TokenDetails | None = None
     characters: int | None = None
     images: int | None = None
     audio_seconds: float | None = None
+    size: str = ""
+    source: str = ""
+    """Of images: how large they were asked to be, and ``image.generation``, ``image.edit`` or ``image.variation``."""
+    ended_at: int = 0
+    """Unix seconds; 0 until it is recorded."""
+    entry_id: int = field(default_factory=new_entry_id)
+    """Of its row in the ledger, however often that is entered."""
 
 
 class Meter:
-    """Takes every record of a process, each once: what else is to know what was used, a ledger, is told here."""
+    """Takes every record of a process, each once. ``on_record`` hears of it behind the metrics: the ledger."""
 
     def __init__(self) -> None:
+        self.on_record: Callable[[UsageRecord], None] = lambda record: None
         self._models: set[str] = set()
         self._counters: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
         """By their labels: to look them up here costs a fifth of what it costs there."""
 
     def record(self, record: UsageRecord) -> None:
         """Count a request that has ended."""
+        record.ended_at = now()
         model = self._label(record.model, served=record.outcome in ("completed", "closed"))
         self._count(_REQUESTS, 1, model, record.outcome)
         if (usage := record.usage) is not None:
@@ -67,6 +81,15 @@ class Meter:
             self._count(_IMAGES, record.images, model)
         if record.audio_seconds is not None:
             self._count(_HEARD, record.audio_seconds, model)
+        self.on_record(record)
+
+    def aside(self, keep: Callable[[UsageRecord], None]) -> "Meter":
+        """One that counts with this one, and whose records ``keep`` takes in place of the ledger: whoever keeps what
+        came of a request enters what it cost in the same write.
+        """
+        other = copy.copy(self)
+        other.on_record = keep
+        return other
 
     def _count(self, counter: Counter, amount: float, *labels: str) -> None:
         key = (counter, labels)

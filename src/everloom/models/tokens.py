@@ -77,6 +77,13 @@ def estimate_text(text: str) -> int:
     return _text(text)
 
 
+def estimate_input(given: Any) -> int:
+    """An upper estimate of the tokens of what is to be moderated: a text, texts, or parts."""
+    if isinstance(given, list):
+        return sum(_part(each) if isinstance(each, dict) else _text(str(each)) for each in given)
+    return _text(str(given or ""))
+
+
 def _content(content: Any) -> int:
     if content is None or isinstance(content, str):
         return _text(content or "")

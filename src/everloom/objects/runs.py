@@ -132,6 +132,14 @@ class RunLease(Object, kw_only=True):
     """How often the model was asked in vain since it last answered, how often it broke off, why it is waited for."""
 
 
+CODE_SESSION_SECONDS = 3600
+"""How long a thread may use the code interpreter for one session (the platform's price list)."""
+
+
+class CodeSession(Object, kw_only=True):
+    """The last code interpreter session of a thread, whose id it has: another begins an hour after ``created_at``."""
+
+
 class Generation(Object, kw_only=True):
     """One finished call of a model in a run: what it cost, and which step it filled last."""
 

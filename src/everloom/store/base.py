@@ -13,6 +13,7 @@ from everloom.kit.ids import new_id
 from everloom.objects.base import Object, Page, PageQuery
 from everloom.objects.events import EventName
 from everloom.objects.jobs import Job, Lane
+from everloom.objects.ledger import LedgerQuery, LedgerRow, LedgerSum
 
 T = TypeVar("T", bound=Object)
 
@@ -163,13 +164,21 @@ class Start(Struct, frozen=True):
     id: str = field(default_factory=_new_job_id)
 
 
+class Enter(Struct, frozen=True):
+    """Enter rows into the ledger with what they were used for. Rows that stand there already are left as they are, so
+    a write that is made again counts nothing twice.
+    """
+
+    rows: tuple[LedgerRow, ...]
+
+
 def started(project: str, operations: Sequence["Operation"]) -> list[Job]:
     """The jobs that a write has started, to be looked at now."""
     starts = [one for one in operations if type(one) is Start and not one.after]
     return [Job(one.id, project, one.kind, one.key, one.lane) for one in starts]
 
 
-Operation = Add[Any] | Change[Any] | Remove[Any] | Absent[Any] | Present[Any] | Tell | Retract | DropLog | Start
+Operation = Add[Any] | Change[Any] | Remove[Any] | Absent[Any] | Present[Any] | Tell | Retract | DropLog | Start | Enter
 
 
 class Written:
@@ -247,6 +256,22 @@ class Store(Protocol):
         ...
 
 
+class Ledger(Protocol):
+    """What all projects have used: rows with columns of their own, and their sums by hour and day."""
+
+    async def append(self, rows: Sequence[LedgerRow]) -> None:
+        """Keep many rows in one write. Durable when it returns; those that stand already are left as they are."""
+        ...
+
+    async def total(self, query: LedgerQuery) -> list[LedgerSum]:
+        """The sums of the groups that have any, in the order of their buckets: exact, whatever has been rolled up."""
+        ...
+
+    async def roll(self, before: int) -> int:
+        """Add the oldest rows of before a second, some of one hour, to the sums; how many, 0 when there are no more."""
+        ...
+
+
 class Database(Protocol):
     """The whole store: opens, hands out one project's view, and looks across projects where upkeep has to.
 
@@ -257,6 +282,11 @@ class Database(Protocol):
     """Hears of jobs that this process has started, once their write is durable, on the thread of the loop that wrote.
     What is called must not raise. It may miss some (a caller that was cancelled in the commit): ``waiting`` has all.
     """
+
+    @property
+    def ledger(self) -> Ledger:
+        """What all projects have used."""
+        ...
 
     async def open(self) -> None:
         """Connect, and bring the schema up to date (one process does it, the others wait)."""

@@ -14,7 +14,7 @@ from everloom.objects.keys import Key
 from everloom.objects.messages import Message
 from everloom.objects.organization import Organization
 from everloom.objects.projects import Project
-from everloom.objects.runs import Generation, Run, RunLease, ToolWork
+from everloom.objects.runs import CodeSession, Generation, Run, RunLease, ToolWork
 from everloom.objects.service_accounts import ServiceAccount
 from everloom.objects.steps import RunStep
 from everloom.objects.stored_completions import StoredCompletion, StoredPrompt
@@ -63,6 +63,7 @@ _ALL = (
     Kind(RunLease, "run_", "run_leases", "run lease", index=("holder",)),
     Kind(Generation, "gen_", "generations", "generation", index=("run_id",)),
     Kind(ToolWork, "work_", "tool_works", "tool call", index=("run_id",)),
+    Kind(CodeSession, "thread_", "code_sessions", "code interpreter session"),
     Kind(File, "file-", "files", "file", index=("purpose",), missing="No such File object: {id}"),
     Kind(FileDigest, "file-", "file_digests", "file digest"),
     Kind(FileDeadline, "file-", "file_deadlines", "file", index=("pending",)),

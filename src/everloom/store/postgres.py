@@ -17,9 +17,10 @@ from everloom.kit.outages import is_away
 from everloom.kit.pools import ACQUIRE_SECONDS, close_pool
 from everloom.objects.base import Object, Page, PageQuery
 from everloom.objects.jobs import Job, Lane
-from everloom.store import migrations, procedures
+from everloom.objects.ledger import LedgerQuery, LedgerRow, LedgerSum
+from everloom.store import ledger, migrations, procedures
 from everloom.store.base import Event, Operation, Written, started
-from everloom.store.procedures import Procedure
+from everloom.store.sql import Procedure
 
 T = TypeVar("T", bound=Object)
 R = TypeVar("R")
@@ -50,6 +51,7 @@ class PostgresDatabase:
         self._connections = connections
         self._pool: Any = None
         self.on_start: Callable[[Sequence[Job]], None] = lambda jobs: None
+        self.ledger = PostgresLedger(self)
 
     async def open(self) -> None:
         """Connect and migrate. ``migrations.TooNew`` if a later program made the schema."""
@@ -186,6 +188,25 @@ class PostgresStore:
     async def last_seq(self, log: str) -> int:
         """See ``Store.last_seq``."""
         return await self._database.read(lambda: procedures.last_seq("postgresql", self.project, log))
+
+
+class PostgresLedger:
+    """The ``Ledger`` in a ``PostgresDatabase``."""
+
+    def __init__(self, database: PostgresDatabase) -> None:
+        self._database = database
+
+    async def append(self, rows: Sequence[LedgerRow]) -> None:
+        """See ``Ledger.append``."""
+        await self._database.write(lambda: ledger.append("postgresql", rows))
+
+    async def total(self, query: LedgerQuery) -> list[LedgerSum]:
+        """See ``Ledger.total``."""
+        return await self._database.read(lambda: ledger.total("postgresql", query))
+
+    async def roll(self, before: int) -> int:
+        """See ``Ledger.roll``."""
+        return await self._database.write(lambda: ledger.roll("postgresql", before))
 
 
 def _raise_outage(error: Exception) -> None:

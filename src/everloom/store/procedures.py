@@ -5,8 +5,8 @@ way its driver waits; what a procedure raises is the verb's answer, and rolls a 
 """
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -15,7 +15,7 @@ from everloom.kit.errors import BadRequest
 from everloom.kit.ids import new_rank, rank_at, rank_of
 from everloom.objects.base import Object, Page, PageQuery, encode
 from everloom.objects.jobs import Job, Lane
-from everloom.store import sql
+from everloom.store import ledger, sql
 from everloom.store.base import (
     LONGEST_WAIT,
     Absent,
@@ -23,6 +23,7 @@ from everloom.store.base import (
     Change,
     Conflict,
     DropLog,
+    Enter,
     Event,
     Missing,
     Operation,
@@ -34,21 +35,9 @@ from everloom.store.base import (
     Written,
 )
 from everloom.store.kinds import KINDS, Kind
-from everloom.store.sql import Dialect
+from everloom.store.sql import Dialect, Procedure, Statement
 
 T = TypeVar("T", bound=Object)
-R = TypeVar("R")
-
-
-class Statement(NamedTuple):
-    """SQL to be run. The procedure is sent its rows or, with ``counts``, the number of rows it touched."""
-
-    text: str
-    parameters: Sequence[Any]
-    counts: bool = False
-
-
-Procedure = Generator[Statement, Any, R]
 
 _SCAN = 500
 """Rows read at a time where objects are chosen by their metadata."""
@@ -372,6 +361,10 @@ def _start(dialect: Dialect, project: str, start: Start, log: str | None) -> Pro
     yield Statement(sql.start(dialect), [start.id, project, start.kind, start.key, start.lane, due], True)
 
 
+def _enter(dialect: Dialect, project: str, enter: Enter, log: str | None) -> Procedure[None]:
+    yield from ledger.append(dialect, enter.rows)
+
+
 def _tell(dialect: Dialect, project: str, log: str | None, names: Sequence[str], data: bytes) -> Procedure[None]:
     for name in names:
         yield Statement(sql.tell(dialect), [project, log, project, log, name, data], True)
@@ -387,6 +380,7 @@ _APPLY: dict[type[Any], Callable[[Dialect, str, Any, str | None], Procedure[Any]
     Retract: _retract,
     DropLog: _drop_log,
     Start: _start,
+    Enter: _enter,
 }
 
 

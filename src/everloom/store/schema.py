@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
+from everloom.objects.ledger import DIMENSIONS, MEASURES, LedgerRow
 from everloom.store.kinds import KINDS, Kind
 
 NAME: TypeEngine[str] = Text().with_variant(Text(collation="C"), "postgresql")
@@ -54,7 +55,34 @@ def metadata() -> MetaData:
         Index("ix_outbox_lane", "lane", "id"),
         sqlite_with_rowid=False,
     )
+    _ledger_tables(tables)
     return tables
+
+
+def _ledger_tables(tables: MetaData) -> None:
+    """The rows in the order of their time, those that are in no sum yet in an index of theirs; and the sums."""
+    sql_types: dict[type[Any], TypeEngine[Any]] = {bool: SmallInteger(), int: BigInteger(), str: NAME}
+    types = {name: column_type(LedgerRow, name) for name in (*DIMENSIONS, *MEASURES)}
+    fresh = text("rolled = 0")
+    Table(
+        "ledger",
+        tables,
+        Column("at", BigInteger, primary_key=True, autoincrement=False),
+        Column("id", BigInteger, primary_key=True, autoincrement=False),
+        *(Column(name, sql_types[type], nullable=False) for name, type in types.items()),
+        Column("rolled", SmallInteger, nullable=False),
+        Index("ix_ledger_fresh", "at", sqlite_where=fresh, postgresql_where=fresh),
+        sqlite_with_rowid=False,
+    )
+    Table(
+        "ledger_sums",
+        tables,
+        Column("width", BigInteger, nullable=False),
+        Column("at", BigInteger, nullable=False),
+        *(Column(name, sql_types[type], nullable=False) for name, type in types.items()),
+        PrimaryKeyConstraint("width", "at", *DIMENSIONS),
+        sqlite_with_rowid=False,
+    )
 
 
 def column_type(cls: type[Any], name: str) -> type[bool] | type[int] | type[str]:

@@ -3,13 +3,27 @@
 Names of tables and columns come from ``kinds.py`` alone; everything a caller says is a parameter.
 """
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from everloom.store.kinds import Kind
 
+R = TypeVar("R")
+
 Dialect = Literal["sqlite", "postgresql"]
+
+
+class Statement(NamedTuple):
+    """SQL to be run. The procedure is sent its rows or, with ``counts``, the number of rows it touched."""
+
+    text: str
+    parameters: Sequence[Any]
+    counts: bool = False
+
+
+Procedure = Generator[Statement, Any, R]
+"""What a verb of the store is made of: see ``procedures.py``."""
 
 _keep = lru_cache(maxsize=2048)
 
@@ -52,7 +66,7 @@ def get(dialect: Dialect, kind: Kind, fits: tuple[str, ...], *, lock: bool = Fal
     text = f"SELECT body FROM {kind.table} WHERE project = ? AND id = ?{_and(fits)}"
     if lock and dialect == "postgresql":  # SQLite's one writer needs no locks
         text += " FOR UPDATE"
-    return _numbered(dialect, text)
+    return numbered(dialect, text)
 
 
 @_keep
@@ -76,13 +90,13 @@ def page(
         if there:
             rank = f"CASE WHEN {parent} = ? THEN rank ELSE {_FAR[side]} END" if parent else "rank"
             text += f" AND (rank, id) {side} {_POSITION.format(table=kind.table, rank=rank)}"
-    return _numbered(dialect, f"{text} ORDER BY rank {order}, id {order} LIMIT ?")
+    return numbered(dialect, f"{text} ORDER BY rank {order}, id {order} LIMIT ?")
 
 
 @_keep
 def everything(dialect: Dialect, kind: Kind, fits: tuple[str, ...]) -> str:
     """All bodies of a project that fit, oldest first."""
-    return _numbered(dialect, f"SELECT body FROM {kind.table} WHERE project = ?{_and(fits)} ORDER BY rank, id")
+    return numbered(dialect, f"SELECT body FROM {kind.table} WHERE project = ?{_and(fits)} ORDER BY rank, id")
 
 
 @_keep
@@ -95,14 +109,14 @@ def first(dialect: Dialect, kind: Kind, fits: tuple[str, ...]) -> str:
 def across(dialect: Dialect, kind: Kind, fits: tuple[str, ...]) -> str:
     """``project, body`` of every project, oldest first; parameters: those of ``fits``, then the limit."""
     some = f" WHERE {' AND '.join(fits)}" if fits else ""
-    return _numbered(dialect, f"SELECT project, body FROM {kind.table}{some} ORDER BY rank, id LIMIT ?")
+    return numbered(dialect, f"SELECT project, body FROM {kind.table}{some} ORDER BY rank, id LIMIT ?")
 
 
 @_keep
 def add(dialect: Dialect, kind: Kind) -> str:
     """Inserts project, id, rank, body and the index columns, unless (project, id) stands already."""
     columns = ("project", "id", "rank", "body", *kind.index)
-    return _numbered(
+    return numbered(
         dialect,
         f"INSERT INTO {kind.table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
         " ON CONFLICT (project, id) DO NOTHING",
@@ -113,19 +127,19 @@ def add(dialect: Dialect, kind: Kind) -> str:
 def change(dialect: Dialect, kind: Kind, columns: tuple[str, ...]) -> str:
     """Sets the body and ``columns`` of (project, id)."""
     sets = ", ".join(f"{column} = ?" for column in ("body", *columns))
-    return _numbered(dialect, f"UPDATE {kind.table} SET {sets} WHERE project = ? AND id = ?")
+    return numbered(dialect, f"UPDATE {kind.table} SET {sets} WHERE project = ? AND id = ?")
 
 
 @_keep
 def remove(dialect: Dialect, kind: Kind, fits: tuple[str, ...]) -> str:
     """Deletes what fits in a project."""
-    return _numbered(dialect, f"DELETE FROM {kind.table} WHERE project = ?{_and(fits)}")
+    return numbered(dialect, f"DELETE FROM {kind.table} WHERE project = ?{_and(fits)}")
 
 
 @_keep
 def tell(dialect: Dialect) -> str:
     """Appends to a log; parameters: project, log, project, log, name, data."""
-    return _numbered(
+    return numbered(
         dialect,
         "INSERT INTO events (project, log, seq, name, data) VALUES (?, ?,"
         " (SELECT COALESCE(MAX(seq), 0) + 1 FROM events WHERE project = ? AND log = ?), ?, ?)",
@@ -136,19 +150,19 @@ def tell(dialect: Dialect) -> str:
 def retract(dialect: Dialect) -> str:
     """Blanks a log's events from a seq on; their rows stay, so that no seq is given twice."""
     text = f"UPDATE events SET name = '', data = {_EMPTY[dialect]} WHERE project = ? AND log = ? AND seq >= ?"
-    return _numbered(dialect, text)
+    return numbered(dialect, text)
 
 
 @_keep
 def drop_log(dialect: Dialect) -> str:
     """Deletes a log; parameters: project, log."""
-    return _numbered(dialect, "DELETE FROM events WHERE project = ? AND log = ?")
+    return numbered(dialect, "DELETE FROM events WHERE project = ? AND log = ?")
 
 
 @_keep
 def events(dialect: Dialect) -> str:
     """``seq, name, data`` behind a seq; parameters: project, log, seq, limit."""
-    return _numbered(
+    return numbered(
         dialect,
         "SELECT seq, name, data FROM events"
         " WHERE project = ? AND log = ? AND seq > ? AND name <> '' ORDER BY seq LIMIT ?",
@@ -158,13 +172,13 @@ def events(dialect: Dialect) -> str:
 @_keep
 def last_seq(dialect: Dialect) -> str:
     """The highest seq of a log, 0 where it has none; parameters: project, log."""
-    return _numbered(dialect, "SELECT COALESCE(MAX(seq), 0) FROM events WHERE project = ? AND log = ?")
+    return numbered(dialect, "SELECT COALESCE(MAX(seq), 0) FROM events WHERE project = ? AND log = ?")
 
 
 @_keep
 def start(dialect: Dialect) -> str:
     """Puts a job into the outbox: id, project, kind, key, lane, due. A write that is made again brings the same ids."""
-    return _numbered(
+    return numbered(
         dialect,
         "INSERT INTO outbox (id, project, kind, key, lane, due) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
     )
@@ -176,7 +190,7 @@ def waiting(dialect: Dialect) -> str:
     text = (
         "SELECT id, project, kind, key, lane FROM outbox WHERE lane = ? AND (due <= ? OR due > ?) ORDER BY id LIMIT ?"
     )
-    return _numbered(dialect, text)
+    return numbered(dialect, text)
 
 
 DONE: dict[Dialect, str] = {
@@ -198,7 +212,8 @@ def _and(fits: tuple[str, ...]) -> str:
     return "".join(f" AND {fit}" for fit in fits)
 
 
-def _numbered(dialect: Dialect, text: str) -> str:
+def numbered(dialect: Dialect, text: str) -> str:
+    """The text with its parameters as the database's driver writes them."""
     if dialect == "sqlite":
         return text
     head, *rest = text.split("?")

@@ -22,9 +22,10 @@ from everloom.kit.errors import Unavailable
 from everloom.kit.outages import is_away, outages
 from everloom.objects.base import Object, Page, PageQuery
 from everloom.objects.jobs import Job, Lane
-from everloom.store import migrations, procedures
+from everloom.objects.ledger import LedgerQuery, LedgerRow, LedgerSum
+from everloom.store import ledger, migrations, procedures
 from everloom.store.base import Event, Operation, Written, started
-from everloom.store.procedures import Procedure
+from everloom.store.sql import Procedure
 
 T = TypeVar("T", bound=Object)
 R = TypeVar("R")
@@ -71,6 +72,7 @@ class SqliteDatabase:
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self.on_start: Callable[[Sequence[Job]], None] = lambda jobs: None
+        self.ledger = SqliteLedger(self)
 
     async def open(self) -> None:
         """Make or migrate the file and start the writer. ``migrations.TooNew`` if a later program made it."""
@@ -229,6 +231,25 @@ class SqliteStore:
     async def last_seq(self, log: str) -> int:
         """See ``Store.last_seq``."""
         return self._database.here(procedures.last_seq("sqlite", self.project, log))
+
+
+class SqliteLedger:
+    """The ``Ledger`` in a ``SqliteDatabase``."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+
+    async def append(self, rows: Sequence[LedgerRow]) -> None:
+        """See ``Ledger.append``."""
+        await self._database.write(ledger.append("sqlite", rows))
+
+    async def total(self, query: LedgerQuery) -> list[LedgerSum]:
+        """See ``Ledger.total``."""
+        return await self._database.aside(ledger.total("sqlite", query))
+
+    async def roll(self, before: int) -> int:
+        """See ``Ledger.roll``."""
+        return await self._database.write(ledger.roll("sqlite", before))
 
 
 def _run(connection: sqlite3.Connection, procedure: Procedure[R]) -> R:

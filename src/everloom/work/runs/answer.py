@@ -24,6 +24,7 @@ from everloom.objects.messages import (
     TextContentDelta,
     TextDelta,
 )
+from everloom.objects.runs import Generation
 from everloom.objects.steps import (
     MessageCreation,
     MessageReference,
@@ -199,6 +200,19 @@ class RunAnswer:
             self.calls = RequestedCalls(self._run, step, self._used_ids)
             operations += opened
         return [*operations, *self.calls.take(chunk)]
+
+    def generation(self, usage: Usage, reason: str, *, dropped: int = 0) -> Generation:
+        """What is kept of the model's call; ``dropped`` messages did not fit into it."""
+        return Generation(
+            id=new_id("gen_"),
+            created_at=now(),
+            run_id=self._run.id,
+            step_id=self.step_id,
+            model=self._run.model,
+            usage=usage,
+            finish_reason=reason,
+            dropped_messages=dropped,
+        )
 
     def complete(self, reason: IncompleteReason | None = None) -> list[Operation]:
         """Close the message and its step; with ``reason`` the message stays incomplete, its step is whole."""

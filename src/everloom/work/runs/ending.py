@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from everloom.kit.errors import ApiError
 from everloom.objects.runs import RunError, RunStatus
 from everloom.objects.steps import StepError, StepStatus
 from everloom.store.base import Missing, Operation
@@ -16,6 +17,13 @@ def step_error(error: RunError | None) -> StepError | None:
         return None
     limited = error.code == "rate_limit_exceeded"
     return StepError(code="rate_limit_exceeded" if limited else "server_error", message=error.message)
+
+
+def model_error(error: ApiError) -> RunError:
+    """How a run says that its model could not be asked."""
+    if error.status == 429:
+        return RunError(code="rate_limit_exceeded", message=error.message)
+    return RunError(code="invalid_prompt" if 400 <= error.status < 500 else "server_error", message=error.message)
 
 
 def deletion_error(missing: Missing) -> RunError:

@@ -9,11 +9,14 @@ import secrets
 from contextlib import aclosing, suppress
 from typing import Any
 
+from msgspec import structs
+
 from everloom.bus.base import Watch
 from everloom.context import Context, Ports
+from everloom.context.ledger import rows_of
+from everloom.context.metering import EstimatedUsage, UsageRecord
 from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, ModelAway, Unavailable
-from everloom.kit.ids import new_id
 from everloom.objects.messages import IncompleteReason, Message
 from everloom.objects.runs import (
     TERMINAL,
@@ -28,7 +31,7 @@ from everloom.objects.runs import (
 )
 from everloom.objects.steps import RunStep, StepError, StepStatus
 from everloom.objects.tools import Usage
-from everloom.store.base import Add, Change, Missing, Operation
+from everloom.store.base import Add, Change, Enter, Missing, Operation
 from everloom.tools.base import ToolFailure
 from everloom.work.inference.chat import Heard, stream_chunks
 from everloom.work.organization.projects import refuse_archived
@@ -36,7 +39,7 @@ from everloom.work.runs.answer import RunAnswer
 from everloom.work.runs.away import ModelPatience
 from everloom.work.runs.citations import Citations
 from everloom.work.runs.deadline import seconds_left
-from everloom.work.runs.ending import STEP_STATUS, deletion_error, step_error, without
+from everloom.work.runs.ending import STEP_STATUS, deletion_error, model_error, step_error, without
 from everloom.work.runs.forced_search import forced_search
 from everloom.work.runs.prompt import Prompt, PromptTooLong, build
 from everloom.work.runs.recovery import recovery_of
@@ -67,6 +70,7 @@ async def execute(ports: Ports, project: str, key: str) -> None:
         log.info("run %s is gone", run_id)
     finally:
         await execution.writer.clear()
+        execution.hand_over()
 
 
 class Execution:
@@ -80,6 +84,13 @@ class Execution:
         self._heard = Heard()
         self._patience: ModelPatience
         self._done = False
+        self._spent: list[UsageRecord] = []
+        """What the model was asked and is not in the ledger yet: entered with what comes of it."""
+
+    def hand_over(self) -> None:
+        """Enter what could not be entered with anything: the run went on elsewhere, or its end could not be kept."""
+        for record in self._spent:
+            self._ctx.ports.gate.meter.on_record(record)
 
     async def go(self) -> None:
         """Do what the run's state asks for until it asks for nothing more."""
@@ -190,7 +201,7 @@ class Execution:
                 raise
             await self._end_deleted(run, missing)
         except ApiError as error:
-            await self._end(run, "failed", "run_failed", _run_error(error))
+            await self._end(run, "failed", "run_failed", model_error(error))
         except Exception:
             log.exception("run %s failed", run.id)
             await self._end(run, "failed", "run_failed", RunError(code="server_error", message=_OUR_FAULT))
@@ -241,7 +252,8 @@ class Execution:
         before = recovery.retract()
         reader = prompt.reader
         self._heard = Heard()
-        async with aclosing(stream_chunks(self._ctx, prompt.body, self._heard)) as chunks:
+        ctx = self._ctx.keeping(self._spent.append)
+        async with aclosing(stream_chunks(ctx, prompt.body, self._heard)) as chunks:
             async for chunk in chunks:
                 if operations := answer.take(reader.take(chunk) if reader else chunk):
                     self.writer.enqueue(*before, *operations)
@@ -263,9 +275,10 @@ class Execution:
         run = state.run
         usage = answer.usage or Usage()
         reason = answer.finish_reason or "stop"
-        spent = _generation(run, answer, usage, reason, dropped=prompt.dropped)
+        spent = answer.generation(usage, reason, dropped=prompt.dropped)
         total = state.usage + usage
         self._answer = None
+        self._count(usage)
         if reason == "length":
             cut = answer.break_off("failed", "max_tokens", _CUT_CALL) if answer.calls else answer.complete("max_tokens")
             details = IncompleteRun(reason="max_completion_tokens")
@@ -275,7 +288,7 @@ class Execution:
             end = ending(run.id, "failed", total, last_error=error)
             await self._leave(*answer.complete("content_filter"), Add(spent), end)
         elif answer.calls and (works := answer.calls.works(now())):
-            await self.writer.commit(answer.calls.fill(), Add(spent), *works)
+            await self._commit(answer.calls.fill(), Add(spent), *works)
         elif answer.calls and (unknown := undeclared(run, answer.calls.whole())):
             error = RunError(code="server_error", message=f"The model called {unknown}, and the run has no functions.")
             cut = answer.break_off("failed", "run_failed", step_error(error))
@@ -313,7 +326,7 @@ class Execution:
         while True:
             # Anew: what this round has concluded may have been kept as it was cut off.
             state = await load(self._ctx, run)
-            spent = self._spent(run)
+            spent = self._cut_short()
             broken = await self._broken_off(state, STEP_STATUS.get(status, "failed"), reason, step_error(error))
             total = state.usage if spent is None else state.usage + spent.usage
             end = ending(run.id, status, total, last_error=error, incomplete_details=incomplete)
@@ -327,12 +340,13 @@ class Execution:
                 await self.writer.clear()
                 self._answer = None
 
-    def _spent(self, run: Run) -> Generation | None:
+    def _cut_short(self) -> Generation | None:
         """What an answer has cost that was begun, and left before its end."""
-        if self._answer is None or not self._answer.begun or self._heard.usage is None:
+        if self._answer is None or not self._answer.begun or (usage := self._heard.usage) is None:
             return None
-        self._answer.usage = self._heard.usage
-        return _generation(run, self._answer, self._heard.usage, "closed")
+        self._answer.usage = usage
+        self._count(usage)
+        return self._answer.generation(usage, "closed")
 
     async def _broken_off(
         self, state: RunState, status: StepStatus, reason: IncompleteReason, error: StepError | None
@@ -347,8 +361,19 @@ class Execution:
 
     async def _leave(self, *operations: Operation) -> None:
         """A write that ends or pauses the run: whoever takes it up again is told so by a job of its own."""
-        await self.writer.commit(*operations)
+        await self._commit(*operations)
         self._done = True
+
+    async def _commit(self, *operations: Operation) -> None:
+        """A write, and in it what the model has cost until now."""
+        spent = [*self._spent]
+        await self.writer.commit(*operations, Enter(rows_of(spent)))
+        del self._spent[: len(spent)]
+
+    def _count(self, usage: Usage) -> None:
+        """An answer that was left as soon as enough was heard of it cost what its generation says."""
+        if self._spent and isinstance(self._spent[-1].usage, EstimatedUsage):
+            self._spent[-1].usage = EstimatedUsage(**structs.asdict(usage))
 
     def _requiring(self, required: list[RequiredCall]) -> Change[Run]:
         """The change by which the run waits for its caller."""
@@ -359,26 +384,6 @@ class Execution:
 _FILTERED = "The model's answer was stopped by its content filter."
 _OUR_FAULT = "The server had an error while it worked on this run. The operator finds it in the server's log."
 _CUT_CALL = StepError(code="server_error", message="The answer reached its token limit in the middle of a call.")
-
-
-def _generation(run: Run, answer: RunAnswer, usage: Usage, reason: str, dropped: int = 0) -> Generation:
-    return Generation(
-        id=new_id("gen_"),
-        created_at=now(),
-        run_id=run.id,
-        step_id=answer.step_id,
-        model=run.model,
-        usage=usage,
-        finish_reason=reason,
-        dropped_messages=dropped,
-    )
-
-
-def _run_error(error: ApiError) -> RunError:
-    """How a run says that its model could not be asked."""
-    if error.status == 429:
-        return RunError(code="rate_limit_exceeded", message=error.message)
-    return RunError(code="invalid_prompt" if 400 <= error.status < 500 else "server_error", message=error.message)
 
 
 async def _stop(task: asyncio.Task[Any]) -> None:

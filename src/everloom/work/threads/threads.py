@@ -6,7 +6,7 @@ from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.ids import new_id
 from everloom.objects.messages import Message
-from everloom.objects.runs import Generation, Run, RunLease, ToolWork
+from everloom.objects.runs import CodeSession, Generation, Run, RunLease, ToolWork
 from everloom.objects.steps import RunStep
 from everloom.objects.threads import NewThread, Thread
 from everloom.objects.tools import GivenToolResources
@@ -51,6 +51,7 @@ async def remove_thread(ctx: Context, thread_id: str) -> None:
                 Remove(ToolWork, run_id=ids),
                 Remove(Run, thread_id=thread_id),
                 Remove(RunLease, ids),
+                Remove(CodeSession, [thread_id]),
                 *[DropLog(id) for id in ids],
             )
             break

@@ -1,0 +1,149 @@
+"""Sums of the ledger as the organization's usage and costs."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
+
+from msgspec import convert
+
+from everloom.context import Context
+from everloom.objects.ledger import HOUR, MEASURES, LedgerQuery, LedgerSum, UsageKind
+from everloom.objects.organization import ORGANIZATION
+from everloom.objects.prices import bill
+from everloom.objects.usage import (
+    AnyUsageQuery,
+    BucketQuery,
+    CostAmount,
+    CostsQuery,
+    CostsResult,
+    UsageBucket,
+    UsagePage,
+    UsageResult,
+    VectorStoresUsage,
+)
+from everloom.work.usage.buckets import COSTS_LIMITS, Stretch, stretch
+
+_COLUMNS = {
+    "project_id": "project",
+    "user_id": "user_id",
+    "api_key_id": "key_id",
+    "model": "model",
+    "batch": "batch",
+    "size": "size",
+    "source": "source",
+}
+"""What is grouped by on the wire, and in the ledger."""
+
+_FILTERS = {
+    "project_ids": "project",
+    "user_ids": "user_id",
+    "api_key_ids": "key_id",
+    "models": "model",
+    "sizes": "size",
+    "sources": "source",
+}
+"""Parameters that are lists of what may stand in a column."""
+
+_EVERYTHING: tuple[UsageKind, ...] = get_args(UsageKind)
+
+
+async def usage(ctx: Context, cls: type[UsageResult], query: AnyUsageQuery) -> UsagePage:
+    """A page of buckets with results of ``cls``. Errors: 400, see ``stretch``."""
+    page = stretch(cls.__name__, query, query.bucket_width)
+    keys = list(dict.fromkeys(query.group_by))
+    asked = _query(page, query, cls.kinds, [_COLUMNS[key] for key in keys], tuple(dict.fromkeys(cls.sums.values())))
+
+    def results(start: int, end: int, sums: Sequence[LedgerSum]) -> list[UsageResult]:
+        return [convert(_shown(cls, each, start, end) | _keys(each, keys), cls) for each in sums]
+
+    return _page(page, await ctx.ports.database.ledger.total(asked), results)
+
+
+async def costs(ctx: Context, query: CostsQuery) -> UsagePage:
+    """A page of days with what they cost. Errors: 400, see ``stretch``."""
+    page = stretch("costs", query, query.bucket_width, COSTS_LIMITS, whole=True)
+    keys = [key for key in dict.fromkeys(query.group_by) if key != "line_item"]
+    columns = [_COLUMNS[key] for key in keys]
+    asked = _query(page, query, _EVERYTHING, [*columns, "kind", "model", "batch"])
+    prices = ctx.ports.limits.prices
+
+    def results(start: int, end: int, sums: Sequence[LedgerSum]) -> list[CostsResult]:
+        dollars: dict[tuple[Any, ...], float] = defaultdict(float)
+        for each in sums:
+            group = each.group
+            for item in bill(prices, group["kind"], group["model"], bool(group["batch"]), each.sums):
+                line = item.name if "line_item" in query.group_by else None
+                dollars[(*(group[column] for column in columns), line)] += item.dollars
+        return [_cost(dollars[group], group[-1], dict(zip(keys, group, strict=False))) for group in sorted(dollars)]
+
+    return _page(page, await ctx.ports.database.ledger.total(asked), results)
+
+
+def _cost(dollars: float, line: str | None, group: dict[str, str]) -> CostsResult:
+    return CostsResult(
+        amount=CostAmount(value=dollars),
+        line_item=line,
+        project_id=group.get("project_id") or None,
+        api_key_id=group.get("api_key_id") or None,
+        organization_id=ORGANIZATION,
+    )
+
+
+def _query(
+    page: Stretch,
+    query: BucketQuery,
+    kinds: tuple[UsageKind, ...],
+    columns: Sequence[str],
+    measures: tuple[str, ...] = MEASURES,
+) -> LedgerQuery:
+    where = {column: list(some) for name, column in _FILTERS.items() if (some := getattr(query, name, None))}
+    if (batch := getattr(query, "batch", None)) is not None:
+        where["batch"] = [batch]
+    return LedgerQuery(
+        start=page.start,
+        end=page.until,
+        width=page.width,
+        kinds=kinds,
+        group_by=tuple(columns),
+        measures=measures,
+        where=where,
+    )
+
+
+Results = Callable[[int, int, Sequence[LedgerSum]], list[Any]]
+
+
+def _page(page: Stretch, sums: Sequence[LedgerSum], results: Results) -> UsagePage:
+    """Every bucket of the page; one in which nothing was used has no results."""
+    by_bucket: dict[int, list[LedgerSum]] = defaultdict(list)
+    for each in sums:
+        by_bucket[each.at].append(each)
+    data = [
+        UsageBucket(
+            start_time=start, end_time=end, results=results(start, end, by_bucket.get(start - start % page.width, ()))
+        )
+        for start, end in page.buckets()
+    ]
+    return UsagePage(data=data, has_more=page.next_page is not None, next_page=page.next_page)
+
+
+def _shown(cls: type[UsageResult], each: LedgerSum, start: int, end: int) -> dict[str, Any]:
+    shown: dict[str, Any] = {name: each.sums[measure] for name, measure in cls.sums.items()}
+    if "seconds" in shown:
+        shown["seconds"] = round(shown["seconds"] / 1000)
+    if cls is VectorStoresUsage:
+        shown["usage_bytes"] = round(shown["usage_bytes"] / _hours(start, end))
+    return shown
+
+
+def _hours(start: int, end: int) -> int:
+    """The hours that begin in a bucket: each has a sample."""
+    return max(1, (end - 1) // HOUR - (start - 1) // HOUR)
+
+
+def _keys(each: LedgerSum, keys: Sequence[str]) -> dict[str, Any]:
+    return dict(_key(key, each.group[_COLUMNS[key]]) for key in keys)
+
+
+def _key(key: str, value: Any) -> tuple[str, Any]:
+    return key, bool(value) if key == "batch" else value or None

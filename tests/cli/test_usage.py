@@ -1,0 +1,45 @@
+"""``everloom usage`` against a running server."""
+
+import json
+import time
+from pathlib import Path
+
+from tests.builders import posted
+from tests.cli.programs import everloom
+from tests.scripted import ScriptedUpstream
+from tests.servers import ADMIN_KEY, API_KEY, Everloom
+from tests.servers import http as client_of
+
+HELLO = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello!"}]}
+
+
+def test_what_was_used_is_a_table_and_json(server: Everloom, upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    with client_of(server) as http:
+        posted(http, "/chat/completions", HELLO)
+    time.sleep(0.1)
+    known = ("usage", "completions", "--url", server.url, "--group-by", "model,project_id", "--days", "2")
+    table = everloom(tmp_path, *known, admin_key=ADMIN_KEY)
+    assert (table.returncode, table.stderr) == (0, "")
+    assert "gpt-4o" in table.stdout
+    assert "day (UTC)" in table.stdout
+    told = everloom(tmp_path, *known, "--json", "--key", ADMIN_KEY)
+    buckets = json.loads(told.stdout)
+    assert len(buckets) == 2
+    assert "gpt-4o" in {result["model"] for bucket in buckets for result in bucket["results"]}
+    costs = everloom(tmp_path, "usage", "costs", "--url", server.url, admin_key=ADMIN_KEY)
+    assert "$0.000000" in costs.stdout
+    none = everloom(tmp_path, "usage", "audio_speeches", "--url", server.url, "--days", "1", admin_key=ADMIN_KEY)
+    assert none.returncode == 0
+
+
+def test_what_cannot_be_asked_is_one_line(server: Everloom, tmp_path: Path) -> None:
+    assert "an admin key is needed" in everloom(tmp_path, "usage").stderr
+    assert everloom(tmp_path, "usage", "colours").returncode == 2
+    refused = everloom(tmp_path, "usage", "--url", server.url, "--key", API_KEY)
+    assert refused.returncode == 1
+    assert "insufficient permissions" in refused.stderr
+    nobody = everloom(tmp_path, "usage", "--url", "http://127.0.0.1:1/v1", "--key", ADMIN_KEY)
+    assert nobody.returncode == 1
+    assert "cannot be asked" in nobody.stderr
+    wrong = everloom(tmp_path, "usage", "--url", server.url, "--key", ADMIN_KEY, "--group-by", "colour")
+    assert "Invalid value: 'colour'" in wrong.stderr
