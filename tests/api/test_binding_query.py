@@ -50,7 +50,6 @@ def test_a_query_is_bound(pairs: list[tuple[str, str]], expected: Query) -> None
             "invalid_type",
             "Invalid type for 'limit': expected an integer, but got a string instead.",
         ),
-        ([("limit", "")], "limit", "invalid_type", "Invalid type for 'limit': expected an integer"),
         ([("limit", "1.5")], "limit", "invalid_type", "Invalid type for 'limit': expected an integer"),
         ([("limit", "٣")], "limit", "invalid_type", "Invalid type for 'limit': expected an integer"),
         (
