@@ -14,8 +14,21 @@ from everloom.requests import chat, completions, embeddings, images, moderations
 from tests.api.test_uploads import a_part, an_upload
 from tests.builders import WEATHER, Json, a_run, a_thread, an_assistant, posted, run_path, settled
 from tests.offers import serve_all, wav
+from tests.organization import (
+    ADMIN_KEYS,
+    INVITES,
+    PROJECTS,
+    USERS,
+    a_name,
+    a_project,
+    a_user,
+    admin_of,
+    an_account,
+    an_email,
+)
 from tests.replies import Calls, Says
 from tests.scripted import ScriptedUpstream
+from tests.servers import Everloom
 from tests.stores import a_file, a_store
 
 Asked = tuple[str, Json]
@@ -130,7 +143,12 @@ READ = {
     "create_moderation": moderations.NewModeration,
     "create_speech": speech.NewSpeech,
 }
-COMMON = {route.name: READ.get(route.name, route.body) for route in ROUTES if route.body is not None}
+COMMON = {
+    route.name: READ.get(route.name, route.body)
+    for route in ROUTES
+    if route.body is not None and route.access == "project"
+}
+ADMIN = {route.name: route.body for route in ROUTES if route.body is not None and route.access == "admin"}
 V1: dict[str, Any] = {name: form for name, (form, _) in DIALECT.bodies.items()} | {
     route.name: route.body for route in DIALECT.routes if route.body is not None
 }
@@ -138,8 +156,49 @@ OWN = {"create_assistant_file"}
 """Has nothing that need not be given."""
 
 
+def _in_project(admin: httpx.Client, rest: str = "") -> str:
+    return f"{PROJECTS}/{a_project(admin)['id']}{rest}"
+
+
+def _account(admin: httpx.Client, rest: str = "") -> str:
+    project = a_project(admin)
+    return f"{PROJECTS}/{project['id']}/service_accounts/{an_account(admin, project)['id']}{rest}"
+
+
+def _member(admin: httpx.Client) -> str:
+    path, user = _in_project(admin, "/users"), a_user(admin)["id"]
+    return f"{path}/{posted(admin, path, {'user_id': user, 'role': 'member'})['id']}"
+
+
+ADMIN_CASES: dict[str, Callable[[httpx.Client], Asked]] = {
+    "create_admin_api_key": lambda admin: (ADMIN_KEYS, {"name": a_name()}),
+    "invite_user": lambda admin: (INVITES, {"email": an_email(), "role": "reader"}),
+    "create_project_user": lambda admin: (
+        _in_project(admin, "/users"),
+        {"user_id": a_user(admin)["id"], "role": "member"},
+    ),
+    "modify_project_user": lambda admin: (_member(admin), {"role": "owner"}),
+    "create_project": lambda admin: (PROJECTS, {"name": a_name()}),
+    "modify_project": lambda admin: (_in_project(admin), {"name": a_name()}),
+    "create_project_service_account": lambda admin: (_in_project(admin, "/service_accounts"), {"name": a_name()}),
+    "update_project_service_account": lambda admin: (_account(admin), {"name": a_name()}),
+    "create_project_service_account_api_key": lambda admin: (_account(admin, "/api_keys"), {}),
+    "modify_user": lambda admin: (f"{USERS}/{a_user(admin)['id']}", {"role": "reader"}),
+}
+
+
+@pytest.mark.parametrize("name", ADMIN_CASES)
+def test_null_is_answered_as_nothing_in_the_organization(name: str, server: Everloom) -> None:
+    with admin_of(server) as admin:
+        optional = [field.encode_name for field in msgspec.structs.fields(ADMIN[name]) if not field.required]
+        for field in [*optional, "unheard_of"]:
+            path, body = ADMIN_CASES[name](admin)
+            answered(admin.post(path, json={field: None, **body}))
+
+
 def test_every_operation_that_takes_a_body_is_walked() -> None:
     assert CASES.keys() == COMMON.keys()
+    assert ADMIN_CASES.keys() == ADMIN.keys()
     assert V1.keys() - OWN <= CASES.keys()
 
 

@@ -24,6 +24,12 @@ def map_path_parameters(context: schemathesis.HookContext, path_parameters: Any)
 
 
 @schemathesis.hook
+def filter_query(context: schemathesis.HookContext, query: Any) -> bool:
+    """Leave out what counts as not given: an empty text is no wrong value here."""
+    return not isinstance(query, dict) or "" not in query.values()
+
+
+@schemathesis.hook
 def map_body(context: schemathesis.HookContext, body: Any) -> Any:
     """Name objects that stand, and never ask for a stream: those are read, and tested, elsewhere."""
     found = _mapped(body)
