@@ -69,9 +69,11 @@ def _show(buckets: list[Json], kind: str) -> None:
         print(f"No {kind.replace('_', ' ')} in this time.")
         return
     shown = [name for name in rows[0][1] if name != "object" and any(row[name] is not None for _, row in rows)]
-    table = Table("day (UTC)")
+    table = Table()
+    table.add_column("day (UTC)", no_wrap=True)
     for name in shown:
-        table.add_column(name.replace("_", " "), justify="right" if _is_number(rows[0][1][name]) else "left")
+        side = "right" if _is_number(rows[0][1][name]) else "left"
+        table.add_column(name.replace("_", " "), justify=side, overflow="fold")  # Never a number without its end.
     for bucket, result in rows:
         day = datetime.fromtimestamp(bucket["start_time"], UTC).strftime("%Y-%m-%d")
         table.add_row(day, *(_text(result[name]) for name in shown))
