@@ -3,7 +3,7 @@
 import asyncio
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 
@@ -72,7 +72,7 @@ def _show(buckets: list[Json], kind: str) -> None:
     table = Table()
     table.add_column("day (UTC)", no_wrap=True)
     for name in shown:
-        side = "right" if _is_number(rows[0][1][name]) else "left"
+        side: Literal["left", "right"] = "right" if _is_number(rows[0][1][name]) else "left"
         table.add_column(name.replace("_", " "), justify=side, overflow="fold")  # Never a number without its end.
     for bucket, result in rows:
         day = datetime.fromtimestamp(bucket["start_time"], UTC).strftime("%Y-%m-%d")
