@@ -247,7 +247,7 @@ def test_a_file_of_exactly_the_limit_is_taken(http: httpx.Client) -> None:
         ({"prompt": "a" * 70_000}, "prompt", "string_above_max_length"),
         ({"voice": "alloy"}, "voice", "unknown_parameter"),
         ({"model": None}, "model", "missing_required_parameter"),
-        ({"model": ""}, "model", "model_not_found"),
+        ({"model": ""}, "model", "missing_required_parameter"),
     ],
 )
 def test_bad_parameters_are_refused(fields: dict[str, Any], param: str, code: str, http: httpx.Client) -> None:
