@@ -175,7 +175,7 @@ def test_a_run_never_acknowledged_is_not_half_there(model: ScriptedUpstream, tmp
     """Killed between the write that keeps a run and the answer to its creation: it runs, and holds no lock for good."""
     server = Everloom(tmp_path, module="tests.crash.dying", upstream=model.url, test_die_after=1)
     with server, client_of(server) as http:
-        assistant = an_assistant(http)
+        assistant = an_assistant(http, tools=[WEATHER])
         thread = a_thread(http, "Hi")
         with pytest.raises(httpx.TransportError):
             a_run(http, thread, assistant)
