@@ -1,5 +1,6 @@
 """Null for what need not be given is "not given": in every body that an operation takes, at any depth."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,7 +48,8 @@ def example(info: mi.Type) -> Any:
         if isinstance(choice, mi.LiteralType):
             return choice.values[0]
         if isinstance(choice, mi.StrType):
-            return "d41d8cd98f00b204e9800998ecf8427e" if choice.pattern and "{32}" in choice.pattern else "text"
+            texts = ("d41d8cd98f00b204e9800998ecf8427e", "me@example.org")
+            return next((text for text in texts if choice.pattern and re.search(choice.pattern, text)), "text")
         if isinstance(choice, mi.IntType | mi.FloatType):
             return choice.ge or 0
         if isinstance(choice, mi.BoolType):
