@@ -99,8 +99,8 @@ class LedgerBuffer:
             await asyncio.gather(self._writing, return_exceptions=True)
 
     async def _write(self) -> None:
-        await asyncio.sleep(GATHER_SECONDS)
         while self._waiting:
+            await asyncio.sleep(GATHER_SECONDS)  # Before each write: one that follows at once would have few rows.
             rows = self._waiting[:ROWS_AT_ONCE]
             await self._append(rows)
             del self._waiting[: len(rows)]
