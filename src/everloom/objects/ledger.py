@@ -1,6 +1,7 @@
 """The ledger: what was used, a row each, and what its sums are asked for. Rows are columns, never bodies."""
 
 import random
+import time
 from typing import Any, Literal
 
 from msgspec import Struct, field
@@ -14,8 +15,10 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
 def new_entry_id() -> int:
-    """A fresh id: it need not be secret, only another one in every process."""
-    return random.getrandbits(63)
+    """A fresh id: it need not be secret, only another one in every process. Those of a second lie about in the order in
+    which they were made, so that rows that are written together stand on few pages.
+    """
+    return time.time_ns() // 1_000_000 % 1000 << 53 | random.getrandbits(53)
 
 
 class LedgerRow(Struct, frozen=True, kw_only=True):

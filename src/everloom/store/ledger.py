@@ -8,6 +8,9 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
+from msgspec.structs import astuple
+
+from everloom.objects.base import encode
 from everloom.objects.ledger import DAY, DIMENSIONS, HOUR, MEASURES, LedgerQuery, LedgerRow, LedgerSum
 from everloom.store.sql import Dialect, Procedure, Statement, numbered
 
@@ -19,28 +22,32 @@ ROLLED_AT_ONCE = 5000
 LOCK = 0x65766572_6C656467
 """PostgreSQL's advisory lock under which one process at a time rolls rows up (``everledg`` in ASCII)."""
 
-_COLUMNS = ("at", "id", *DIMENSIONS, *MEASURES)
+_COLUMNS = LedgerRow.__struct_fields__
 _TEXTS = {"kind", "project", "key_id", "user_id", "model", "size", "source"}
 
 
 def append(dialect: Dialect, rows: Sequence[LedgerRow]) -> Procedure[None]:
     """``Ledger.append``, to be run inside a transaction."""
-    values = [_values(row) for row in rows]
-    for parameters in [[list(column) for column in zip(*values, strict=True)]] if dialect == "postgresql" else values:
-        if parameters:
-            yield Statement(_insert(dialect), parameters, True)
+    if not rows:
+        return
+    values = [astuple(row) for row in rows]
+    if dialect == "sqlite":
+        # As one text, since each statement of Python's lets others run in between, at the expense of both.
+        yield Statement(_insert(dialect), [encode(values).decode()], True)
+    else:
+        yield Statement(_insert(dialect), [[_stored(each) for each in one] for one in zip(*values, strict=True)], True)
 
 
-def _values(row: LedgerRow) -> list[Any]:
-    values = [getattr(row, column) for column in _COLUMNS]
-    return [int(value) if isinstance(value, bool) else value for value in values]
+def _stored(value: Any) -> Any:
+    return int(value) if isinstance(value, bool) else value
 
 
 @_keep
 def _insert(dialect: Dialect) -> str:
-    """Inserts rows that do not stand yet: on SQLite one, on PostgreSQL an array a column."""
+    """Inserts rows that do not stand yet: on SQLite from JSON, an array a row, on PostgreSQL from an array a column."""
     if dialect == "sqlite":
-        source = f"VALUES ({', '.join('?' * len(_COLUMNS))}, 0)"
+        members = (f"json_extract(value, '$[{place}]')" for place in range(len(_COLUMNS)))
+        source = f"SELECT {', '.join(members)}, 0 FROM json_each(?) WHERE true"
     else:
         arrays = (f"?::{'text' if column in _TEXTS else 'bigint'}[]" for column in _COLUMNS)
         source = f"SELECT *, 0 FROM unnest({', '.join(arrays)})"
@@ -74,7 +81,7 @@ def total(dialect: Dialect, query: LedgerQuery) -> Procedure[list[LedgerSum]]:
     parts = list(_parts(query))
     if not parts:
         return []
-    values = [[int(value) if isinstance(value, bool) else value for value in some] for some in query.where.values()]
+    values = [[_stored(value) for value in some] for some in query.where.values()]
     filters = [values] if dialect == "postgresql" else values
     parameters = [each for part in parts for each in (part.start, part.end, *(one for some in filters for one in some))]
     shape = tuple((column, len(some) if dialect == "sqlite" else 0) for column, some in query.where.items())
