@@ -233,6 +233,65 @@ async def test_a_model_that_fails_is_told(ctx: Context, upstream: ScriptedUpstre
         assert (await fresh(ctx, store)).status == "completed"
 
 
+async def put_off(ctx: Context, tries: int) -> None:
+    """Have it that the model of what is to be read was away so often."""
+
+    def count(task: IndexTask) -> None:
+        task.tries = tries
+
+    for task in await ctx.store.all(IndexTask):
+        await ctx.store.write(Change(IndexTask, task.id, count))
+
+
+@on_a_server
+async def test_a_model_that_is_away_is_waited_for_and_in_the_end_told_of(
+    ctx: Context, upstream: ScriptedUpstream
+) -> None:
+    store, (file_id,) = await a_store(ctx, "apples")
+    upstream.embedding_fails = Fails(503)
+    await work(ctx)
+    assert (await file_in(ctx, store, file_id)).status == "in_progress"
+    assert [task.tries for task in await ctx.store.all(IndexTask)] == [1]
+    assert all(len(request.body["input"]) == 1 for request in upstream.embeddings)
+    await put_off(ctx, ingest.MOST_TRIES)
+    await work(ctx)
+    file = await file_in(ctx, store, file_id)
+    assert file.last_error is not None
+    assert (file.status, file.last_error.code) == ("failed", "server_error")
+    assert "failed (503)" in file.last_error.message
+    assert await ctx.store.all(IndexTask) == []
+
+
+@on_a_server
+async def test_a_model_that_was_away_and_is_busy_for_a_moment_is_asked_again(
+    ctx: Context, upstream: ScriptedUpstream
+) -> None:
+    store, (file_id,) = await a_store(ctx, "apples")
+    await put_off(ctx, 1)
+    upstream.embedding_fails = Fails(429)
+    reading = asyncio.create_task(work(ctx, 3.0))
+    await asked(upstream)
+    await asyncio.sleep(2)  # Longer than its adapter goes on asking.
+    upstream.embedding_fails = None
+    await reading
+    assert (await file_in(ctx, store, file_id)).status == "completed"
+
+
+@on_a_server
+async def test_what_is_half_embedded_waits_for_its_model_where_it_is(ctx: Context, upstream: ScriptedUpstream) -> None:
+    store, (file_id,) = await a_store(ctx, " ".join(f"word{number}" for number in range(40_000)))
+    upstream.embedding_delay = 0.2
+    reading = asyncio.create_task(work(ctx, 3.0, 3.0))
+    await asyncio.to_thread(upstream.wait, lambda: len(upstream.embeddings) > 1)
+    upstream.embedding_fails = Fails(503)
+    await asyncio.sleep(2)
+    upstream.embedding_fails = None
+    await reading
+    assert (await file_in(ctx, store, file_id)).status == "completed"
+    texts = [text for request in upstream.embeddings for text in request.body["input"]]
+    assert texts.count(texts[0]) == 1, "its beginning is not embedded again"
+
+
 @on_a_server
 async def test_what_a_dead_server_left_to_be_forgotten_is_forgotten(ctx: Context, upstream: ScriptedUpstream) -> None:
     store, (one, _) = await a_store(ctx, "apples", "pears")

@@ -238,11 +238,12 @@ def _without_patience() -> Iterator[None]:
     from dbos._sys_db import SystemDatabase
 
     patient = SystemDatabase.create
-    SystemDatabase.create = staticmethod(partial(patient, retry_connection_errors=False))  # type: ignore[method-assign]
+    impatient = staticmethod(partial(patient, retry_connection_errors=False))
+    SystemDatabase.create = impatient  # type: ignore[method-assign]  # its configuration has no word for it
     try:
         yield
     finally:
-        SystemDatabase.create = staticmethod(patient)  # type: ignore[method-assign]
+        SystemDatabase.create = staticmethod(patient)  # type: ignore[method-assign]  # as it was
 
 
 def connect(url: str) -> "sa.Engine":

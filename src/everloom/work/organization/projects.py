@@ -1,8 +1,10 @@
 """Projects: made, renamed, and archived, which is final."""
 
+from contextlib import suppress
+
 from everloom.context import Context
 from everloom.kit.clock import now
-from everloom.kit.errors import ApiError, BadRequest
+from everloom.kit.errors import ApiError, BadRequest, NotFound
 from everloom.kit.ids import new_id
 from everloom.objects.projects import NewProject, Project, ProjectChanges
 from everloom.store.base import SYSTEM, Add, Change, change_one
@@ -36,8 +38,8 @@ async def the_open_project(ctx: Context, project_id: str) -> Project:
 
 async def refuse_archived(ctx: Context) -> None:
     """For work that goes on behind a request, which no key is asked for: its project is still open. Errors: 400."""
-    for project in await ctx.ports.database.store(SYSTEM).all(Project, id=ctx.project):
-        _refuse_archived(project)
+    with suppress(NotFound):
+        _refuse_archived(await ctx.ports.database.store(SYSTEM).get(Project, ctx.project))
 
 
 async def create_project(ctx: Context, asked: NewProject) -> Project:

@@ -55,6 +55,9 @@ FIRST_TRY = 3
 LONGEST_PAUSE = 15.0
 """A file whose embedding model is away is put off for a second at first, for fifteen at last."""
 
+MOST_TRIES = 240
+"""Some three quarters of an hour: before the last resort comes by, which could not say why."""
+
 _FLOAT_BYTES = 4
 _OUR_FAULT = "An internal error occurred."
 _LATE = "The file was not read in the time that it has for that."
@@ -102,7 +105,7 @@ async def read(ctx: Context, task: IndexTask, pauses: Sequence[float] = PAUSES) 
     except Invalid as error:
         await _end(ctx, task, "failed", IngestError(code="invalid_file", message=str(error)))
     except ApiError as error:
-        if _is_away(error):
+        if _is_away(error) and task.tries < MOST_TRIES:
             return await _put_off(ctx, task, error)
         code: Literal["rate_limit_exceeded", "server_error"]
         code = "rate_limit_exceeded" if error.status == 429 else "server_error"
@@ -123,7 +126,7 @@ async def _index(ctx: Context, task: IndexTask, pauses: Sequence[float]) -> int:
     """Keep the file's chunks; how many bytes they use."""
     row = await _wanted(ctx, task)
     if task.tries:
-        await _probe(ctx, task)
+        await _probe(ctx, task, pauses)
     try:
         file = await ctx.store.get(File, task.file_id)
         text = await extract(read_file(ctx, file), file.filename)
@@ -177,16 +180,19 @@ async def _embedded(
         if start:
             await _wanted(ctx, task)
         some = texts[start : start + _TEXTS_AT_ONCE]
-        vectors.update(zip(some, await _patiently(ctx, model, some, pauses), strict=True))
+        vectors.update(zip(some, await _patiently(ctx, model, some, pauses, begun=start > 0), strict=True))
     return [Chunk(place, text, [vectors[window] for window in own]) for place, (text, own) in enumerate(pieces)]
 
 
-async def _patiently(ctx: Context, model: str, texts: list[str], pauses: Sequence[float]) -> Sequence[Vector]:
+async def _patiently(
+    ctx: Context, model: str, texts: list[str], pauses: Sequence[float], *, begun: bool = False
+) -> Sequence[Vector]:
+    """The vectors. ``begun``: a model that is away is waited for a while, too, rather than have all made again."""
     for pause in pauses:
         try:
             return await embed(ctx, model, texts)
         except ApiError as error:
-            if _is_away(error) or (error.status != 429 and error.status < 500):
+            if (_is_away(error) and not begun) or (error.status != 429 and error.status < 500):
                 raise
             await asyncio.sleep(pause)
     return await embed(ctx, model, texts)
@@ -197,13 +203,13 @@ def _is_away(error: ApiError) -> bool:
     return isinstance(error, ModelAway) and not error.reached
 
 
-async def _probe(ctx: Context, task: IndexTask) -> None:
+async def _probe(ctx: Context, task: IndexTask, pauses: Sequence[float]) -> None:
     """Ask that the embedding model is back, before a file is read once more for nothing. Errors: ``ModelAway``."""
     model = (await ctx.store.get(StoreModel, task.vector_store_id)).model
     if model in ctx.ports.away_models:
         raise ModelAway(f"The model {model} was away a moment ago.")
     try:
-        await embed(ctx, model, ["."])
+        await _patiently(ctx, model, ["."], pauses)
     except ModelAway:
         ctx.ports.away_models.note(model)
         raise
