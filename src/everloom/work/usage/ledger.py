@@ -10,8 +10,8 @@ from everloom.objects.ledger import HOUR, LedgerRow
 from everloom.objects.vector_stores import VectorStore
 
 LOOK_SECONDS = 60.0
-SAMPLE_SECONDS = 60.0
-"""How long a store of a new project is in no sample; a project has one sample an hour."""
+SAMPLE_SECONDS = 600.0
+"""How long a store of a new project is in no sample; a project has one an hour, and each look reads all stores."""
 
 LOOK_SHARE = 0.1
 """Of the time: at the most of the database's."""
