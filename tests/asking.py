@@ -7,6 +7,7 @@ import msgspec
 from everloom.context import Context, Ports
 from everloom.context.bound_models import ModelGate
 from everloom.context.caller import Caller
+from everloom.context.known_rules import KnownRules
 from everloom.context.metering import Meter, UsageRecord
 from everloom.models.registry import Models
 
@@ -25,8 +26,17 @@ class Ledger(Meter):
         self.records.append(record)
 
 
+class _Nothing:
+    """A store that holds nothing."""
+
+    async def all(self, cls: type[Any], **where: Any) -> list[Any]:
+        return []
+
+
 def asking(models: Models, meter: Meter | None = None) -> Context:
     """``CALLER``'s view; the other ports are not there."""
     others: dict[str, Any] = dict.fromkeys(field.name for field in msgspec.structs.fields(Ports))
-    ports = Ports(**others | {"models": models, "gate": ModelGate(meter=meter or Meter())})
+    nothing: Any = _Nothing()
+    rules = KnownRules(nothing)
+    ports = Ports(**others | {"models": models, "rules": rules, "gate": ModelGate(meter=meter or Meter())})
     return Context(caller=CALLER, store=others["database"], ports=ports)

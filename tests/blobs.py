@@ -9,8 +9,9 @@ import msgspec
 
 from everloom.blobs.obstore import ObjectBlobs
 from everloom.context import Context, Ports
+from everloom.context.known_rules import KnownRules
 from everloom.objects.uploads import BlobDraft
-from everloom.store.base import Database
+from everloom.store.base import SYSTEM, Database
 from everloom.store.sqlite import SqliteDatabase
 
 Scenario = Callable[[Context, Path], Awaitable[None]]
@@ -34,7 +35,8 @@ def run(scenario: Scenario, folder: Path) -> None:
 def ports_of(database: Database, folder: Path) -> Ports:
     """Database and blobs; the other ports are not there, what a process holds by itself is."""
     others: dict[str, Any] = dict.fromkeys(field.name for field in msgspec.structs.fields(Ports) if field.required)
-    return Ports(**others | {"database": database, "blobs": ObjectBlobs.at(folder.as_uri())})
+    rules = KnownRules(database.store(SYSTEM))
+    return Ports(**others | {"database": database, "rules": rules, "blobs": ObjectBlobs.at(folder.as_uri())})
 
 
 async def blocks(*parts: bytes) -> AsyncIterator[bytes]:

@@ -14,7 +14,9 @@ from everloom.api.http.server import Server
 from everloom.app.http import build_server
 from everloom.bus.memory import MemoryBus
 from everloom.context import Ports, ServerLimits
+from everloom.context.known_rules import KnownRules
 from everloom.models.registry import Models
+from everloom.store.base import SYSTEM
 from everloom.store.sqlite import SqliteDatabase
 from everloom.work.organization import establishing
 
@@ -70,6 +72,7 @@ class Serving:
             vectors=nowhere,
             sandboxes=nowhere,
             limits=ServerLimits(),
+            rules=KnownRules(database.store(SYSTEM)),
         )
         try:
             await self._listen(build_server(ports, self._routes))

@@ -19,6 +19,7 @@ from msgspec import Meta, Struct, field
 
 from everloom.kit.secrets import SECRETS
 from everloom.objects.prices import Price
+from everloom.objects.rules import Ceiling
 
 PREFIX = "EVERLOOM_"
 DEFAULT_FILE = "everloom.toml"
@@ -86,6 +87,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     aliases: tuple[tuple[str, str], ...] = ()
     models: tuple[ModelEntry, ...] = ()
     prices: tuple[Price, ...] = ()
+    limits: tuple[Ceiling, ...] = ()
     embedding_model: str = "all-minilm-l6-v2"
     moderation_model: str = "minilm-moderation"
     search_first: Literal["auto", "always", "never"] = "auto"
@@ -212,7 +214,7 @@ def _of_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         name = variable.removeprefix(PREFIX).lower()
         if name.startswith("test_"):  # Kept free for whoever tests programs against a server.
             continue
-        if name in ("models", "prices"):
+        if name in ("models", "prices", "limits"):
             raise SettingsError(f"{variable}: {name} are named in {DEFAULT_FILE}, as [[{name}]] tables")
         if name not in TYPES:
             raise SettingsError(f"{variable}: no such setting{_hint(name, lambda known: PREFIX + known.upper())}")

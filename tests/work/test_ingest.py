@@ -12,6 +12,7 @@ import pytest
 from everloom.blobs.obstore import ObjectBlobs
 from everloom.bus.memory import MemoryBus
 from everloom.context import Context, Ports, ServerLimits
+from everloom.context.known_rules import KnownRules
 from everloom.jobs.embedded import EmbeddedJobs
 from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest, NotFound
@@ -28,7 +29,7 @@ from everloom.objects.vector_stores import (
     VectorStoreFile,
     file_key,
 )
-from everloom.store.base import Add, Change
+from everloom.store.base import SYSTEM, Add, Change
 from everloom.store.sqlite import SqliteDatabase
 from everloom.tools.file_search import default_limit
 from everloom.vectors.sqlite import SqliteVectors
@@ -64,6 +65,7 @@ async def a_server(folder: Path, upstream: ScriptedUpstream) -> AsyncIterator[Co
         vectors=SqliteVectors(folder / "vectors.db"),
         sandboxes=nowhere,
         limits=ServerLimits(embedding_model="scripted"),
+        rules=KnownRules(database.store(SYSTEM)),
     )
     await ports.database.open()
     await ports.bus.open()

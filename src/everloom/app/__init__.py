@@ -19,12 +19,13 @@ from everloom.bus.base import Bus
 from everloom.bus.memory import MemoryBus
 from everloom.config import Settings
 from everloom.context import Ports, ServerLimits
+from everloom.context.known_rules import KnownRules
 from everloom.context.ledger import LedgerBuffer
 from everloom.jobs.base import Jobs
 from everloom.jobs.embedded import EmbeddedJobs
 from everloom.sandbox.base import Sandboxes
 from everloom.sandbox.pool import JupyterSandboxes
-from everloom.store.base import Database
+from everloom.store.base import SYSTEM, Database
 from everloom.store.sqlite import SqliteDatabase
 from everloom.vectors.base import Vectors
 from everloom.vectors.sqlite import SqliteVectors
@@ -184,6 +185,7 @@ def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
         models=models,
         vectors=vectors,
         sandboxes=sandboxes(settings),
+        rules=KnownRules(database.store(SYSTEM)),
         limits=ServerLimits(
             run_expires=settings.run_expires,
             body_bytes=settings.max_body_bytes,
@@ -192,6 +194,7 @@ def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
             search_first=settings.search_first,
             metrics=settings.metrics,
             prices=settings.prices,
+            ceilings=settings.limits,
             public_url=settings.public_url,
             former_ids=frozenset(settings.former_ids.replace(",", " ").split()),
         ),

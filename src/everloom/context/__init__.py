@@ -23,6 +23,7 @@ from everloom.context.bound_models import (
 )
 from everloom.context.caller import Caller
 from everloom.context.known_keys import KnownKeys
+from everloom.context.known_rules import KnownRules
 from everloom.context.metering import UsageRecord
 from everloom.jobs.base import Jobs
 from everloom.kit.deadlines import Deadlines
@@ -32,6 +33,7 @@ from everloom.kit.shared_check import SharedCheck
 from everloom.models.base import Capability
 from everloom.models.registry import Models
 from everloom.objects.prices import Price
+from everloom.objects.rules import Ceiling
 from everloom.sandbox.base import Sandboxes
 from everloom.store.base import Database, Store
 from everloom.vectors.base import Vectors
@@ -55,6 +57,8 @@ class ServerLimits(Struct, frozen=True, kw_only=True):
     """Who may read what the server counts: this machine and admin keys, admin keys, everybody."""
     prices: tuple[Price, ...] = ()
     """What models cost here, the first that fits a name; one that none fits costs nothing."""
+    ceilings: tuple[Ceiling, ...] = ()
+    """What projects may ask of models at the most, the first that fits a name."""
     public_url: str = ""
     """Base URL (with its version) that clients know the server by; empty: as each request's headers say."""
     former_ids: frozenset[str] = frozenset()
@@ -74,6 +78,8 @@ class Ports(Struct, frozen=True, kw_only=True):
     vectors: Vectors
     sandboxes: Sandboxes
     limits: ServerLimits
+    rules: KnownRules
+    """What holds for projects, as it was a moment ago."""
     gate: ModelGate = field(default_factory=ModelGate)
     """What the requests of all callers to models pass."""
     known_keys: KnownKeys = field(default_factory=KnownKeys)

@@ -14,6 +14,7 @@ from everloom.objects.keys import Key
 from everloom.objects.messages import Message
 from everloom.objects.organization import Organization
 from everloom.objects.projects import Project
+from everloom.objects.rules import Rules, SpendAlert
 from everloom.objects.runs import CodeSession, Generation, Run, RunLease, ToolWork
 from everloom.objects.service_accounts import ServiceAccount
 from everloom.objects.steps import RunStep
@@ -101,6 +102,8 @@ _ALL = (
     Kind(Membership, "", "project_users", "user", index=("project_id", "user_id"), key="key"),
     Kind(ServiceAccount, "svc_acct_", "service_accounts", "service account", index=("project_id",)),
     Kind(Key, "key_", "api_keys", "API key", index=("secret_hash", "project_id", "owner_id")),
+    Kind(Rules, "", "rules", "rules"),
+    Kind(SpendAlert, "alert_", "spend_alerts", "spend alert", index=("project_id",)),
 )
 
 KINDS: dict[type[Object], Kind] = {kind.cls: kind for kind in _ALL}
