@@ -25,7 +25,7 @@ FLOORS = [
 HEIGHT = {room: height for height, floor in enumerate(FLOORS) for room in floor}
 PORTS = FLOORS[2]
 STAIRS = {
-    "work": [{"organization", "usage"}, {"files"}, {"inference"}, {"vector_stores"}, {"threads"}, {"runs"}],
+    "work": [{"organization"}, {"usage"}, {"files"}, {"inference"}, {"vector_stores"}, {"threads"}, {"runs"}],
     "models": [
         *({"files"}, {"subprocesses"}),
         {"llama", "minilm", "speech", "transcription", "diffusers", "upstream"},

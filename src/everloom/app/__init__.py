@@ -33,12 +33,13 @@ from everloom.work import last_resort
 from everloom.work.files import blobs as kept_blobs
 from everloom.work.files import uploads as kept_uploads
 from everloom.work.inference import images as kept_images
+from everloom.work.organization.due_alerts import send_alerts
 from everloom.work.runs import expiry
 from everloom.work.runs.execution import execute
 from everloom.work.runs.verbs import RUN_JOB
 from everloom.work.threads import files as kept_files
 from everloom.work.upkeep import Upkeep, every
-from everloom.work.usage import ledger
+from everloom.work.usage import ledger, quotas
 from everloom.work.vector_stores import ingest
 from everloom.work.vector_stores.stores import INGEST_JOB
 
@@ -62,6 +63,9 @@ UPKEEP = (
     Upkeep("images", kept_images.LOOK_SECONDS, kept_images.sweep),
     Upkeep("the ledger", ledger.LOOK_SECONDS, ledger.roll, share=ledger.LOOK_SHARE),
     Upkeep("bytes in use", ledger.SAMPLE_SECONDS, ledger.sample, share=ledger.LOOK_SHARE),
+    Upkeep("dead processes", quotas.BURY_SECONDS, quotas.bury),
+    Upkeep("budgets", quotas.COMPARE_SECONDS, quotas.compare, share=quotas.COMPARE_SHARE),
+    Upkeep("rate limits", quotas.PURGE_SECONDS, quotas.purge),
     Upkeep("what others have left", last_resort.LOOK_SECONDS, last_resort.sweep),
     Upkeep(
         "files that others have left",
@@ -87,6 +91,7 @@ class App:
         self._claim: IO[str] | None = None
         self._ledger = LedgerBuffer(ports.database.ledger)
         ports.gate.meter.on_record = self._ledger.take
+        ports.gate.admission.on_alert = partial(send_alerts, ports)
 
     async def start(self, *, worker: bool | None = None) -> None:
         """Open every port. ``worker`` says whether this process executes runs; by default as the settings say.
@@ -102,6 +107,7 @@ class App:
         await ports.bus.open()
         await ports.models.open()
         await ports.vectors.open()
+        ports.gate.admission.open(ports.database, ports.rules, ports.limits.prices, ports.limits.ceilings)
         self._tasks.append(asyncio.create_task(self._launch(work)))
         await asyncio.to_thread(sweep_forms)
         if self.settings.preload and self._preload is not None:
@@ -138,6 +144,7 @@ class App:
             self.ports.vectors.close(),
             self.ports.bus.close(),
             self._ledger.close(LEDGER_GRACE),
+            self.ports.gate.admission.close(),
             self.ports.database.close(),
         ):
             try:

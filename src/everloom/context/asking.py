@@ -28,7 +28,8 @@ class Asking(Generic[M]):
 
     async def __aenter__(self) -> M:
         backend, backend_model = self._models.resolve(self._name, self._bound.capability)
-        self._model = self._bound(backend, self._name, backend_model, self._caller, self._gate)
+        limited_as = self._models.limited_as(self._name, self._bound.capability)
+        self._model = self._bound(backend, self._name, limited_as, backend_model, self._caller, self._gate)
         if self._bound.queued:
             await self._model.wait_for_turn()
         return self._model

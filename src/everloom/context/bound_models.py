@@ -12,8 +12,10 @@ from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 import msgspec
 from msgspec import Struct, field
 
+from everloom.context.admission import Admission, Need, Ticket, needs
 from everloom.context.answers import CompletionAnswer, ImageAnswer, MeteredAnswer, TranscriptionAnswer
 from everloom.context.caller import Caller
+from everloom.context.current_request import noted
 from everloom.context.metering import EstimatedUsage, Meter, Outcome, UsageRecord
 from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.models.base import (
@@ -50,18 +52,26 @@ class ModelGate(Struct, frozen=True, kw_only=True):
     """Where the requests of projects wait for models of this machine."""
     meter: Meter = field(default_factory=Meter)
     missing_endpoints: MissingEndpoints = field(default_factory=MissingEndpoints)
+    admission: Admission = field(default_factory=Admission)
+    """Whose requests are let through now, by limits and budgets."""
 
 
 class BoundModel(Generic[B]):
-    """A model as one caller asks it. ``name`` is what the caller calls it, ``backend_model`` what its backend does."""
+    """A model as one caller asks it. ``name`` is what the caller calls it, ``limited_as`` what rate limits do, and
+    ``backend_model`` what its backend does.
+    """
 
     capability: ClassVar[Capability]
     queued: ClassVar[bool] = False
     """Whether its backends may have few requests at a time (``LimitedConcurrency``)."""
 
-    def __init__(self, backend: B, name: str, backend_model: str, caller: Caller, gate: ModelGate) -> None:
+    def __init__(
+        self, backend: B, name: str, limited_as: str, backend_model: str, caller: Caller, gate: ModelGate
+    ) -> None:
         self.name = name
+        self.limited_as = limited_as
         self.backend_model = backend_model
+        self._ticket: Ticket | None = None
         self._slot: Slot | None = None
         self._backend = backend
         self._caller = caller
@@ -86,11 +96,12 @@ class BoundModel(Generic[B]):
         slot, self._slot = self._slot, None
         return slot
 
-    async def _ask(self, verb: Callable[P, Awaitable[A]], *asked: P.args, **more: P.kwargs) -> A:
-        """What a verb of the backend answers. Every request to a model passes here: what limits it will stand before
-        the verb, and what brings no answer is recorded behind it.
+    async def _ask(self, need: Need, verb: Callable[P, Awaitable[A]], *asked: P.args, **more: P.kwargs) -> A:
+        """What a verb of the backend answers. Every request to a model passes here: what it needs is reserved before
+        the verb, and what brings no answer is recorded behind it. Errors: 429 of limits and budgets, too.
         """
         try:
+            await self._admit(need, self.limited_as)
             return await verb(*asked, **more)
         except ApiError as error:
             self._end("failed" if error.status >= 500 else "refused")
@@ -98,9 +109,20 @@ class BoundModel(Generic[B]):
         except asyncio.CancelledError:
             self._end("closed")
             raise
+        except BaseException:
+            if self._ticket is not None:
+                self._ticket.cancel()
+            raise
+
+    async def _admit(self, need: Need, limited_as: str | None) -> None:
+        gate = self._gate.admission
+        self._ticket = await gate.admit(self._caller, self.capability, limited_as, self.backend_model, need)
+        if self._ticket is not None:
+            noted(self._ticket)
 
     def _record(self, model: str, outcome: Outcome = "closed") -> UsageRecord:
-        return UsageRecord(caller=self._caller, capability=self.capability, model=model, outcome=outcome)
+        ticket, self._ticket = self._ticket, None
+        return UsageRecord(caller=self._caller, capability=self.capability, model=model, outcome=outcome, ticket=ticket)
 
     def _end(self, outcome: Outcome) -> None:
         self._gate.meter.record(self._record(self.backend_model, outcome))
@@ -120,7 +142,7 @@ class ChatModel(BoundModel[Chats]):
         if body.get("model") != self.backend_model:
             body = {**body, "model": self.backend_model}
             raw = None if raw is None else _renamed(raw, self.backend_model)
-        answer = await self._ask(self._backend.chat, body, raw)
+        answer = await self._ask(needs.of_chat(body), self._backend.chat, body, raw)
         record, count = self._record(answer.model), partial(self._backend.count, body)
         streams = bool(body.get("stream"))
         return CompletionAnswer(answer, record, self._gate.meter, count, streams=streams)
@@ -157,7 +179,7 @@ class CompletionModel(BoundModel[Completes]):
         """As ``ChatModel.chat``, for a completion request. Errors: ``NoCompletions`` too, remembered for a while."""
         if body.get("model") != self.backend_model:
             body, raw = {**body, "model": self.backend_model}, None
-        answer = await self._ask(self._complete, body, raw)
+        answer = await self._ask(needs.of_completion(body), self._complete, body, raw)
         record, count = self._record(answer.model), partial(_count_prompts, body)
         streams = bool(body.get("stream"))
         return CompletionAnswer(answer, record, self._gate.meter, count, streams=streams)
@@ -191,7 +213,8 @@ class EmbeddingModel(BoundModel[Embeds]):
         ``plain``: vectors of the model's own size, whatever the name is that it is asked by.
         """
         asked = {**body, "model": self.backend_model}
-        answer = await self._ask(self._backend.embed, asked, asked_as=None if plain else self.name)
+        named = None if plain else self.name
+        answer = await self._ask(needs.of_embedding(body), self._backend.embed, asked, asked_as=named)
         record = self._record(self.backend_model, "failed")
         try:
             answer, record.usage = encoded(answer, body.get("encoding_format"))
@@ -210,7 +233,8 @@ class ModerationModel(BoundModel[Moderates]):
 
     async def moderate(self, body: JsonObject) -> bytes:
         """The answer to a createModeration request, as the model's server gave it. Errors: as ``ChatModel.chat``."""
-        answer = await self._ask(self._backend.moderate, {**body, "model": self.backend_model})
+        asked = {**body, "model": self.backend_model}
+        answer = await self._ask(needs.of_moderation(body), self._backend.moderate, asked)
         try:
             _moderation_of.decode(answer)
         except NO_JSON as error:
@@ -248,7 +272,7 @@ class SpeechModel(BoundModel[Speaks]):
         The turn is over when the model has made the last, however slowly it is listened to. Errors: as
         ``ChatModel.chat``.
         """
-        answer = await self._ask(self._backend.speak, {**body, "model": self.backend_model})
+        answer = await self._ask(needs.of_speech(body), self._backend.speak, {**body, "model": self.backend_model})
         if answer.content_type != "text/event-stream" and _WORDS.match(answer.content_type):
             await answer.close()
             self._end("failed")
@@ -274,7 +298,8 @@ class TranscriptionModel(BoundModel[Transcribes]):
 
     async def transcribe(self, form: Form, *, translate: bool = False) -> TranscriptionAnswer:
         """The file of a checked form written down, or translated. It must be closed. Errors: as ``ChatModel.chat``."""
-        answer = await self._ask(self._backend.transcribe, form.naming(self.backend_model), translate=translate)
+        asked, need = form.naming(self.backend_model), needs.of_transcription(form)
+        answer = await self._ask(need, self._backend.transcribe, asked, translate=translate)
         json = form.get("response_format") not in _TEXTS
         record = self._record(answer.model)
         return TranscriptionAnswer(answer, record, self._gate.meter, self._take_slot(), json=json)
@@ -297,17 +322,18 @@ class ImageModel(BoundModel[Draws]):
     async def generate(self, body: JsonObject) -> ImageAnswer:
         """createImage."""
         kept = {name: value for name, value in body.items() if self._takes(name)}
-        answer = await self._ask(self._backend.generate_image, {**kept, "model": self.backend_model})
+        asked = {**kept, "model": self.backend_model}
+        answer = await self._ask(needs.of_images(body.get("n")), self._backend.generate_image, asked)
         return self._drawn(answer, "image.generation", body.get("size"))
 
     async def edit(self, form: Form) -> ImageAnswer:
         """createImageEdit."""
-        answer = await self._ask(self._backend.edit_image, self._form(form))
+        answer = await self._ask(needs.of_images(form.get("n")), self._backend.edit_image, self._form(form))
         return self._drawn(answer, "image.edit", form.get("size"))
 
     async def vary(self, form: Form) -> ImageAnswer:
         """createImageVariation."""
-        answer = await self._ask(self._backend.vary_image, self._form(form))
+        answer = await self._ask(needs.of_images(form.get("n")), self._backend.vary_image, self._form(form))
         return self._drawn(answer, "image.variation", form.get("size"))
 
     def _drawn(self, answer: Answer, source: str, size: str | None) -> ImageAnswer:

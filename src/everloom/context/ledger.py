@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from prometheus_client import Counter
 
@@ -57,13 +58,35 @@ def row_of(record: UsageRecord) -> LedgerRow | None:
     )
 
 
+def settled(record: UsageRecord) -> LedgerRow | None:
+    """As ``row_of``, and what was reserved for it is settled by it."""
+    row = row_of(record)
+    if record.ticket is not None:
+        record.ticket.settle(row)
+    return row
+
+
 def rows_of(records: Sequence[UsageRecord]) -> tuple[LedgerRow, ...]:
-    """The rows of those that have used anything."""
-    return tuple(row for record in records if (row := row_of(record)) is not None)
+    """The rows of those that have used anything, to be entered now; what was reserved for them is settled."""
+    return tuple(row for record in records if (row := settled(record)) is not None)
+
+
+def entered(records: Sequence[UsageRecord]) -> None:
+    """The rows of these stand in the ledger: nothing needs to be reserved for them any more."""
+    for record in records:
+        if record.ticket is not None:
+            record.ticket.release()
 
 
 def _believed(number: int) -> int:
     return min(max(number, 0), MOST_BELIEVED)
+
+
+class _Waiting(NamedTuple):
+    """A row that is to be entered, and what it is of."""
+
+    row: LedgerRow
+    record: UsageRecord
 
 
 class LedgerBuffer:
@@ -71,20 +94,21 @@ class LedgerBuffer:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._waiting: list[LedgerRow] = []
+        self._waiting: list[_Waiting] = []
         self._writing: asyncio.Task[None] | None = None
 
     def take(self, record: UsageRecord) -> None:
         """Enter what a request has used, soon. Never raises, and never waits."""
-        if (row := row_of(record)) is not None:
-            self.put(row)
+        if (row := settled(record)) is not None:
+            self._put(_Waiting(row, record))
+        else:
+            entered((record,))
 
-    def put(self, row: LedgerRow) -> None:
-        """Enter a row, soon."""
+    def _put(self, waiting: "_Waiting") -> None:
         if len(self._waiting) >= MOST_WAITING:
             _LOST.inc()
             return
-        self._waiting.append(row)
+        self._waiting.append(waiting)
         if self._writing is None or self._writing.done():
             self._writing = asyncio.get_running_loop().create_task(self._write())
 
@@ -101,9 +125,10 @@ class LedgerBuffer:
     async def _write(self) -> None:
         while self._waiting:
             await asyncio.sleep(GATHER_SECONDS)  # Before each write: one that follows at once would have few rows.
-            rows = self._waiting[:ROWS_AT_ONCE]
-            await self._append(rows)
-            del self._waiting[: len(rows)]
+            some = self._waiting[:ROWS_AT_ONCE]
+            await self._append([waiting.row for waiting in some])
+            entered([waiting.record for waiting in some])
+            del self._waiting[: len(some)]
 
     async def _append(self, rows: Sequence[LedgerRow]) -> None:
         """Once, or again until the database is back: a row that stands already is not entered twice."""

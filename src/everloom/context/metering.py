@@ -7,6 +7,7 @@ from typing import Literal
 from msgspec import Struct, field
 from prometheus_client import Counter
 
+from everloom.context.admission import Ticket
 from everloom.context.caller import Caller
 from everloom.kit.clock import now
 from everloom.models.base import Capability
@@ -56,6 +57,8 @@ class UsageRecord(Struct, kw_only=True):
     """Unix seconds; 0 until it is recorded."""
     entry_id: int = field(default_factory=new_entry_id)
     """Of its row in the ledger, however often that is entered."""
+    ticket: Ticket | None = None
+    """What was reserved for it; released when its row stands in the ledger."""
 
 
 class Meter:

@@ -14,6 +14,7 @@ from everloom.objects.keys import Key
 from everloom.objects.messages import Message
 from everloom.objects.organization import Organization
 from everloom.objects.projects import Project
+from everloom.objects.quotas import RateWindows, Reservation, ServerProcess, Spend
 from everloom.objects.rules import Rules, SpendAlert
 from everloom.objects.runs import CodeSession, Generation, Run, RunLease, ToolWork
 from everloom.objects.service_accounts import ServiceAccount
@@ -104,6 +105,10 @@ _ALL = (
     Kind(Key, "key_", "api_keys", "API key", index=("secret_hash", "project_id", "owner_id")),
     Kind(Rules, "", "rules", "rules"),
     Kind(SpendAlert, "alert_", "spend_alerts", "spend alert", index=("project_id",)),
+    Kind(RateWindows, "", "rate_windows", "rate limit"),
+    Kind(Spend, "", "spends", "budget"),
+    Kind(ServerProcess, "proc_", "server_processes", "server process"),
+    Kind(Reservation, "rsv_", "reservations", "reservation", index=("process_id",)),
 )
 
 KINDS: dict[type[Object], Kind] = {kind.cls: kind for kind in _ALL}

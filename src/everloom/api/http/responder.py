@@ -11,6 +11,7 @@ import msgspec
 
 from everloom.api.http.routes import ClientGone, Download, EventStream, Reply, Request
 from everloom.api.http.steps import Next
+from everloom.context.current_request import tickets
 from everloom.kit import sse
 from everloom.kit.errors import ApiError, Unavailable
 from everloom.kit.log import outage
@@ -54,6 +55,7 @@ class Responder:
     async def respond(self, request: Request, next: Next) -> None:
         """The step that sends what the rest of the way brings, an answer or an error, and then clears up."""
         request.id = "req_" + secrets.token_hex(16)
+        tickets.set([])
         try:
             if request.method == "OPTIONS":
                 await self._whole(request, 204, b"", _PREFLIGHT)
@@ -100,6 +102,8 @@ class Responder:
 
     async def _start(self, request: Request, status: int, headers: Headers) -> None:
         request.status = status
+        if asked := tickets.get():
+            headers = [*headers, *_pairs(asked[0].headers())]
         elapsed = b"%d" % ((time.perf_counter() - request.started) * 1000)
         await request.send(
             {

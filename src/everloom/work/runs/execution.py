@@ -13,7 +13,7 @@ from msgspec import structs
 
 from everloom.bus.base import Watch
 from everloom.context import Context, Ports
-from everloom.context.ledger import rows_of
+from everloom.context.ledger import entered, rows_of
 from everloom.context.metering import EstimatedUsage, UsageRecord
 from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, ModelAway, Unavailable
@@ -368,6 +368,7 @@ class Execution:
         """A write, and in it what the model has cost until now."""
         spent = [*self._spent]
         await self.writer.commit(*operations, Enter(rows_of(spent)))
+        entered(spent)
         del self._spent[: len(spent)]
 
     def _count(self, usage: Usage) -> None:

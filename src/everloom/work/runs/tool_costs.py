@@ -38,4 +38,5 @@ def _entered(ctx: Context, kind: UsageKind, at: int) -> Enter:
     row = LedgerRow(
         at=at, project=caller.project, kind=kind, key_id=caller.key_id, user_id=caller.user, batch=caller.batch
     )
+    ctx.ports.gate.admission.charge(caller, row)
     return Enter((row,))

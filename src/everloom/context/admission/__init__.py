@@ -1,0 +1,228 @@
+"""Admission control: whose requests models are asked now, by rate limits and budgets, exactly, across processes.
+
+Before a model is asked, what the request will use is reserved: in memory, from slices that this process has taken from
+rows of the database by atomic writes. ``docs/decisions/admission.md`` says why it is so.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from everloom.context.admission.needs import Need
+from everloom.context.admission.refusals import over_budget, over_rate
+from everloom.context.admission.state import ProcessState
+from everloom.context.admission.tickets import Account, Ticket
+from everloom.context.admission.writer import TICK_SECONDS, BegunAnew, QuotaWriter
+from everloom.context.caller import Caller
+from everloom.context.known_rules import KnownRules
+from everloom.kit.errors import ApiError, Unavailable
+from everloom.kit.log import outage
+from everloom.objects.ledger import LedgerRow, UsageKind
+from everloom.objects.prices import Price
+from everloom.objects.rules import Ceiling
+from everloom.store.base import SYSTEM, Database
+
+log = logging.getLogger(__name__)
+
+__all__ = ["Admission", "Need", "Ticket"]
+
+PATIENT_SECONDS = 0.05
+"""Between two looks into what others have settled, while somebody waits for it."""
+
+PATIENCE_SECONDS = 20.0
+"""How long a request waits that would fit what is left of a budget, if others were settled that have reserved it."""
+
+
+class _Waiting:
+    """A request that waits for a write, and perhaps for others to be settled."""
+
+    __slots__ = ("admitted", "patient_until", "ticket")
+
+    def __init__(self, ticket: Ticket) -> None:
+        self.ticket = ticket
+        self.admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.patient_until = time.monotonic() + PATIENCE_SECONDS
+
+
+class Admission:
+    """The door of one process. Until it is opened, everybody is let in and nothing is counted."""
+
+    def __init__(self) -> None:
+        self.on_alert: Callable[[str, Sequence[str]], Awaitable[None]] = _nobody
+        """Hears which alerts of a budget (by its id) are due, and says in the budget's row that they were sent."""
+        self._state: ProcessState | None = None
+        self._rules: KnownRules | None = None
+        self._writer: QuotaWriter | None = None
+        self._waiting: dict[_Waiting, None] = {}
+        self._woken = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    def open(self, database: Database, rules: KnownRules, prices: Sequence[Price], ceilings: Sequence[Ceiling]) -> None:
+        """Reserve from now on, by rows of the organization's store."""
+        self._rules = rules
+        self._state = ProcessState(prices, ceilings)
+        self._writer = QuotaWriter(self._state, database.store(SYSTEM), database.ledger, prices)
+        self._serving = asyncio.create_task(self._serve())
+
+    async def close(self) -> None:
+        """Give everything back, and report the rest."""
+        serving, self._serving = self._serving, None
+        if serving is None or self._writer is None:
+            return
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        self._state = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._refuse_all(Unavailable("this server", "it is stopping"))
+        await self._writer.leave()
+
+    async def admit(
+        self, caller: Caller, kind: UsageKind, model: str | None, backend_model: str, need: Need
+    ) -> Ticket | None:
+        """Reserve what a request will use, or refuse it. ``model`` is the name that rate limits know it by; None for
+        what they do not concern.
+
+        None where nothing is counted. Errors: 429 (``over_rate``, ``over_budget``), ``Unavailable``.
+        """
+        state, rules = self._state, self._rules
+        if state is None or rules is None:
+            return None
+        known = rules.recall(caller.project) or await rules.of(caller.project)
+        ticket = Ticket(state.account(caller, kind, model, backend_model, known), need, self._touch)
+        now = time.monotonic()
+        if ticket.fits(now):
+            ticket.take()
+            self._touch(ticket.account)
+            return ticket
+        if (refusal := _known_refusal(ticket, now)) is not None:
+            raise refusal
+        return await self._wait(ticket)
+
+    def charge(self, caller: Caller, row: LedgerRow) -> None:
+        """Have a caller's budgets pay for what was reserved by nobody: a file search, a session of the interpreter."""
+        state, rules = self._state, self._rules
+        if state is None or rules is None or (known := rules.recall(caller.project)) is None:
+            return  # It is found in the ledger within a minute (``work/usage/quotas.py``).
+        account = state.account(caller, row.kind, None, row.model, known)
+        for budget in account.budgets:
+            budget.settle(0, account.bill(row))
+        self._touch(account)
+
+    async def _wait(self, ticket: Ticket) -> Ticket:
+        waiting = _Waiting(ticket)
+        self._waiting[waiting] = None
+        self._woken.set()
+        try:
+            await waiting.admitted
+        except asyncio.CancelledError:
+            ticket.cancel()
+            raise
+        finally:
+            self._waiting.pop(waiting, None)
+        return ticket
+
+    def _touch(self, account: Account) -> None:
+        """Have the account's rows looked at soon: what is low is taken ahead, what is owed is told."""
+        if self._state is not None:
+            self._state.touch(account)
+            self._wake_in(PATIENT_SECONDS if self._waiting else TICK_SECONDS)
+
+    def _wake_in(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + seconds:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(seconds, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._woken.set()
+
+    async def _serve(self) -> None:
+        assert self._state is not None
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            try:
+                await self._round()
+            except Unavailable as away:
+                outage("limits and budgets", away)
+                self._refuse_all(away)
+            except Exception as problem:
+                log.exception("limits and budgets cannot be kept")
+                self._refuse_all(problem)
+            if self._waiting or self._state.is_busy():
+                self._wake_in(TICK_SECONDS)
+
+    async def _round(self) -> None:
+        """Let in who fits; write what it takes for the others to fit, and let in or refuse them."""
+        assert self._writer is not None
+        assert self._state is not None
+        self._let_in()
+        try:
+            await self._writer.write([waiting.ticket for waiting in self._waiting])
+        except BegunAnew:
+            return self._woken.set()
+        self._let_in()
+        now = time.monotonic()
+        for waiting in [*self._waiting]:
+            refusal = _known_refusal(waiting.ticket, now) or _impatient(waiting, now)
+            if refusal is not None:
+                self._conclude(waiting, refusal)
+        for budget in self._state.budgets.values():
+            if budget.due:
+                due, budget.due = budget.due, []
+                await self.on_alert(budget.id, due)
+        return None
+
+    def _let_in(self) -> None:
+        now = time.monotonic()
+        for waiting in [*self._waiting]:
+            if waiting.ticket.fits(now):
+                if not waiting.admitted.done():
+                    waiting.ticket.take()
+                    self._touch(waiting.ticket.account)
+                self._conclude(waiting)
+
+    def _conclude(self, waiting: _Waiting, refusal: Exception | None = None) -> None:
+        self._waiting.pop(waiting, None)
+        if waiting.admitted.done():
+            return
+        if refusal is None:
+            waiting.admitted.set_result(None)
+        else:
+            waiting.admitted.set_exception(refusal)
+
+    def _refuse_all(self, problem: Exception) -> None:
+        for waiting in [*self._waiting]:
+            self._conclude(waiting, problem)
+
+
+def _known_refusal(ticket: Ticket, now: float) -> ApiError | None:
+    """Why a request would be refused by what was seen a moment ago; None where one has to look."""
+    for rate, need in ticket.wanted:
+        if rate.is_known_full(need, now):
+            assert ticket.account.rates is not None
+            return over_rate(ticket.account.rates, rate, need)
+    if ticket.cost:
+        for budget in ticket.account.budgets:
+            if budget.is_spent(now):
+                return over_budget(budget)
+    return None
+
+
+def _impatient(waiting: _Waiting, now: float) -> ApiError | None:
+    """Why a request waits no longer."""
+    if now < waiting.patient_until:
+        return None
+    full = (budget for budget in waiting.ticket.account.budgets if not budget.fits(waiting.ticket.cost))
+    budget = next(full, None)
+    return None if budget is None else over_budget(budget)
+
+
+async def _nobody(budget: str, alerts: Sequence[str]) -> None:
+    """Where nobody hears of alerts."""

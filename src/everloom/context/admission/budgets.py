@@ -1,0 +1,176 @@
+"""This process's part of a budget: money reserved ahead of need, spent in memory and reported.
+
+At any time the budget's row holds at least as much as this process has under way or has spent and not reported. So the
+sum of all is never less than what was spent, whichever process dies. Amounts are billionths of a dollar.
+"""
+
+import math
+import time
+
+from everloom.kit.clock import now
+from everloom.objects.quotas import Share, Spend
+from everloom.store.base import Add, Change
+
+AHEAD_SECONDS = 0.5
+"""For how long what is reserved ahead is to last, at the pace of the last reservation."""
+
+LOOK_SECONDS = 0.25
+"""Between two looks into a budget that had no room."""
+
+
+def month_of(seconds: float) -> str:
+    """The calendar month (UTC) of a Unix time, as in ``2026-11``."""
+    return time.strftime("%Y-%m", time.gmtime(seconds))
+
+
+class Budget:
+    """A project's or the organization's budget. ``limit`` is None where there are alerts alone."""
+
+    def __init__(self, id: str, limit: int | None, thresholds: dict[str, int]) -> None:
+        self.id = id
+        self.limit = limit
+        self.thresholds = thresholds
+        """Of alerts that may have to be sent, by their ids."""
+        self.due: list[str] = []
+        """Alerts whose threshold was found reached."""
+        self.settled = 0
+        self.held = 0
+        self.under_way = 0
+        self._process = ""
+        self._spent = 0
+        self._reported = 0
+        self._others = 0
+        self._wanted = 0
+        self._pace_from = 0
+        self._looked = 0.0
+        self._known_until = 0.0
+        self._began = 0.0
+        self._asked = (0, 0, 0)
+        self._edited: Spend | None = None
+
+    @property
+    def unreported(self) -> int:
+        """What was spent and does not stand in the row yet."""
+        return self._spent - self._reported
+
+    def fits(self, cost: int) -> bool:
+        """Whether a cost is covered by what is reserved."""
+        return self.limit is None or self.under_way + self.unreported + cost <= self.held
+
+    def is_spent(self, now: float) -> bool:
+        """Whether all was spent, as was found a moment ago."""
+        return self.limit is not None and now < self._known_until and self.settled >= self.limit
+
+    def is_known_full(self, now: float) -> bool:
+        """Whether there was no room for what was wanted a moment ago."""
+        return now < self._known_until and self.limit is not None
+
+    def reserve(self, cost: int) -> None:
+        """Have a cost under way. It must fit."""
+        self.under_way += cost
+
+    def settle(self, reserved: int, cost: int) -> None:
+        """A request has cost so much, for which so much was reserved."""
+        self.under_way -= reserved
+        self._spent += cost
+
+    def owes(self) -> bool:
+        """Whether there is something to report, or to give back."""
+        return self.unreported > 0 or self.held > self.under_way + self._ahead(time.monotonic())
+
+    def is_low(self) -> bool:
+        """Whether the next should be reserved before somebody has to wait for it."""
+        return self.limit is not None and (self.under_way + self.unreported) * 4 > self.held * 3 and self.held > 0
+
+    def _ahead(self, now: float) -> int:
+        """What is reserved beyond need: half a second's spending, an eighth of what there is at the most."""
+        if self.limit is None:
+            return 0
+        pace = (self._spent - self._pace_from) / max(now - self._looked, 0.05) if self._looked else 0.0
+        free = max(0, self.limit - self.settled - self._others - self.under_way)
+        return min(math.ceil(pace * AHEAD_SECONDS), free // 8)
+
+    def change(self, process: str, wanted: int = 0, least: int = 0) -> Change[Spend]:
+        """Part of a write by which a process reports, and reserves what is ``wanted``, or the ``least`` of it."""
+        self._process = process
+        self._began = time.monotonic()
+        ahead = self._ahead(self._began)
+        under_way, spent = self.under_way, self._spent
+        least_held, most_held = under_way + (least if wanted else 0), under_way + wanted + ahead
+        if self.limit is not None:
+            # No longer to be spent from now on: what is given back, and all that is not in use where there is little.
+            free = self.limit - self.settled - self._others
+            kept = under_way if free < 2 * most_held else most_held
+            self.held = min(self.held, kept + self.unreported)
+        self._asked = (least_held, most_held, spent)
+
+        def edit(spend: Spend) -> None:
+            self._turn_month(spend)
+            share = spend.shares.get(self._process) or Share()
+            spend.settled += max(0, spent - share.reported)
+            share.reported = spent
+            others = sum(each.held for name, each in spend.shares.items() if name != self._process)
+            share.held = self._held(spend, others, under_way, least_held, most_held)
+            spend.shares[self._process] = share
+            self._edited = spend
+
+        return Change(Spend, self.id, edit)
+
+    @staticmethod
+    def _turn_month(spend: Spend) -> None:
+        month = month_of(now())
+        if month > spend.month:  # A clock that goes back does not bring a month back.
+            spend.month, spend.settled, spend.alerts = month, 0, []
+
+    def _held(self, spend: Spend, others: int, under_way: int, least: int, most: int) -> int:
+        """What this process is to hold: as much of the most as there is; the least in any case, where nobody else has
+        anything under way and not all is spent. So the last request may go beyond the limit, and no other.
+        """
+        if self.limit is None:
+            return under_way
+        free = max(0, self.limit - spend.settled - others)
+        if free >= least:
+            return min(most, free)
+        if not others and not under_way and spend.settled < self.limit:
+            return least
+        return under_way
+
+    def written(self) -> None:
+        """That write is through."""
+        spend = self._edited
+        assert spend is not None
+        self._reported = self._asked[2]
+        self.settled = spend.settled
+        self._others = sum(each.held for name, each in spend.shares.items() if name != self._process)
+        self.held = spend.shares[self._process].held
+        self._looked, self._pace_from = self._began, self._spent
+        self._known_until = self._began + LOOK_SECONDS
+        self.due = [id for id, least in self.thresholds.items() if spend.settled >= least and id not in spend.alerts]
+
+    def leave(self, process: str) -> Change[Spend]:
+        """Part of a write by which a process that has nothing under way reports, and holds nothing any more."""
+        self.held, spent = 0, self._spent
+
+        def edit(spend: Spend) -> None:
+            self._turn_month(spend)
+            share = spend.shares.pop(process, None) or Share()
+            spend.settled += max(0, spent - share.reported)
+
+        return Change(Spend, self.id, edit)
+
+    def is_known(self) -> bool:
+        """Whether its row was ever written."""
+        return self._edited is not None
+
+    def has_left(self) -> None:
+        """The write of ``leave`` is through."""
+        self._reported = self._spent
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """The others do not know what this process has reported any more, nor what it holds."""
+        self._spent, self._reported, self._pace_from, self.held = self.unreported, 0, 0, 0
+
+    def row(self, settled: int) -> Add[Spend]:
+        """The row that ``change`` edits, with what was spent in this month before anybody counted."""
+        return Add(Spend(id=self.id, created_at=now(), month=month_of(now()), settled=settled))

@@ -1,0 +1,55 @@
+"""How this process is known to the others: by a row that says until when it is alive, and where to look for it."""
+
+import os
+import socket
+from functools import lru_cache
+from pathlib import Path
+
+import psutil
+
+from everloom.kit.clock import now
+from everloom.kit.ids import new_id
+from everloom.objects.quotas import ServerProcess
+
+ALIVE_SECONDS = 120
+"""How long a process that says nothing counts as alive. A clock that is set back by a minute ends nobody."""
+
+RENEW_SECONDS = 15.0
+
+
+def registration() -> ServerProcess:
+    """A fresh row of this process."""
+    return ServerProcess(
+        id=new_id("proc_"),
+        created_at=now(),
+        until=now() + ALIVE_SECONDS,
+        place=place(),
+        pid=os.getpid(),
+        started=psutil.Process().create_time(),
+    )
+
+
+def renew(process: ServerProcess) -> None:
+    """Put off the time at which a process counts as dead, if that was not done a moment ago."""
+    if process.until < now() + ALIVE_SECONDS - RENEW_SECONDS or process.until > now() + ALIVE_SECONDS:
+        process.until = now() + ALIVE_SECONDS
+
+
+def is_dead(process: ServerProcess) -> bool:
+    """Whether a process is no more: at once where it can be looked for, else when it has been silent for long."""
+    if process.place != place():
+        return process.until < now()
+    try:
+        return bool(abs(psutil.Process(process.pid).create_time() - process.started) > 1.0)
+    except psutil.NoSuchProcess:
+        return True
+
+
+@lru_cache(maxsize=1)
+def place() -> str:
+    """This machine since its start, and the namespace of process ids on it."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return f"{socket.gethostname()}/{int(psutil.boot_time())}"

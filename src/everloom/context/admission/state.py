@@ -1,0 +1,154 @@
+"""What one process knows of limits and budgets, by whose they are."""
+
+import time
+from collections.abc import Sequence
+
+from everloom.context.admission.budgets import Budget
+from everloom.context.admission.clock import SteadyWallClock
+from everloom.context.admission.rates import METRICS, ModelRates
+from everloom.context.admission.registration import registration
+from everloom.context.admission.reservations import ReservationLine
+from everloom.context.admission.spending import cost_of
+from everloom.context.admission.tickets import Account, Experience
+from everloom.context.caller import Caller
+from everloom.context.known_rules import Known
+from everloom.objects.ledger import UsageKind
+from everloom.objects.organization import ORGANIZATION
+from everloom.objects.prices import Price, price_of
+from everloom.objects.quotas import NANO
+from everloom.objects.rules import UNLIMITED, Ceiling, Rules, SpendAlert, limits_of
+
+MOST_ACCOUNTS = 10_000
+
+_CENT = NANO // 100
+
+
+class _Remembered:
+    """An account, and the rules that it was made by."""
+
+    __slots__ = ("account", "known")
+
+    def __init__(self, known: Known, account: Account) -> None:
+        self.known = known
+        self.account = account
+
+
+class ProcessState:
+    """Accounts by who asks which model, and the reservations, rates and budgets that they share."""
+
+    def __init__(self, prices: Sequence[Price], ceilings: Sequence[Ceiling]) -> None:
+        self.process = registration()
+        self.registered = False
+        """Whether the others know of this process."""
+        self.budgets: dict[str, Budget] = {}
+        self.lines: dict[tuple[object, ...], ReservationLine] = {}
+        self.rates: dict[str, ModelRates] = {}
+        self.touched_rates: set[ModelRates] = set()
+        self.touched_budgets: set[Budget] = set()
+        self._prices = prices
+        self._ceilings = ceilings
+        self._clock = SteadyWallClock()
+        self._accounts: dict[tuple[object, ...], _Remembered] = {}
+        self._experiences: dict[str, Experience] = {}
+
+    def account(self, caller: Caller, kind: UsageKind, model: str | None, backend_model: str, known: Known) -> Account:
+        """Whose limits a request passes, by the rules as they are known now."""
+        key = (caller.project, caller.key_id, caller.user, caller.batch, kind, model, backend_model)
+        remembered = self._accounts.get(key)
+        if remembered is not None and remembered.known is known:
+            return remembered.account
+        if len(self._accounts) >= MOST_ACCOUNTS:
+            self._accounts.clear()
+        account = self._account(caller, kind, model, backend_model, known)
+        self._accounts[key] = _Remembered(known, account)
+        return account
+
+    def _account(self, caller: Caller, kind: UsageKind, model: str | None, backend_model: str, known: Known) -> Account:
+        price = price_of(self._prices, backend_model)
+        return Account(
+            self._line(caller, kind, backend_model),
+            None if model is None else self._rates(caller.project, model, known),
+            self._budgets(caller.project, known),
+            self._experience(backend_model),
+            price,
+            price.batch if caller.batch else 1.0,
+            lambda row: cost_of(self._prices, row),
+        )
+
+    def _line(self, caller: Caller, kind: UsageKind, model: str) -> ReservationLine:
+        key = (caller.project, caller.key_id, caller.user, caller.batch, kind, model)
+        if (line := self.lines.get(key)) is None:
+            line = self.lines[key] = ReservationLine(caller, kind, model)
+        return line
+
+    def _experience(self, model: str) -> Experience:
+        if len(self._experiences) >= MOST_ACCOUNTS:
+            self._experiences.clear()
+        return self._experiences.setdefault(model, Experience())
+
+    def _rates(self, project: str, model: str, known: Known) -> ModelRates | None:
+        limits = limits_of(self._ceilings, known.project, model)
+        limited = {
+            metric.name: limit * metric.unit
+            for metric in METRICS
+            if (limit := getattr(limits, metric.rule)) < UNLIMITED
+        }
+        if not limited:
+            return None
+        id = f"{project}/{model}"
+        rates = self.rates.get(id)
+        if rates is None:
+            rates = self.rates[id] = ModelRates(id, limited, self._clock)
+        else:
+            rates.limit(limited)
+        return rates
+
+    def _budgets(self, project: str, known: Known) -> list[Budget]:
+        found = []
+        for id, rules, alerts in (
+            (project, known.project, known.alerts),
+            (ORGANIZATION, known.organization, known.organization_alerts),
+        ):
+            if rules.spend_limit is not None or alerts:
+                found.append(self._budget(id, rules, alerts))
+        return found
+
+    def _budget(self, id: str, rules: Rules, alerts: Sequence[SpendAlert]) -> Budget:
+        limit = None if rules.spend_limit is None else rules.spend_limit * _CENT
+        thresholds = {alert.id: alert.threshold_amount * _CENT for alert in alerts}
+        if (budget := self.budgets.get(id)) is None:
+            budget = self.budgets[id] = Budget(id, limit, thresholds)
+        budget.limit, budget.thresholds = limit, thresholds
+        return budget
+
+    def touch(self, account: Account) -> None:
+        """Note that something of an account's has been spent or settled."""
+        if account.rates is not None:
+            self.touched_rates.add(account.rates)
+        self.touched_budgets.update(account.budgets)
+
+    def is_busy(self) -> bool:
+        """Whether something may have to be written without anybody asking for it."""
+        return bool(self.registered or self.touched_rates or self.touched_budgets)
+
+    def is_idle(self) -> bool:
+        """Whether there is nothing left that the others should know of."""
+        touched = self.touched_rates or self.touched_budgets
+        return not touched and not any(line.stands() for line in self.lines.values())
+
+    def reborn(self) -> None:
+        """Be another process to the others: they have held this one for dead, and settled what it had."""
+        self.process, self.registered = registration(), False
+        for budget in self.budgets.values():
+            budget.begin_anew()
+        for line in self.lines.values():
+            line.forget()
+
+    def forget_idle(self) -> None:
+        """Let go of what nobody has used for long."""
+        now = time.monotonic()
+        self.lines = {key: line for key, line in self.lines.items() if not line.is_forgotten(now)}
+        lines = set(map(id, self.lines.values()))
+        self._accounts = {key: each for key, each in self._accounts.items() if id(each.account.line) in lines}
+        rates = {id(each.account.rates) for each in self._accounts.values()}
+        self.rates = {key: each for key, each in self.rates.items() if id(each) in rates or each in self.touched_rates}

@@ -1,0 +1,167 @@
+"""A request that was admitted: what was reserved for it, until what it used stands in the ledger."""
+
+import math
+from collections.abc import Callable, Sequence
+
+from everloom.context.admission.budgets import Budget
+from everloom.context.admission.needs import Need
+from everloom.context.admission.rates import UNLIMITED_HEADERS, ModelRates, Rate
+from everloom.context.admission.reservations import ReservationLine
+from everloom.objects.ledger import LedgerRow
+from everloom.objects.prices import Price
+from everloom.objects.quotas import NANO
+
+_MOST = 2**53
+_FIRST_ANSWER = 1024
+"""Tokens that are reserved of an answer without a limit, before there was any."""
+
+_FIRST_EXPECTED = 16
+_WEIGHT = 0.2
+"""Of the last answer in the average that is expected of the next."""
+
+
+class Experience:
+    """What answers of a model have used, so that the next can be reserved for: it is never told beforehand."""
+
+    def __init__(self) -> None:
+        self.longest = 0
+        self.expected = float(_FIRST_EXPECTED)
+        self.ratio = 1.0
+        """Of the prompts' real tokens to the estimated ones, at the worst."""
+
+    def learn(self, need: Need, row: LedgerRow) -> None:
+        """Hear what a request has used."""
+        if need.answers:
+            each = row.output_tokens / need.answers
+            self.longest = max(self.longest, math.ceil(each))
+            self.expected += (each - self.expected) * _WEIGHT
+        if need.input_tokens:
+            self.ratio = max(self.ratio, row.input_tokens / need.input_tokens)
+
+    def amounts(self, need: Need) -> tuple[int, ...]:
+        """What may be used at the most, as far as one can tell: of ``RESERVED``, in that order."""
+        output = need.output_tokens or need.answers * max(_FIRST_ANSWER, self.longest)
+        read = math.ceil(need.input_tokens * self.ratio)
+        amounts = (1, read, output, need.images, need.characters, need.milliseconds)
+        return tuple(min(amount, _MOST) for amount in amounts)
+
+    def tokens(self, need: Need) -> int:
+        """What is likely to be used of tokens, as rate limits reserve them."""
+        return min(need.input_tokens + (need.output_tokens or round(need.answers * self.expected)), _MOST)
+
+
+class Account:
+    """Who asks which model: the reservation, rates and budgets that its requests pass."""
+
+    def __init__(
+        self,
+        line: ReservationLine,
+        rates: ModelRates | None,
+        budgets: Sequence[Budget],
+        experience: Experience,
+        price: Price,
+        share: float,
+        bill: Callable[[LedgerRow], int],
+    ) -> None:
+        """``share``: of the price, what is to be paid; ``bill``: what a row has cost, in billionths of a dollar."""
+        self.line = line
+        self.rates = rates
+        self.budgets = budgets
+        self.experience = experience
+        self.bill = bill
+        token = NANO / 1_000_000 * share
+        self._input = max(price.input, price.audio_input or 0.0) * token
+        self._output = max(price.output, price.audio_output or 0.0) * token
+        self._image = price.image * NANO * share
+        self._character = price.characters * token
+        self._millisecond = price.minute * NANO * share / 60_000
+
+    def cost(self, amounts: Sequence[int]) -> int:
+        """What a request costs at the most, in billionths of a dollar."""
+        if not self.budgets:
+            return 0
+        _, read, written, images, characters, milliseconds = amounts
+        return math.ceil(
+            read * self._input
+            + written * self._output
+            + images * self._image
+            + characters * self._character
+            + milliseconds * self._millisecond
+        )
+
+
+class Ticket:
+    """One request. ``take`` it when everything ``fits``, ``settle`` it by what was used, ``release`` it when that is
+    entered; each once, and a second time does nothing.
+    """
+
+    __slots__ = ("_on_settled", "_open", "_parts", "_reserved", "account", "amounts", "cost", "need", "wanted")
+
+    def __init__(self, account: Account, need: Need, on_settled: Callable[[Account], None]) -> None:
+        self.account = account
+        self._on_settled = on_settled
+        self.need = need
+        self.amounts = account.experience.amounts(need)
+        self.cost = account.cost(self.amounts)
+        self.wanted: tuple[tuple[Rate, int], ...] = ()
+        if account.rates is not None:
+            known = {
+                "requests": 1,
+                "tokens": account.experience.tokens(need),
+                "images": need.images,
+                "audio": need.audio_bytes,
+                "requests_day": 1,
+            }
+            rates = account.rates.rates
+            self.wanted = tuple((rate, known[name]) for name, rate in rates.items() if known[name])
+        self._parts: list[tuple[Rate, list[tuple[float, int]]]] = []
+        self._open = False
+        self._reserved = False
+
+    def fits(self, now: float) -> bool:
+        """Whether all that it needs is at hand."""
+        for rate, amount in self.wanted:
+            if rate.left(now) < amount:
+                return False
+        if self.cost:
+            for budget in self.account.budgets:
+                if not budget.fits(self.cost):
+                    return False
+        return self.account.line.fits(self.amounts)
+
+    def take(self) -> None:
+        """Reserve what it needs."""
+        self._parts = [(rate, rate.spend(amount)) for rate, amount in self.wanted]
+        for budget in self.account.budgets:
+            budget.reserve(self.cost)
+        self.account.line.reserve(self.amounts)
+        self._open = self._reserved = True
+
+    def settle(self, row: LedgerRow | None) -> None:
+        """It has used what the row says, or nothing."""
+        if not self._open:
+            return
+        self._open = False
+        for rate, parts in self._parts:
+            if rate.metric.name == "tokens":
+                rate.settle(parts, 0 if row is None else row.input_tokens + row.output_tokens)
+        for budget in self.account.budgets:
+            budget.settle(self.cost, 0 if row is None else self.account.bill(row))
+        if row is not None and not row.estimated:
+            self.account.experience.learn(self.need, row)
+        self._on_settled(self.account)
+
+    def release(self) -> None:
+        """What it used stands in the ledger."""
+        if self._reserved:
+            self._reserved = False
+            self.account.line.release(self.amounts)
+
+    def cancel(self) -> None:
+        """Nobody was asked for it, or nothing came of it that costs anything."""
+        self.settle(None)
+        self.release()
+
+    def headers(self) -> dict[str, str]:
+        """What its answer says of the limits that it passed."""
+        return UNLIMITED_HEADERS if self.account.rates is None else self.account.rates.headers()

@@ -1,0 +1,133 @@
+"""Upkeep of limits and budgets: what dead processes had reserved is settled, what budgets know is compared with the
+ledger, and windows that nobody uses go.
+"""
+
+import hashlib
+from collections import Counter
+from typing import Any
+
+from everloom.context import Ports
+from everloom.context.admission.budgets import month_of
+from everloom.context.admission.registration import is_dead
+from everloom.context.admission.spending import cost_of, spent
+from everloom.kit.clock import now
+from everloom.kit.errors import NotFound
+from everloom.objects.ledger import DAY, LedgerRow
+from everloom.objects.organization import ORGANIZATION
+from everloom.objects.quotas import RESERVED, RateWindows, Reservation, ServerProcess, Spend
+from everloom.store.base import SYSTEM, Change, Enter, Missing, Operation, Remove
+from everloom.work.organization.due_alerts import due_alerts, send_alerts
+
+BURY_SECONDS = 5.0
+COMPARE_SECONDS = 60.0
+COMPARE_SHARE = 0.1
+PURGE_SECONDS = 3600.0
+
+_LONGEST_WINDOW = 2 * DAY
+_MOST_ROWS = 100_000
+
+
+class _Alive(Exception):
+    """It has said so in the meantime."""
+
+
+async def bury(ports: Ports) -> None:
+    """Settle what dead processes had reserved: it stands as used, as an estimate."""
+    for _, process in await ports.database.across(ServerProcess):
+        if is_dead(process):
+            await _bury(ports, process)
+
+
+async def _bury(ports: Ports, process: ServerProcess) -> None:
+    store, prices = ports.database.store(SYSTEM), ports.limits.prices
+    reserved = await store.all(Reservation, process_id=process.id)
+    rows = tuple(_estimated(each) for each in reserved if any(each.amounts))
+    costs: Counter[str] = Counter()
+    for row in rows:
+        costs.update(dict.fromkeys((row.project, ORGANIZATION), cost_of(prices, row)))
+    spends = [spend for spend in await store.all(Spend) if process.id in spend.shares]
+    operations: list[Operation] = [_settling(spend.id, process.id, costs[spend.id]) for spend in spends]
+
+    def still_dead(row: ServerProcess) -> None:
+        if not is_dead(row):
+            raise _Alive
+
+    try:
+        await store.write(
+            Change(ServerProcess, process.id, still_dead),
+            *operations,
+            Remove(Reservation, process_id=process.id),
+            Remove(ServerProcess, process.id),
+            Enter(rows),
+        )
+    except (_Alive, Missing):  # Or somebody else has just done so.
+        return
+
+
+def _settling(spend_id: str, process_id: str, cost: int) -> Change[Spend]:
+    def edit(spend: Spend) -> None:
+        if spend.shares.pop(process_id, None) is not None:
+            spend.settled += cost
+
+    return Change(Spend, spend_id, edit)
+
+
+def _estimated(reserved: Reservation) -> LedgerRow:
+    """The row of what one process had reserved for one key and model."""
+    kind: Any = reserved.kind
+    amounts: dict[str, Any] = dict(zip(RESERVED, reserved.amounts, strict=True))
+    return LedgerRow(
+        at=now(),
+        id=int.from_bytes(hashlib.sha256(reserved.id.encode()).digest()[:8], "big") >> 1,
+        project=reserved.project_id,
+        kind=kind,
+        key_id=reserved.key_id,
+        user_id=reserved.user_id,
+        model=reserved.model,
+        batch=reserved.batch,
+        estimated=True,
+        **amounts,
+    )
+
+
+async def compare(ports: Ports) -> None:
+    """Have budgets know of everything that stands in the ledger: storage, and what was used before there was a budget.
+
+    They never know less than the ledger, and so refuse too early rather than too late.
+    """
+    store = ports.database.store(SYSTEM)
+    for spend in await store.all(Spend):
+        project = None if spend.id == ORGANIZATION else spend.id
+        cost = await spent(ports.database.ledger, ports.limits.prices, project)
+        try:
+            await store.write(_at_least(spend.id, cost))
+        except NotFound:
+            continue
+        if due := await due_alerts(ports, spend.id):
+            await send_alerts(ports, spend.id, due)
+
+
+def _at_least(spend_id: str, cost: int) -> Change[Spend]:
+    month = month_of(now())
+
+    def edit(spend: Spend) -> None:
+        if spend.month == month:
+            spend.settled = max(spend.settled, cost)
+
+    return Change(Spend, spend_id, edit)
+
+
+async def purge(ports: Ports) -> None:
+    """Take away the windows of models that nobody has asked for days."""
+    store = ports.database.store(SYSTEM)
+    for _, windows in await ports.database.across(RateWindows, limit=_MOST_ROWS):
+        if windows.at < now() - _LONGEST_WINDOW:
+            try:
+                await store.write(Change(RateWindows, windows.id, _still_unused), Remove(RateWindows, windows.id))
+            except (_Alive, Missing):
+                continue
+
+
+def _still_unused(windows: RateWindows) -> None:
+    if windows.at >= now() - _LONGEST_WINDOW:
+        raise _Alive
