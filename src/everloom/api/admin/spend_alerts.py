@@ -9,7 +9,6 @@ from everloom.context import Context
 from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.rules import SpendAlert
 from everloom.objects.spending import NewSpendAlert, ShownSpendAlert
-from everloom.store.base import SYSTEM
 from everloom.work.organization import spend_alerts
 
 routes = Routes(access="admin")
@@ -32,31 +31,31 @@ class SpendAlertsQuery(Struct, frozen=True, kw_only=True):
 @routes.get("/organization/spend_alerts")
 async def list_organization_spend_alerts(ctx: Context, query: SpendAlertsQuery) -> Page[SpendAlert]:
     """list-organization-spend-alerts."""
-    return await spend_alerts.list_spend_alerts(ctx, SYSTEM, query.page)
+    return await spend_alerts.list_spend_alerts(ctx, None, query.page)
 
 
 @routes.post("/organization/spend_alerts")
 async def create_organization_spend_alert(ctx: Context, body: NewSpendAlert) -> ShownSpendAlert:
     """create-organization-spend-alert."""
-    return await spend_alerts.create_spend_alert(ctx, SYSTEM, body)
+    return await spend_alerts.create_spend_alert(ctx, None, body)
 
 
 @routes.get("/organization/spend_alerts/{alert_id}")
 async def retrieve_organization_spend_alert(ctx: Context, alert_id: str) -> ShownSpendAlert:
     """retrieve-organization-spend-alert."""
-    return await spend_alerts.retrieve_spend_alert(ctx, SYSTEM, alert_id)
+    return await spend_alerts.retrieve_spend_alert(ctx, None, alert_id)
 
 
 @routes.post("/organization/spend_alerts/{alert_id}")
 async def update_organization_spend_alert(ctx: Context, alert_id: str, body: NewSpendAlert) -> ShownSpendAlert:
     """update-organization-spend-alert."""
-    return await spend_alerts.update_spend_alert(ctx, SYSTEM, alert_id, body)
+    return await spend_alerts.update_spend_alert(ctx, None, alert_id, body)
 
 
 @routes.delete("/organization/spend_alerts/{alert_id}")
 async def delete_organization_spend_alert(ctx: Context, alert_id: str) -> Deleted:
     """delete-organization-spend-alert."""
-    await spend_alerts.delete_spend_alert(ctx, SYSTEM, alert_id)
+    await spend_alerts.delete_spend_alert(ctx, None, alert_id)
     return Deleted(id=alert_id, object="organization.spend_alert.deleted")
 
 

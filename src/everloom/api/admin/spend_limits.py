@@ -2,7 +2,6 @@
 
 from everloom.api.http.routes import Routes
 from everloom.context import Context
-from everloom.objects.organization import ORGANIZATION
 from everloom.objects.spending import NewSpendLimit, SpendLimit, SpendLimitDeleted
 from everloom.work.organization import spend_limits
 
@@ -12,19 +11,19 @@ routes = Routes(access="admin")
 @routes.get("/organization/spend_limit")
 async def get_organization_spend_limit(ctx: Context) -> SpendLimit:
     """Getorganizationspendlimit."""
-    return await spend_limits.retrieve_spend_limit(ctx, ORGANIZATION)
+    return await spend_limits.retrieve_spend_limit(ctx, None)
 
 
 @routes.post("/organization/spend_limit")
 async def update_organization_spend_limit(ctx: Context, body: NewSpendLimit) -> SpendLimit:
     """Updateorganizationspendlimit."""
-    return await spend_limits.set_spend_limit(ctx, ORGANIZATION, body)
+    return await spend_limits.set_spend_limit(ctx, None, body)
 
 
 @routes.delete("/organization/spend_limit")
 async def delete_organization_spend_limit(ctx: Context) -> SpendLimitDeleted:
     """Deleteorganizationspendlimit."""
-    await spend_limits.delete_spend_limit(ctx, ORGANIZATION)
+    await spend_limits.delete_spend_limit(ctx, None)
     return SpendLimitDeleted(object="organization.spend_limit.deleted")
 
 

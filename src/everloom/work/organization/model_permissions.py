@@ -3,7 +3,6 @@
 from everloom.context import Context
 from everloom.objects.model_permissions import NewModelPermissions, ProjectModelPermissions
 from everloom.objects.rules import ModelPermissions, Rules
-from everloom.work.organization.projects import the_open_project
 from everloom.work.organization.rules import change_rules, rules_of
 
 
@@ -11,7 +10,6 @@ async def retrieve_model_permissions(ctx: Context, project_id: str) -> ProjectMo
     """The permissions of a project, by which it may use every model where none have been set. Errors: 400 where it is
     archived, 404.
     """
-    await the_open_project(ctx, project_id)
     return _shown(await rules_of(ctx, project_id))
 
 

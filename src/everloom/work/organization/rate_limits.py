@@ -7,7 +7,6 @@ from everloom.models.registry import Models, UnknownModel
 from everloom.objects.rate_limits import MAX_LIMITED, PREFIX, ProjectRateLimit, RateLimitChanges
 from everloom.objects.rules import LIMITS, Limits, Rules, ceiling_of, limits_of
 from everloom.requests.validation import invalid
-from everloom.work.organization.projects import the_open_project
 from everloom.work.organization.rules import change_rules, rules_of
 
 _CONCERNS: dict[str, set[Capability]] = {
@@ -20,7 +19,6 @@ _CONCERNS: dict[str, set[Capability]] = {
 
 async def list_rate_limits(ctx: Context, project_id: str) -> list[ProjectRateLimit]:
     """The rate limits of a project, by id. Errors: 400 where it is archived, 404."""
-    await the_open_project(ctx, project_id)
     rules = await rules_of(ctx, project_id)
     models = ctx.ports.models.seen_by(project_id, rules.models)
     shown = [_shown(ctx, models, rules, model.id) for model in await models.list()]
@@ -35,7 +33,6 @@ async def update_rate_limit(
     Errors: 400 for what is beyond the organization's limits, and where the project is archived; 404 also for a model
     that the project may not see.
     """
-    await the_open_project(ctx, project_id)
     models = ctx.ports.models.seen_by(project_id, (await rules_of(ctx, project_id)).models)
     name = await _model(models, rate_limit_id)
     kept_as = models.limited_as(name)

@@ -2,27 +2,23 @@
 
 from everloom.context import Context
 from everloom.kit.errors import NotFound
-from everloom.objects.organization import ORGANIZATION
 from everloom.objects.rules import Rules
 from everloom.objects.spending import NewSpendLimit, SpendLimit, SpendLimitEnforcement
-from everloom.work.organization.projects import the_open_project
 from everloom.work.organization.rules import change_rules, rules_of
 from everloom.work.organization.spend import spent_cents
 
 
-async def retrieve_spend_limit(ctx: Context, project_id: str) -> SpendLimit:
-    """The limit of a project or, by ``ORGANIZATION``, of the organization. Errors: 404 also where there is none, 400
-    where the project is archived.
+async def retrieve_spend_limit(ctx: Context, project_id: str | None) -> SpendLimit:
+    """The limit of a project, or (None) of the organization. Errors: 404 also where there is none, 400 where the
+    project is archived.
     """
-    if project_id != ORGANIZATION:
-        await the_open_project(ctx, project_id)
     limit = (await rules_of(ctx, project_id)).spend_limit
     if limit is None:
         raise _none(project_id)
     return await _shown(ctx, project_id, limit)
 
 
-async def set_spend_limit(ctx: Context, project_id: str, asked: NewSpendLimit) -> SpendLimit:
+async def set_spend_limit(ctx: Context, project_id: str | None, asked: NewSpendLimit) -> SpendLimit:
     """Set or replace a limit. Errors: 400 where the project is archived, 404."""
 
     def edit(rules: Rules) -> None:
@@ -32,7 +28,7 @@ async def set_spend_limit(ctx: Context, project_id: str, asked: NewSpendLimit) -
     return await _shown(ctx, project_id, asked.threshold_amount)
 
 
-async def delete_spend_limit(ctx: Context, project_id: str) -> None:
+async def delete_spend_limit(ctx: Context, project_id: str | None) -> None:
     """Take a limit away. Errors: 404 also where there is none, 400 where the project is archived."""
 
     def edit(rules: Rules) -> None:
@@ -43,16 +39,15 @@ async def delete_spend_limit(ctx: Context, project_id: str) -> None:
     await change_rules(ctx, project_id, edit)
 
 
-def _none(project_id: str) -> NotFound:
-    whose = "The organization" if project_id == ORGANIZATION else f"The project {project_id}"
+def _none(project_id: str | None) -> NotFound:
+    whose = "The organization" if project_id is None else f"The project {project_id}"
     return NotFound(f"{whose} has no spend limit.", code="spend_limit_not_found")
 
 
-async def _shown(ctx: Context, project_id: str, limit: int) -> SpendLimit:
-    organization = project_id == ORGANIZATION
-    spent = await spent_cents(ctx, None if organization else project_id)
+async def _shown(ctx: Context, project_id: str | None, limit: int) -> SpendLimit:
+    spent = await spent_cents(ctx, project_id)
     return SpendLimit(
-        object="organization.spend_limit" if organization else "project.spend_limit",
+        object="organization.spend_limit" if project_id is None else "project.spend_limit",
         threshold_amount=limit,
         enforcement=SpendLimitEnforcement(status="enforcing" if spent >= limit else "inactive"),
     )
