@@ -184,7 +184,7 @@ def test_every_setting_is_documented_and_nothing_else() -> None:
     assert [row[2].strip(" `") for row in rows] == list(TYPES)
     for row in rows:
         name = row[2].strip(" `")
-        assert row[1].strip(" `") == ("none" if name in ("models", "prices") else f"EVERLOOM_{name.upper()}")
+        assert row[1].strip(" `") == ("none" if name in ("models", "prices", "limits") else f"EVERLOOM_{name.upper()}")
 
 
 def test_documented_defaults_are_the_defaults() -> None:

@@ -18,6 +18,9 @@ from jsonschema.exceptions import best_match
 from tests.spec.overlay import STREAMS, Dialect, Json, document
 from tests.spec.spec import SPEC
 
+_LONG = "model|rate_limit_id"
+"""Parameters that end a path and may have slashes."""
+
 _FAMILY = ("/assistants", "/threads")
 """Where the beta header says which form of the API answers."""
 
@@ -109,7 +112,7 @@ def _paths(dialect: Dialect) -> list[tuple[re.Pattern[str], dict[str, str]]]:
     paths = sorted(document(dialect)["paths"].items(), key=lambda item: item[0].count("{"))
     return [
         (
-            re.compile(re.sub(r"\{model\}", "[^?]+", re.sub(r"\{(?!model)\w+\}", "[^/]+", path))),
+            re.compile(re.sub(rf"\{{(?:{_LONG})\}}", "[^?]+", re.sub(rf"\{{(?!{_LONG})\w+\}}", "[^/]+", path))),
             {method.upper(): operation["operationId"] for method, operation in item.items()},
         )
         for path, item in paths

@@ -14,6 +14,8 @@ from typing import Any, Literal, NamedTuple
 import yaml
 
 from everloom.objects.keys import SCOPES
+from everloom.objects.rules import HIGHEST, LIMITS
+from tests.spec.newest import gained
 from tests.spec.spec import SPEC
 
 Json = dict[str, Any]
@@ -207,7 +209,9 @@ def _later() -> list[Patch]:
     ]
 
 
-_LISTS_OF_ORGANIZATION = ("Invite", "Project", "ProjectApiKey", "ProjectServiceAccount", "ProjectUser", "User")
+_LISTS_OF_ORGANIZATION = (
+    *("Invite", "Project", "ProjectApiKey", "ProjectRateLimit", "ProjectServiceAccount", "ProjectUser", "User"),
+)
 
 
 def _organization() -> list[Patch]:
@@ -225,7 +229,22 @@ def _organization() -> list[Patch]:
     }
     email = {"type": "string", "minLength": 3, "maxLength": 320, "pattern": "^[^\\s@]+@[^\\s@]+$"}
     named = ["ProjectCreateRequest", "ProjectUpdateRequest", "ProjectServiceAccountCreateRequest"]
+    seconds = {"type": "integer", "minimum": 1, "maximum": 31_536_000}
+    said = {"type": "string", "maxLength": 256}
+    roles_of_users = ("UserRoleUpdateRequest", "ProjectUserUpdateRequest")
     return [
+        *(
+            Patch("set", f"ProjectRateLimitUpdateRequest/properties/{name}/{bound}", value, "ours: no other can hold")
+            for name in LIMITS
+            for bound, value in (("minimum", 0), ("maximum", HIGHEST))
+        ),
+        Patch("drop", "ProjectUpdateRequest/required", "name", "added in 2026: it may be left out"),
+        *(Patch("drop", f"{name}/required", "role", "added in 2026: it may be left out") for name in roles_of_users),
+        *(
+            Patch("set", f"UserRoleUpdateRequest/properties/{name}", said, "added in 2026")
+            for name in ("technical_level", "developer_persona")
+        ),
+        Patch("set", "ProjectServiceAccountCreateRequest/properties/expires_in_seconds", seconds, "added in 2026"),
         *_pages(*(f"{name}ListResponse" for name in _LISTS_OF_ORGANIZATION)),
         Patch("nullable", "Invite/properties/accepted_at", None, "the newest reference: null until then"),
         Patch("set", "Invite/properties/projects", granted, "added at the end of 2024"),
@@ -536,6 +555,7 @@ _ADMIN_KEY = {
     "additionalProperties": False,
 }
 _NAME = {"type": "string", "minLength": 1, "maxLength": 256}
+_SECONDS = {"type": "integer", "minimum": 1, "maximum": 31_536_000}
 _ACCOUNT = [_parameter("project_id", "path"), _parameter("service_account_id", "path")]
 
 
@@ -554,9 +574,7 @@ _ORGANIZATION: dict[tuple[str, str], Json] = {
     },
     ("POST", "/organization/admin_api_keys"): {
         "operationId": "createAdminApiKey",
-        "requestBody": _body(
-            ("name",), name=_NAME, expires_in_seconds={"type": "integer", "minimum": 1, "maximum": 31_536_000}
-        ),
+        "requestBody": _body(("name",), name=_NAME, expires_in_seconds=_SECONDS),
         "responses": {"200": _answer("application/json", {**_ADMIN_KEY, "required": list(_ADMIN_KEY["properties"])})},
     },
     ("GET", "/organization/admin_api_keys/{key_id}"): {
@@ -592,7 +610,9 @@ _ORGANIZATION: dict[tuple[str, str], Json] = {
         "operationId": "createProjectServiceAccountApiKey",
         "parameters": _ACCOUNT,
         "requestBody": _body(
-            name=_NAME, scopes={"type": "array", "minItems": 1, "items": {"type": "string", "enum": list(SCOPES)}}
+            name=_NAME,
+            scopes={"type": "array", "minItems": 1, "items": {"type": "string", "enum": list(SCOPES)}},
+            expires_in_seconds=_SECONDS,
         ),
         "responses": {"200": _answer("application/json", _ref("ProjectServiceAccountApiKey"))},
     },
@@ -721,7 +741,7 @@ def document(dialect: Dialect) -> Json:
     schemas["TranscriptionStreamEvent"] = _TRANSCRIPTION_EVENT
     for patch in OVERLAYS[dialect]:
         _apply(schemas, patch)
-    for (method, path), operation in EXTENSIONS.items():
+    for (method, path), operation in {**EXTENSIONS, **gained()}.items():
         found["paths"].setdefault(path, {})[method.lower()] = copy.deepcopy(operation)
     for method, path in _LATER[dialect]:
         later = copy.deepcopy(document("assistants=v2")["paths"][path][method.lower()])

@@ -10,6 +10,7 @@ from everloom.api.http.routes import Route
 from everloom.api.v1 import DIALECT
 from everloom.app.http import ROUTES
 from everloom.objects.keys import SCOPES
+from tests.spec.newest import GROUPS, gained
 from tests.spec.overlay import EXTENSIONS
 from tests.spec.spec import SPEC, needs_spec
 
@@ -22,7 +23,7 @@ OLDER = {"Assistants (v1)", "Threads (v1)", "Messages (v1)", "Runs (v1)"}
 VECTOR_STORES = {"Vector stores (v2)", "Vector store files (v2)", "Vector store file batches (v2)"}
 ORGANIZATION = {
     *("Invites", "Users", "Projects", "Usage"),
-    *("Project users", "Project service accounts", "Project API keys"),
+    *("Project users", "Project service accounts", "Project API keys", "Project rate limits"),
 }
 CURRENT = {"Assistants (v2)", "Threads (v2)", "Messages (v2)", "Runs (v2)", "Run steps (v2)"} | VECTOR_STORES
 """The groups of the reference that are built."""
@@ -34,13 +35,20 @@ _INVITE = "/organization/invites/{invite_id}/accept"
 SIGNED = {("GET", "/images/files/{image_id}"), ("GET", _INVITE), ("POST", _INVITE)}
 """What the URLs of images and the links of invites lead to: a browser has no key, so the URL itself is signed."""
 
-NAMES = {"submitToolOuputsToRun": "submit_tool_outputs"}
-"""Where a handler is not called as its operation is: that one is misspelt."""
+NAMES = {
+    "submitToolOuputsToRun": "submit_tool_outputs",
+    **{
+        f"{verb}{whose}spendlimit": f"{verb.lower()}_{whose}_spend_limit"
+        for verb in ("Get", "Update", "Delete")
+        for whose in ("organization", "project")
+    },
+}
+"""Where a handler is not called as its operation is: one is misspelt, some are hard to read."""
 
 
-def reference(groups: set[str]) -> dict[Place, str]:
+def reference(groups: set[str], file: str = "endpoints.json") -> dict[Place, str]:
     """The operations of these groups: where they are, and their ids."""
-    rows = json.loads((SPEC / "endpoints.json").read_text(encoding="utf-8"))
+    rows = json.loads((SPEC / file).read_text(encoding="utf-8"))
     return {(row["method"], row["path"]): row["operationId"] for row in rows if row["group"] in groups}
 
 
@@ -49,7 +57,8 @@ def places(routes: Iterable[Route]) -> set[Place]:
 
 
 def test_the_current_form_has_every_operation_and_no_other() -> None:
-    assert places(ROUTES) == set(reference(SHARED | CURRENT | ORGANIZATION)) | set(EXTENSIONS) | OPEN | SIGNED
+    built = {*reference(SHARED | CURRENT | ORGANIZATION), *EXTENSIONS, *gained()}
+    assert places(ROUTES) == built | OPEN | SIGNED
 
 
 def test_the_older_form_has_every_operation_and_brings_no_other() -> None:
@@ -58,9 +67,11 @@ def test_the_older_form_has_every_operation_and_brings_no_other() -> None:
     assert places(DIALECT.routes) <= set(older)
 
 
-@pytest.mark.parametrize("groups", [SHARED | CURRENT, OLDER, ORGANIZATION], ids=["current", "older", "organization"])
+@pytest.mark.parametrize(
+    "groups", [SHARED | CURRENT, OLDER, ORGANIZATION, GROUPS], ids=["current", "older", "organization", "newest"]
+)
 def test_handlers_are_called_as_their_operations(groups: set[str]) -> None:
-    ids = reference(groups)
+    ids = reference(groups, "endpoints-later.json" if groups == GROUPS else "endpoints.json")
     common = {(route.method, route.path): route.name for route in ROUTES}
     own = {(route.method, route.path): route.name for route in DIALECT.routes} if groups == OLDER else {}
     handlers = common | own
@@ -82,7 +93,7 @@ def test_the_organization_is_opened_by_admin_keys_alone() -> None:
 
 SEVERAL_MAKES = {
     *("batch_id", "completion_id", "file_id", "image_id", "model", "upload_id", "vector_store_id"),
-    *("invite_id", "key_id", "project_id", "service_account_id", "user_id"),
+    *("alert_id", "invite_id", "key_id", "project_id", "rate_limit_id", "service_account_id", "user_id"),
 }
 """What stands in paths and is looked up as it is: ids that were made elsewhere, too, or in several ways."""
 

@@ -20,7 +20,7 @@ routes = Routes(permission="assistants", api_family="assistants", ids={"assistan
 @routes.post("/assistants")
 async def create_assistant(ctx: Context, body: NewAssistant) -> Assistant:
     """createAssistant. Errors: 400 for a model nobody serves, 404 for a file that is not there."""
-    check_model(ctx, body.model)
+    await check_model(ctx, body.model)
     assistant = Assistant(
         id=new_id("asst_"),
         created_at=now(),
@@ -56,7 +56,7 @@ async def get_assistant(ctx: Context, assistant_id: str) -> Assistant:
 async def modify_assistant(ctx: Context, assistant_id: str, body: AssistantChanges) -> Assistant:
     """modifyAssistant. Runs that have begun keep the settings they began with."""
     if body.model is not UNSET:
-        check_model(ctx, body.model)
+        await check_model(ctx, body.model)
     given = {name: getattr(body, name) for name in body.__struct_fields__}
     if body.tool_resources is not UNSET:
         given["tool_resources"] = await settle_resources(ctx, body.tool_resources)

@@ -52,14 +52,14 @@ async def _ask(ctx: Context, request: JsonObject, raw: bytes) -> Proxied:
 @routes.get("/chat/completions")
 async def list_chat_completions(ctx: Context, page: CompletionQuery) -> Page[StoredCompletion]:
     """listChatCompletions."""
-    where = {} if page.model is None else {"model": _names(ctx, page.model)}
+    where = {} if page.model is None else {"model": await _names(ctx, page.model)}
     return await ctx.store.find(StoredCompletion, page, metadata=page.metadata or None, **where)
 
 
-def _names(ctx: Context, model: str) -> list[str]:
+async def _names(ctx: Context, model: str) -> list[str]:
     """The names that an answer to a request for ``model`` may carry."""
     try:
-        return list({model, ctx.models.resolve(model, "chat")[1]})
+        return list({model, (await ctx.models()).resolve(model, "chat")[1]})
     except ApiError:
         return [model]  # A model that is served no longer may have answered once.
 

@@ -13,19 +13,19 @@ routes = Routes(permission="model")
 @routes.get("/models")
 async def list_models(ctx: Context) -> ModelList:
     """listModels: every model of this server by name, in one list without pages."""
-    return ModelList(data=await ctx.models.list())
+    return ModelList(data=await (await ctx.models()).list())
 
 
 @routes.get("/models/{model}")
 async def retrieve_model(ctx: Context, model: str) -> Model:
     """retrieveModel: also by an alias, under the name asked for."""
-    return await ctx.models.get(model)
+    return await (await ctx.models()).get(model)
 
 
 @routes.delete("/models/{model}")
 async def delete_model(ctx: Context, model: str) -> NoReturn:
     """deleteModel: of fine-tuned models alone, and none has been made here. What is listed belongs to the server."""
-    if model in {listed.id for listed in await ctx.models.list()}:
+    if model in {listed.id for listed in await (await ctx.models()).list()}:
         raise Forbidden(
             f"You have insufficient permissions for this operation. The model '{model}' cannot be deleted: it belongs "
             "to this server. Only fine-tuned models can be deleted.",

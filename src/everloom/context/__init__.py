@@ -102,16 +102,24 @@ class Context(Struct, frozen=True, kw_only=True):
     caller: Caller
     store: Store
     ports: Ports
+    unasked: bool = False
+    """Whether this is what the server does by itself for a project: see ``of_the_server``."""
 
     @property
     def project(self) -> str:
         """The project whose objects these are."""
         return self.caller.project
 
-    @property
-    def models(self) -> Models:
-        """The models that this project may know of."""
-        return self.ports.models.seen_by(self.project)
+    async def models(self) -> Models:
+        """The models that this project may know of, by the settings and the permissions of a moment ago."""
+        if self.unasked:
+            return self.ports.models.seen_by(self.project)
+        rules = self.ports.rules
+        known = rules.recall(self.project) or await rules.of(self.project)
+        if known.models is None:
+            known.models = self.ports.models.seen_by(self.project, known.project.models)
+        models: Models = known.models
+        return models
 
     @overload
     def ask(self, capability: Literal["chat"], name: str) -> Asking[ChatModel]: ...
@@ -138,13 +146,18 @@ class Context(Struct, frozen=True, kw_only=True):
 
     def acting_for(self, key_id: str, user: str) -> "Context":
         """The same view for whoever began what a job goes on with."""
-        caller = Caller(project=self.project, key_id=key_id, user=user)
-        return Context(caller=caller, store=self.store, ports=self.ports)
+        return replace(self, caller=Caller(project=self.project, key_id=key_id, user=user))
 
     def keeping(self, keep: Callable[[UsageRecord], None]) -> "Context":
         """The same view for somebody who enters into the ledger himself what he asks of models: ``Meter.aside``."""
         gate = replace(self.ports.gate, meter=self.ports.gate.meter.aside(keep))
-        return Context(caller=self.caller, store=self.store, ports=replace(self.ports, gate=gate))
+        return replace(self, ports=replace(self.ports, gate=gate))
+
+    def of_the_server(self) -> "Context":
+        """The same view for what the server does for a project with a model that the operator has chosen and nobody has
+        asked for by name: the project's model permissions do not hold.
+        """
+        return replace(self, unasked=True)
 
     @staticmethod
     def of(ports: Ports, project: str) -> "Context":

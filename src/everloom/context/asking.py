@@ -1,5 +1,6 @@
 """The one way to a model: its name resolved, its turn waited for, and all that is asked of it metered."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
 from everloom.context.bound_models import BoundModel, ModelGate
@@ -19,7 +20,9 @@ class Asking(Generic[M]):
 
     __slots__ = ("_bound", "_caller", "_gate", "_model", "_models", "_name")
 
-    def __init__(self, bound: type[M], name: str, models: Models, caller: Caller, gate: ModelGate) -> None:
+    def __init__(
+        self, bound: type[M], name: str, models: Callable[[], Awaitable[Models]], caller: Caller, gate: ModelGate
+    ) -> None:
         self._bound = bound
         self._name = name
         self._models = models
@@ -27,9 +30,8 @@ class Asking(Generic[M]):
         self._gate = gate
 
     async def __aenter__(self) -> M:
-        backend, backend_model = self._models.resolve(self._name, self._bound.capability)
-        limited_as = self._models.limited_as(self._name, self._bound.capability)
-        self._model = self._bound(backend, self._name, limited_as, backend_model, self._caller, self._gate)
+        found = (await self._models()).find(self._name, self._bound.capability)
+        self._model = self._bound(found, self._name, self._caller, self._gate)
         if self._bound.queued:
             await self._model.wait_for_turn()
         return self._model

@@ -37,6 +37,7 @@ from everloom.models.embedding_format import encoded
 from everloom.models.failures import unreadable
 from everloom.models.fair_queue import FairQueue, Slot
 from everloom.models.missing_endpoints import MissingEndpoints, says_no_endpoint
+from everloom.models.registry import ServedModel
 from everloom.models.tokens import estimate_input, estimate_text
 from everloom.objects.base import JsonObject
 
@@ -65,15 +66,13 @@ class BoundModel(Generic[B]):
     queued: ClassVar[bool] = False
     """Whether its backends may have few requests at a time (``LimitedConcurrency``)."""
 
-    def __init__(
-        self, backend: B, name: str, limited_as: str, backend_model: str, caller: Caller, gate: ModelGate
-    ) -> None:
+    def __init__(self, found: ServedModel, name: str, caller: Caller, gate: ModelGate) -> None:
         self.name = name
-        self.limited_as = limited_as
-        self.backend_model = backend_model
+        self.limited_as = found.model
+        self.backend_model = found.backend_model
         self._ticket: Ticket | None = None
         self._slot: Slot | None = None
-        self._backend = backend
+        self._backend: B = found.backend
         self._caller = caller
         self._gate = gate
 

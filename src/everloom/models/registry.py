@@ -1,15 +1,18 @@
 """Which backend answers for which model name: exact ids, patterns, aliases, and the upstream for all the rest."""
 
 import asyncio
+import copy
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import translate
-from typing import Any, Literal, overload
+from typing import Any, Literal, NamedTuple, overload
 
 from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, BadRequest, ModelFailure, NotFound
 from everloom.models.base import Backend, Capability, Chats, Completes, Draws, Embeds, Moderates, Speaks, Transcribes
+from everloom.models.permitted import Permitted
 from everloom.objects.models import Model
+from everloom.objects.rules import ModelPermissions
 
 _WILDCARDS = re.compile(r"[*?\[]")
 _LONGEST_NAME_SHOWN = 128
@@ -29,6 +32,14 @@ _HOW_TO_ADD: dict[Capability, str] = {
     "draw": "add a [[models]] table with the folder of a diffusers pipeline, or an upstream: docs/images.md",
 }
 """How a server gets a model for it, where that is not in docs/settings.md alone."""
+
+
+class ServedModel(NamedTuple):
+    """Who answers for a name, what it calls the model, and what the model is called here behind all aliases."""
+
+    backend: Any
+    backend_model: str
+    model: str
 
 
 class Models:
@@ -67,6 +78,7 @@ class Models:
         self._aliases: dict[str, str] = {}
         self._alias_patterns: list[tuple[re.Pattern[str], str]] = []
         self._default = default
+        self._permitted: Permitted | None = None
         self._created = now()
         for name, backend, backend_model in backends:
             if _WILDCARDS.search(name):
@@ -84,8 +96,18 @@ class Models:
             distinct.setdefault(id(default), default)
         self._backends = list(distinct.values())
 
-    def seen_by(self, project: str) -> "Models":
-        """The models that a project may know of. It is opened and closed with the whole."""
+    def seen_by(self, project: str, permissions: ModelPermissions | None = None) -> "Models":
+        """The models that a project may know of, with the permissions that an administrator has set for it. They are
+        opened and closed with the whole.
+        """
+        seen = self._shown_to(project)
+        if permissions is not None:
+            seen = copy.copy(seen)
+            seen._permitted = Permitted(permissions)
+        return seen
+
+    def _shown_to(self, project: str) -> "Models":
+        """What the settings let a project know of."""
         hidden = frozenset(name for name, seers in self._projects.items() if project not in seers)
         if not hidden:
             return self
@@ -131,39 +153,65 @@ class Models:
 
         Errors: 404 ``model_not_found`` for a name that nobody serves, 400 for a model that does something else.
         """
+        found = self.find(name, capability)
+        return found.backend, found.backend_model
+
+    def limited_as(self, name: str, capability: Capability | None = None) -> str:
+        """The name that the limits of a model are kept under, whichever of its names it is asked for by: its own one
+        here, behind all aliases. Errors: as ``resolve``.
+        """
+        return self.find(name, capability).model
+
+    def find(self, name: str, capability: Capability | None) -> ServedModel:
+        """``resolve`` and ``limited_as`` at once."""
         known = False
-        for backend, backend_model in self._candidates(name):
-            if capability is None or capability in backend.capabilities(backend_model):
-                return backend, backend_model
+        for found in self._candidates(name):
+            if capability is None or capability in found.backend.capabilities(found.backend_model):
+                return found
             known = True
         if known and capability is not None:
             raise _does_not(name, capability, self._offering(capability))
-        raise _unknown(name, self._target(name), self._offering(capability or "chat"), capability)
+        # Where permissions hold, nothing is told of what stands behind a name.
+        target = name if self._permitted else self._target(name)
+        raise _unknown(name, target, self._offering(capability or "chat"), capability)
 
-    def _candidates(self, name: str) -> Iterator[tuple[Backend, str]]:
+    def _candidates(self, name: str) -> Iterator[ServedModel]:
         """Who may answer for a name, the first choice first. What is named exactly is the only choice."""
-        if name in self._aliases or name in self._exact:
-            found = self._serving(self._target(name))
-            if found is not None:
-                yield found
+        if not self._may(name):
             return
-        targets = [target for pattern, target in self._alias_patterns if pattern.match(name)]
-        yield from filter(None, map(self._serving, targets))
+        if name in self._aliases or name in self._exact:
+            yield from self._leading(name, [self._target(name)])
+            return
+        yield from self._leading(name, [target for pattern, target in self._alias_patterns if pattern.match(name)])
         for pattern, backend, backend_model in self._patterns:
             if pattern.match(name):
-                if backend is None:
+                model = backend_model or name
+                if backend is None or not self._may(name, model):
                     return
-                yield backend, backend_model or name
-        stand_ins = [target for pattern, target in self._stand_ins if pattern.match(name)]
-        yield from filter(None, map(self._serving, stand_ins))
+                yield ServedModel(backend, model, model)
+        yield from self._leading(name, [target for pattern, target in self._stand_ins if pattern.match(name)])
         if self._default is not None and name:
-            yield self._default, name
+            yield ServedModel(self._default, name, name)
+
+    def _leading(self, name: str, targets: Iterable[str]) -> Iterator[ServedModel]:
+        """Who serves the targets of ``name``, as far as it may be asked for where it leads there."""
+        for found in filter(None, map(self._serving, targets)):
+            if self._may(name, found.model, found.backend_model):
+                yield found
+
+    def _may(self, name: str, *behind: str) -> bool:
+        return self._permitted is None or self._permitted(name, *behind)
 
     def _offering(self, capability: Capability) -> str | None:
         """The first model that is named exactly and does ``capability``, as an example."""
         found = ((name, *entry) for name, entry in self._exact.items() if entry is not None)
         return next(
-            (name for name, backend, backend_model in found if capability in backend.capabilities(backend_model)), None
+            (
+                name
+                for name, backend, backend_model in found
+                if self._may(name, backend_model) and capability in backend.capabilities(backend_model)
+            ),
+            None,
         )
 
     async def list(self) -> list[Model]:
@@ -171,20 +219,19 @@ class Models:
         served = dict(zip(map(id, self._backends), await asyncio.gather(*map(_served_by, self._backends)), strict=True))
         models: dict[str, Model] = {}
         for name, entry in self._exact.items():
-            if entry is not None:
+            if entry is not None and self._may(name, entry[1]):
                 models[name] = self._named(name, entry[1], served[id(entry[0])])
         for pattern, backend, other in self._patterns:
             for own_name, model in served[id(backend)].items() if backend is not None else ():
-                if other is None and pattern.match(own_name) and not self._hides(own_name):
+                if other is None and pattern.match(own_name) and not self._hides(own_name) and self._may(own_name):
                     models.setdefault(own_name, model)
         if self._default is not None:
             for own_name, model in served[id(self._default)].items():
-                if not self._hides(own_name):
+                if not self._hides(own_name) and self._may(own_name):
                     models.setdefault(own_name, model)
         for alias, target in self._aliases.items():
-            found = self._serving(target)
-            if found is not None:
-                models[alias] = self._named(alias, found[1], served[id(found[0])])
+            for found in self._leading(alias, [target]):
+                models[alias] = self._named(alias, found.backend_model, served[id(found.backend)])
         return list(models.values())
 
     async def get(self, name: str) -> Model:
@@ -204,13 +251,15 @@ class Models:
             return name
         return next((target for pattern, target in self._alias_patterns if pattern.match(name)), name)
 
-    def _serving(self, name: str) -> tuple[Backend, str] | None:
+    def _serving(self, name: str) -> ServedModel | None:
         if name in self._exact:
-            return self._exact[name]
+            entry = self._exact[name]
+            return None if entry is None else ServedModel(*entry, name)
         for pattern, backend, backend_model in self._patterns:
             if pattern.match(name):
-                return None if backend is None else (backend, backend_model or name)
-        return None if self._default is None or not name else (self._default, name)
+                model = backend_model or name
+                return None if backend is None else ServedModel(backend, model, model)
+        return None if self._default is None or not name else ServedModel(self._default, name, name)
 
     def _hides(self, name: str) -> bool:
         """Whether the entry that would answer for a name is one that does not exist here."""

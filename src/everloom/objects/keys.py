@@ -88,6 +88,7 @@ class ProjectApiKey(Struct, kw_only=True):
     created_at: int
     last_used_at: int | None
     id: str
+    expires_at: int | None = None
     owner_project_access: OwnerAccess
     owner: KeyOwner
 
@@ -117,8 +118,12 @@ class AdminApiKey(Struct, kw_only=True):
     value: str | UnsetType = UNSET
 
 
+KeySeconds = Annotated[int, Meta(ge=1, le=31_536_000)]
+"""How long a key opens something: up to a year."""
+
+
 class NewAdminApiKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An admin key to be; without ``expires_in_seconds`` it does not expire."""
 
     name: Name
-    expires_in_seconds: Annotated[int, Meta(ge=1, le=31_536_000)] | None = None
+    expires_in_seconds: KeySeconds | None = None

@@ -20,12 +20,19 @@ class Project(Object, kw_only=True):
 
 
 class NewProject(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A project to be (ProjectCreateRequest)."""
+    """A project to be (ProjectCreateRequest). What is promised about where data lies is the operator's to keep, so that
+    ``residency`` is ``GLOBAL`` or refused, and ``geography`` (its older name) and ``external_key_id`` are refused.
+    """
 
     name: Name
+    residency: str | None = None
+    geography: str | None = None
+    external_key_id: str | None = None
 
 
 class ProjectChanges(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """ProjectUpdateRequest."""
+    """ProjectUpdateRequest; as ``NewProject``."""
 
-    name: Name
+    name: Name | None = None
+    geography: str | None = None
+    external_key_id: str | None = None

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from everloom.objects.base import Object
+from everloom.objects.keys import KeySeconds
 from everloom.objects.projects import Name
 from everloom.objects.users import ProjectRole
 
@@ -34,6 +35,7 @@ class ServiceAccountKey(Struct, kw_only=True):
     value: str
     name: str
     created_at: int
+    expires_at: int | None = None
     id: str
 
 
@@ -44,10 +46,13 @@ class CreatedServiceAccount(ProjectServiceAccount, kw_only=True):
 
 
 class NewServiceAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """ProjectServiceAccountCreateRequest. ``create_service_account_only``: without a role and without a key."""
+    """ProjectServiceAccountCreateRequest. ``create_service_account_only``: without a role and without a key, which
+    ``expires_in_seconds`` says the life of.
+    """
 
     name: Name
     create_service_account_only: bool = False
+    expires_in_seconds: KeySeconds | None = None
 
 
 class ServiceAccountChanges(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,3 +67,4 @@ class NewServiceAccountKey(Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     name: Name | None = None
     scopes: Annotated[list[str], Meta(min_length=1, max_length=64)] | None = None
+    expires_in_seconds: KeySeconds | None = None

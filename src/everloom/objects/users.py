@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from everloom.objects.base import Object
 
@@ -20,12 +20,21 @@ class User(Object, kw_only=True):
     name: str
     email: str
     role: OrganizationRole
+    technical_level: str | UnsetType = UNSET
+    developer_persona: str | UnsetType = UNSET
+    """What the organization says of its people; nothing here goes by it."""
+
+
+Said = Annotated[str, Meta(max_length=256)]
 
 
 class UserChanges(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """UserRoleUpdateRequest."""
+    """UserRoleUpdateRequest. ``role_id`` names roles of an organization's own making, which there are none of here."""
 
-    role: OrganizationRole
+    role: OrganizationRole | None = None
+    role_id: str | None = None
+    technical_level: Said | None = None
+    developer_persona: Said | None = None
 
 
 class Membership(Object, kw_only=True):
@@ -72,4 +81,4 @@ class NewProjectUser(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class ProjectUserChanges(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """ProjectUserUpdateRequest."""
 
-    role: ProjectRole
+    role: ProjectRole | None = None

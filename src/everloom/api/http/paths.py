@@ -63,7 +63,7 @@ class Paths:
         return node, params
 
 
-_GREEDY = frozenset({"model"})
+_GREEDY = frozenset({"model", "rate_limit_id"})
 """Parameters whose values may hold slashes (``org/model``), which servers hand on decoded."""
 
 

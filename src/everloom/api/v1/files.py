@@ -54,7 +54,7 @@ async def create_assistant(ctx: Context, body: NewAssistantV1) -> Assistant:
     """createAssistant. Errors: 404 for a file that is not there, 400 for a model nobody serves or a file that is to be
     searched and cannot be.
     """
-    check_model(ctx, body.model)
+    await check_model(ctx, body.model)
     settings = {name: value for name, value in translated(body).items() if value is not None}
     file_ids = list(dict.fromkeys(settings.pop("file_ids")))
     assistant = Assistant(id=new_id("asst_"), created_at=now(), **settings)
@@ -71,7 +71,7 @@ async def create_assistant(ctx: Context, body: NewAssistantV1) -> Assistant:
 async def modify_assistant(ctx: Context, assistant_id: str, body: AssistantChangesV1) -> Assistant:
     """modifyAssistant. ``file_ids`` replaces the attachments: what is not in it is detached."""
     if body.model is not UNSET:
-        check_model(ctx, body.model)
+        await check_model(ctx, body.model)
     changes = translated(body)
     file_ids: list[str] | None = changes.pop("file_ids", None)
 

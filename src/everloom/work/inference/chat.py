@@ -17,10 +17,10 @@ from everloom.work.inference.chunks import ChunkReader
 _BYTES_A_TOKEN = 4
 
 
-def check_model(ctx: Context, name: str) -> None:
+async def check_model(ctx: Context, name: str) -> None:
     """Ask that somebody serves the model that an assistant or a run names. Errors: 400 in the words of these."""
     try:
-        ctx.models.resolve(name, "chat")
+        (await ctx.models()).resolve(name, "chat")
     except UnknownModel as unknown:
         text = f"The requested model '{unknown.name}' does not exist. {unknown.hint}"
         raise BadRequest(text, param="model", code="model_not_found") from unknown

@@ -34,7 +34,8 @@ async def embeddings(ctx: Context, body: JsonObject) -> bytes:
 
 async def embed(ctx: Context, model: str, texts: Sequence[str]) -> "list[array[float]]":
     """A vector of unit length (32-bit floats) for each text, whatever the model's server makes of lengths,
-    and of the model's own size: what is kept of it gets no zeros behind it.
+    and of the model's own size: what is kept of it gets no zeros behind it. The operator has chosen the model, so the
+    project's permissions are not asked.
 
     A text that is longer than the model reads is halved as often as it takes; its vector is the mean of its parts'.
     Errors: as ``embeddings``; ``ValueError`` for an empty text.
@@ -49,7 +50,7 @@ async def embed(ctx: Context, model: str, texts: Sequence[str]) -> "list[array[f
 
 async def _embed_lot(ctx: Context, model: str, texts: Sequence[str]) -> "list[array[float]]":
     try:
-        async with ctx.ask("embed", model) as bound:
+        async with ctx.of_the_server().ask("embed", model) as bound:
             body: JsonObject = {"model": model, "input": list(texts), "encoding_format": "base64"}
             answer = await bound.embed(body, plain=True)
     except ApiError as error:

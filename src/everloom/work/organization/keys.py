@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from msgspec import UNSET
 
 from everloom.context import Context
-from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest
 from everloom.objects.base import Page, PageQuery, encode
 from everloom.objects.keys import (
@@ -23,7 +22,7 @@ from everloom.objects.service_accounts import ServiceAccount
 from everloom.objects.users import Membership, User, membership_key
 from everloom.store.base import SYSTEM, Add, Change, Remove
 from everloom.work.organization.access import is_service_account
-from everloom.work.organization.new_keys import new_key, new_secret
+from everloom.work.organization.new_keys import expiry, new_key, new_secret
 from everloom.work.organization.projects import open_project
 
 
@@ -87,6 +86,7 @@ async def _shown(ctx: Context, keys: Sequence[Key]) -> list[ProjectApiKey]:
                 id=key.id,
                 created_at=key.created_at,
                 last_used_at=key.last_used_at,
+                expires_at=key.expires_at,
                 name=key.name,
                 redacted_value=key.redacted_value,
                 owner_project_access="active" if active else "inactive",
@@ -134,8 +134,7 @@ async def list_admin_keys(ctx: Context, page: PageQuery) -> Page[Key]:
 async def create_admin_key(ctx: Context, asked: NewAdminApiKey) -> AdminApiKey:
     """A new admin key of whoever asks; its secret is in this answer only."""
     secret = new_secret("admin")
-    expires_at = None if asked.expires_in_seconds is None else now() + asked.expires_in_seconds
-    key = new_key(secret, owner_id=ctx.caller.user, name=asked.name, expires_at=expires_at)
+    key = new_key(secret, owner_id=ctx.caller.user, name=asked.name, expires_at=expiry(asked.expires_in_seconds))
     owner = Change(User, key.owner_id)
     written = await ctx.store.write(owner, Add(key))
     return _admin_key(key, written[owner], secret)

@@ -32,6 +32,11 @@ def redacted(secret: str) -> str:
     return f"{secret[:6]}...{secret[-4:]}" if len(secret) >= 24 else "***"
 
 
+def expiry(seconds: int | None) -> int | None:
+    """When a key that is made now stops opening anything."""
+    return None if seconds is None else now() + seconds
+
+
 def new_key(
     secret: str,
     *,

@@ -79,7 +79,7 @@ async def modify_project_user(ctx: Context, project_id: str, user_id: str, asked
     """Give a user another role in a project. Errors: 400 where it is archived, 404."""
 
     def edit(place: Membership) -> None:
-        place.role = asked.role
+        place.role = asked.role or place.role
 
     place, user = Change(Membership, membership_key(project_id, user_id), edit), Change(User, user_id)
     written = await ctx.store.write(open_project(project_id), place, user)

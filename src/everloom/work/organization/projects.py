@@ -2,6 +2,8 @@
 
 from contextlib import suppress
 
+from msgspec import Struct
+
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, BadRequest, NotFound
@@ -42,21 +44,38 @@ async def refuse_archived(ctx: Context) -> None:
         _refuse_archived(await ctx.ports.database.store(SYSTEM).get(Project, ctx.project))
 
 
+def refuse_unkept(asked: Struct, **kept: str) -> None:
+    """Refuse what nobody here would keep to: fields of the newest reference that ask for more than this server does,
+    but for values that are ``kept`` anyway. Errors: 400.
+    """
+    for name in _UNKEPT:
+        if getattr(asked, name, None) not in (None, kept.get(name)):
+            text = f"Unsupported parameter: '{name}' is not supported on this server."
+            raise BadRequest(text, param=name, code="unsupported_parameter")
+
+
+_UNKEPT = ("residency", "geography", "external_key_id", "role_id")
+
+
 async def create_project(ctx: Context, asked: NewProject) -> Project:
-    """A new project, with nothing and nobody in it."""
+    """A new project, with nothing and nobody in it. Errors: 400 for what this server cannot promise."""
+    refuse_unkept(asked, residency="GLOBAL")
     project = Project(id=new_id("proj_"), created_at=now(), name=asked.name)
     await ctx.store.write(Add(project))
     return project
 
 
 async def modify_project(ctx: Context, project_id: str, asked: ProjectChanges) -> Project:
-    """Rename a project. Errors: 400 for the default one and for one that is archived, 404."""
+    """Rename a project. Errors: 400 for the default one, for one that is archived and for what this server cannot
+    promise; 404.
+    """
+    refuse_unkept(asked)
     if project_id == DEFAULT_PROJECT:
         raise BadRequest("The default project cannot be changed.", code="default_project")
 
     def edit(project: Project) -> None:
         _refuse_archived(project)
-        project.name = asked.name
+        project.name = asked.name or project.name
 
     return await change_one(ctx.store, Change(Project, project_id, edit))
 

@@ -2,6 +2,7 @@
 
 from everloom.context import Context
 from everloom.kit.clock import now
+from everloom.kit.errors import BadRequest
 from everloom.kit.ids import new_id
 from everloom.objects.base import Page, PageQuery, encode
 from everloom.objects.keys import Key
@@ -15,7 +16,7 @@ from everloom.objects.service_accounts import (
     ServiceAccountKey,
 )
 from everloom.store.base import Add, Change, Operation, Remove
-from everloom.work.organization.new_keys import check_scopes, new_key, new_secret
+from everloom.work.organization.new_keys import check_scopes, expiry, new_key, new_secret
 from everloom.work.organization.projects import open_project, the_open_project
 
 _KEY_NAME = "Secret Key"
@@ -25,9 +26,12 @@ _KEY_NAME = "Secret Key"
 async def create_service_account(ctx: Context, project_id: str, asked: NewServiceAccount) -> CreatedServiceAccount:
     """A service account and, unless it is asked for alone, its first key, whose secret is in this answer only.
 
-    Errors: 400 where the project is archived, 404.
+    Errors: 400 for the life of a key that is not made, and where the project is archived; 404.
     """
     alone = asked.create_service_account_only
+    if alone and asked.expires_in_seconds is not None:
+        text = "'expires_in_seconds' cannot be used with 'create_service_account_only', which makes no key."
+        raise BadRequest(text, param="expires_in_seconds", code="invalid_value")
     account = ServiceAccount(
         id=new_id("svc_acct_"),
         created_at=now(),
@@ -39,7 +43,13 @@ async def create_service_account(ctx: Context, project_id: str, asked: NewServic
     key: ServiceAccountKey | None = None
     if not alone:
         secret = new_secret("service_account")
-        kept = new_key(secret, owner_id=account.id, project_id=project_id, name=_KEY_NAME)
+        kept = new_key(
+            secret,
+            owner_id=account.id,
+            project_id=project_id,
+            name=_KEY_NAME,
+            expires_at=expiry(asked.expires_in_seconds),
+        )
         operations.append(Add(kept))
         key = _once(kept, secret)
     await ctx.store.write(*operations)
@@ -104,6 +114,7 @@ async def create_service_account_key(
         name=asked.name or _KEY_NAME,
         permissions="all" if asked.scopes is None else "restricted",
         scopes=asked.scopes or (),
+        expires_at=expiry(asked.expires_in_seconds),
     )
     account = Change(ServiceAccount, account_id, project_id=project_id)
     await ctx.store.write(open_project(project_id), account, Add(key))
@@ -115,4 +126,6 @@ def _shown(account: ServiceAccount) -> ProjectServiceAccount:
 
 
 def _once(key: Key, secret: str) -> ServiceAccountKey:
-    return ServiceAccountKey(value=secret, name=key.name, created_at=key.created_at, id=key.id)
+    return ServiceAccountKey(
+        value=secret, name=key.name, created_at=key.created_at, expires_at=key.expires_at, id=key.id
+    )

@@ -6,6 +6,7 @@ from everloom.objects.keys import Key
 from everloom.objects.organization import ORGANIZATION, Organization
 from everloom.objects.users import Membership, User, UserChanges
 from everloom.store.base import Change, Operation, Present, Remove
+from everloom.work.organization.projects import refuse_unkept
 
 
 def _lock() -> Change[Organization]:
@@ -24,10 +25,17 @@ def one_at_a_time(*operations: Operation) -> tuple[Operation, ...]:
 
 
 async def modify_user(ctx: Context, user_id: str, asked: UserChanges) -> User:
-    """Give a user another role in the organization. Errors: 400 for the last owner, 404."""
+    """Give a user another role in the organization, and say what else is known of them. Errors: 400 for the last owner
+    and for what this server has not; 404.
+    """
+    refuse_unkept(asked)
 
     def edit(user: User) -> None:
-        user.role = asked.role
+        user.role = asked.role or user.role
+        if asked.technical_level is not None:
+            user.technical_level = asked.technical_level
+        if asked.developer_persona is not None:
+            user.developer_persona = asked.developer_persona
 
     change = Change(User, user_id, edit)
     written = await ctx.store.write(*one_at_a_time(change))

@@ -111,7 +111,7 @@ async def _compose_run(ctx: Context, thread: Thread, new: RunOptions) -> tuple[R
     """The run as it will be kept: the caller's options over the assistant's settings."""
     assistant = await ctx.store.get(Assistant, new.assistant_id)
     model = new.model or assistant.model
-    check_model(ctx, model)
+    await check_model(ctx, model)
     tools = assistant.tools if new.tools is None else new.tools
     made = now()
     run = Run(
