@@ -1,0 +1,167 @@
+"""Budgets: what projects and the organization may spend in a month, whoever asks, in whatever way, by any server."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.builders import Json, a_run, a_thread, an_assistant, fetched, posted, settled
+from tests.crowd import Crowd, ask
+from tests.organization import PROJECTS, a_project, admin_of, an_account, refused
+from tests.postgres import fresh_database
+from tests.replies import Says, Slow
+from tests.scripted import ScriptedUpstream
+from tests.servers import Everloom
+from tests.servers import http as client_of
+
+PRICES = """
+[[prices]]
+model = "gpt-4o"
+input = 100.0
+output = 1000.0
+
+[[prices]]
+model = "file_search"
+call = 0.05
+"""
+"""A tenth of a cent a token of an answer: a budget of dollars is spent in seconds."""
+
+LIMIT: Json = {"currency": "USD", "interval": "month"}
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def priced(
+    request: pytest.FixtureRequest, _upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Everloom]:
+    """A server whose upstream's answers cost something."""
+    folder = tmp_path_factory.mktemp("priced")
+    (folder / "everloom.toml").write_text(PRICES)
+    settings: dict[str, Any] = {"database": fresh_database()} if request.param == "postgres" else {}
+    with Everloom(folder, upstream=_upstream.url, **settings) as server:
+        yield server
+
+
+@pytest.fixture
+def admin(priced: Everloom, upstream: ScriptedUpstream) -> Iterator[httpx.Client]:
+    with admin_of(priced) as client:
+        yield client
+
+
+def limited(admin: httpx.Client, cents: int) -> tuple[Json, str]:
+    """A project with a budget, and a key of it."""
+    project = a_project(admin)
+    posted(admin, f"{PROJECTS}/{project['id']}/spend_limit", LIMIT | {"threshold_amount": cents})
+    return project, an_account(admin, project)["api_key"]["value"]
+
+
+def spent(admin: httpx.Client, project: str) -> float:
+    """US dollars of this month, by the costs."""
+    begin = time.strftime("%Y-%m-01", time.gmtime())
+    start = int(time.mktime(time.strptime(begin, "%Y-%m-%d")) - time.timezone)
+    page = fetched(admin, "/organization/costs", start_time=start, project_ids=project, limit=60)
+    results = [result for bucket in page["data"] for result in bucket["results"]]
+    return sum(float(result["amount"]["value"]) for result in results)
+
+
+def test_a_project_that_has_spent_its_budget_is_refused(
+    priced: Everloom, admin: httpx.Client, upstream: ScriptedUpstream
+) -> None:
+    project, key = limited(admin, 1)
+    upstream.script(Says("one two three four five six seven eight nine ten", prompt_tokens=10))
+    with client_of(priced, key) as http:
+        assert http.post("/chat/completions", json=ask("Hello!")).status_code == 200
+        answer = http.post("/chat/completions", json=ask("Hello!"))
+        text = refused(answer, 429, "project_spend_limit_exceeded")
+        assert "spend limit of $0.01" in text
+        assert answer.json()["error"]["type"] == "insufficient_quota"
+        assert answer.headers["x-should-retry"] == "false"
+        run = settled(http, a_run(http, a_thread(http, "Hi"), an_assistant(http, model="gpt-4o")))
+        assert run["status"] == "failed"
+        assert run["last_error"]["code"] == "rate_limit_exceeded"
+        assert "spend limit" in run["last_error"]["message"]
+        # What costs nothing is answered all the same.
+        assert http.post("/chat/completions", json=ask("Hello!", model="gpt-4-turbo")).status_code == 200
+    shown = fetched(admin, f"{PROJECTS}/{project['id']}/spend_limit")
+    assert shown["enforcement"] == {"status": "enforcing"}
+    assert spent(admin, project["id"]) == pytest.approx(0.011)
+
+
+def test_a_raised_limit_lets_in_again(priced: Everloom, admin: httpx.Client, upstream: ScriptedUpstream) -> None:
+    project, key = limited(admin, 1)
+    upstream.script(Says("word " * 20, prompt_tokens=10))
+    with client_of(priced, key) as http:
+        assert http.post("/chat/completions", json=ask("Hello!")).status_code == 200
+        assert http.post("/chat/completions", json=ask("Hello!")).status_code == 429
+        posted(admin, f"{PROJECTS}/{project['id']}/spend_limit", LIMIT | {"threshold_amount": 100})
+        assert http.post("/chat/completions", json=ask("Hello!")).status_code == 200
+
+
+def test_a_budget_counts_what_was_spent_before_there_was_one(
+    priced: Everloom, admin: httpx.Client, upstream: ScriptedUpstream
+) -> None:
+    project = a_project(admin)
+    key = an_account(admin, project)["api_key"]["value"]
+    upstream.script(Says("word " * 20, prompt_tokens=10))
+    with client_of(priced, key) as http:
+        assert http.post("/chat/completions", json=ask("Hello!")).status_code == 200
+        time.sleep(0.2)
+        posted(admin, f"{PROJECTS}/{project['id']}/spend_limit", LIMIT | {"threshold_amount": 1})
+        refused(http.post("/chat/completions", json=ask("Hello!")), 429, "project_spend_limit_exceeded")
+
+
+def test_a_request_waits_for_what_others_have_reserved(
+    priced: Everloom, admin: httpx.Client, upstream: ScriptedUpstream
+) -> None:
+    """Sixteen at once that would each take all of the budget at worst, and a hundredth of it in truth: none is
+    refused.
+    """
+    _, key = limited(admin, 200)
+    upstream.rule(lambda body: Slow(0.02, Says("one two three", prompt_tokens=10)))
+    left = [16]
+
+    def served() -> bool:
+        left[0] -= 1
+        return left[0] < 0
+
+    crowd = Crowd([priced.url], [key], clients=16, ways=("plain",), body=ask("Hello!", max_tokens=1900))
+    crowd.run(served)
+    assert sum(crowd.answered.values()) == 16
+    assert not crowd.refused
+
+
+def test_three_servers_together_keep_a_budget(tmp_path: Path, upstream: ScriptedUpstream) -> None:
+    """64 clients of each, whole, streamed and left in the middle: no more is spent than one request a key too much."""
+    (tmp_path / "everloom.toml").write_text(PRICES)
+    settings = {"upstream": upstream.url, "database": fresh_database()}
+    upstream.rule(lambda body: Slow(0.005, Says("one two three four five six", prompt_tokens=20)))
+    with ExitStack() as stack:
+        servers = [stack.enter_context(Everloom(tmp_path, **settings))]
+        more = [Everloom(tmp_path, arguments=("--no-worker",), **settings) for _ in range(2)]
+        servers += [stack.enter_context(server) for server in more]
+        admin = stack.enter_context(admin_of(servers[0]))
+        project, key = limited(admin, 500)
+        until = time.monotonic() + 60
+        crowd = Crowd([server.url for server in servers], [key], clients=192)
+        crowd.run(lambda: time.monotonic() > until)
+        time.sleep(0.5)
+        dearest, cost = 0.1 * 0.02 + 1024 * 0.001, spent(admin, project["id"])
+    assert set(crowd.refused) == {"project_spend_limit_exceeded"}
+    assert not crowd.others
+    assert 5.0 <= cost <= 5.0 + dearest, (cost, crowd)
+    counted = sum(0.02 * 0.1 + 0.006 for _ in upstream.requests)
+    assert cost <= counted * 1.5, (cost, counted)
+
+
+def test_the_organization_has_a_budget_of_its_own(tmp_path: Path, upstream: ScriptedUpstream) -> None:
+    (tmp_path / "everloom.toml").write_text(PRICES)
+    upstream.rule(lambda body: Says("word " * 20, prompt_tokens=10))
+    with Everloom(tmp_path, upstream=upstream.url) as server, admin_of(server) as admin, client_of(server) as http:
+        posted(admin, "/organization/spend_limit", LIMIT | {"threshold_amount": 5})
+        while (answer := http.post("/chat/completions", json=ask("Hello!"))).status_code == 200:
+            assert len(upstream.requests) < 10
+        refused(answer, 429, "organization_spend_limit_exceeded")
+        assert len(upstream.requests) == 3
