@@ -17,6 +17,7 @@ from everloom.objects.chat import ChatChunk
 from everloom.objects.tools import Usage
 from everloom.work.inference.chat import ask, stream_chunks
 from tests.asking import asking
+from tests.replies import Fails
 from tests.scripted import Breaks, Calls, Garbage, Reply, Says, ScriptedUpstream, Slow
 
 HELLO: dict[str, Any] = {"model": "gpt-4", "messages": [{"role": "user", "content": "Hello!"}]}
@@ -90,11 +91,15 @@ def test_leaving_the_chunks_stops_the_model(upstream: ScriptedUpstream) -> None:
 
 
 def test_a_stream_without_usage_is_estimated(upstream: ScriptedUpstream) -> None:
-    upstream.script(Says("one two three four five"))
+    """Of a server that knows no ``stream_options``, and is asked again without them."""
+    refusal = {"error": {"message": "Unknown field: stream_options", "type": "invalid_request_error"}}
+    upstream.script(Fails(422, refusal), Says("one two three four five"))
 
     async def main() -> Usage | None:
         async with serving(upstream) as ctx:
             answer = await ask(ctx, {**HELLO, "stream": True})
+            assert not answer.hides_usage
+            assert "stream_options" not in upstream.requests[-1].body
             assert answer.model == "gpt-4o"
             assert [block async for block in answer.blocks()]
             assert answer.usage is None

@@ -40,6 +40,8 @@ class MeteredAnswer:
         self._meter = meter
         self._slot = slot
         self._closed = False
+        self.hides_usage = False
+        """Whether its stream tells a usage that its caller did not ask for."""
 
     @property
     def usage(self) -> Usage | None:
@@ -95,8 +97,10 @@ class CompletionAnswer(MeteredAnswer):
         count: Callable[[], Awaitable[int]],
         *,
         streams: bool,
+        hides_usage: bool = False,
     ) -> None:
         super().__init__(answer, record, meter)
+        self.hides_usage = hides_usage
         self._count = count
         self._streams = streams
         self._tail = b""

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from everloom.context.admission import Admission, Need, Ticket, needs
 from everloom.context.answers import CompletionAnswer, ImageAnswer, MeteredAnswer, TranscriptionAnswer
 from everloom.context.caller import Caller
+from everloom.context.counted_streams import Counted
 from everloom.context.current_request import noted
 from everloom.context.metering import EstimatedUsage, Meter, Outcome, UsageRecord
 from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
@@ -53,6 +54,9 @@ class ModelGate(Struct, frozen=True, kw_only=True):
     """Where the requests of projects wait for models of this machine."""
     meter: Meter = field(default_factory=Meter)
     missing_endpoints: MissingEndpoints = field(default_factory=MissingEndpoints)
+    """Backends without completions."""
+    uncounted_streams: MissingEndpoints = field(default_factory=MissingEndpoints)
+    """Backends that refuse to count what a stream costs."""
     admission: Admission = field(default_factory=Admission)
     """Whose requests are let through now, by limits and budgets."""
 
@@ -141,10 +145,12 @@ class ChatModel(BoundModel[Chats]):
         if body.get("model") != self.backend_model:
             body = {**body, "model": self.backend_model}
             raw = None if raw is None else _renamed(raw, self.backend_model)
-        answer = await self._ask(needs.of_chat(body), self._backend.chat, body, raw)
+        asked = Counted(body, raw, self._backend, self._gate.uncounted_streams)
+        answer = await self._ask(needs.of_chat(body), asked.ask, self._backend.chat)
         record, count = self._record(answer.model), partial(self._backend.count, body)
-        streams = bool(body.get("stream"))
-        return CompletionAnswer(answer, record, self._gate.meter, count, streams=streams)
+        return CompletionAnswer(
+            answer, record, self._gate.meter, count, streams=bool(body.get("stream")), hides_usage=asked.unasked
+        )
 
     async def count(self, body: JsonObject) -> int:
         """The tokens of the prompt that ``chat(body)`` would read: exact locally, an upper estimate upstream."""
@@ -178,10 +184,12 @@ class CompletionModel(BoundModel[Completes]):
         """As ``ChatModel.chat``, for a completion request. Errors: ``NoCompletions`` too, remembered for a while."""
         if body.get("model") != self.backend_model:
             body, raw = {**body, "model": self.backend_model}, None
-        answer = await self._ask(needs.of_completion(body), self._complete, body, raw)
+        asked = Counted(body, raw, self._backend, self._gate.uncounted_streams)
+        answer = await self._ask(needs.of_completion(body), asked.ask, self._complete)
         record, count = self._record(answer.model), partial(_count_prompts, body)
-        streams = bool(body.get("stream"))
-        return CompletionAnswer(answer, record, self._gate.meter, count, streams=streams)
+        return CompletionAnswer(
+            answer, record, self._gate.meter, count, streams=bool(body.get("stream")), hides_usage=asked.unasked
+        )
 
     async def _complete(self, body: JsonObject, raw: bytes | None) -> Answer:
         if self._backend in self._gate.missing_endpoints:

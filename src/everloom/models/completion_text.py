@@ -108,6 +108,9 @@ def unsupported(name: str, why: str) -> BadRequest:
 class TextAnswer:
     """The answer of several sources, at most ``max_concurrency`` of them speaking at a time."""
 
+    hides_usage = False
+    """It tells its usage to those alone who have asked for it."""
+
     def __init__(self, plan: Plan, sources: Sequence[Source], max_concurrency: int) -> None:
         self.model = plan.model
         self.content_type = "text/event-stream; charset=utf-8" if plan.streams else "application/json"

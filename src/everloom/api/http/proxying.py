@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from everloom.context.counted_streams import UsageFilter
 from everloom.kit import sse
 from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.kit.foreign_errors import told_error
@@ -20,6 +21,8 @@ class Streamed(Protocol):
     """An answer that can be streamed (``MeteredAnswer`` is one)."""
 
     content_type: str
+    hides_usage: bool
+    """Whether it tells a usage that its caller did not ask for."""
 
     def blocks(self) -> AsyncIterator[bytes]: ...
 
@@ -50,17 +53,19 @@ async def frames(answer: Streamed) -> AsyncIterator[bytes]:
         yield await _as_events(answer)
         return
     rest = bytearray()
+    shown = UsageFilter().shown if answer.hides_usage else bytes
     try:
         async for block in answer.blocks():
             end = block.rfind(b"\n") + 1
             if end:
-                yield _without_secrets(bytes(rest) + block[:end])
+                if lines := shown(bytes(rest) + block[:end]):
+                    yield _without_secrets(lines)
                 rest.clear()
             rest += block[end:]
             if len(rest) > _LONGEST_LINE:
                 raise ModelFailure(f"The model sent a line of more than {_LONGEST_LINE} bytes.", code="upstream_broken")
         if rest:
-            yield _without_secrets(bytes(rest) + b"\n\n")
+            yield _without_secrets(shown(bytes(rest) + b"\n\n"))
     except ApiError as error:
         yield b"\n" + sse.frame(encode(error.envelope()))
 

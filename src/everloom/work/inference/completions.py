@@ -16,6 +16,7 @@ class Answered(Protocol):
     """An answer on its way, metered once it is closed. ``whole`` is for one that is not streamed."""
 
     content_type: str
+    hides_usage: bool
 
     def blocks(self) -> AsyncIterator[bytes]: ...
 

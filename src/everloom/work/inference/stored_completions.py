@@ -44,6 +44,7 @@ class Kept:
 
     content_type = "text/event-stream"
     """Of its ``blocks``."""
+    hides_usage = False
 
     def __init__(self, ctx: Context, answer: CompletionAnswer, request: JsonObject) -> None:
         self.id = new_id("chatcmpl-")
