@@ -15,6 +15,12 @@ USERS = "/organization/users"
 INVITES = "/organization/invites"
 ADMIN_KEYS = "/organization/admin_api_keys"
 
+SPENT: Json = {"threshold_amount": 10**12, "currency": "USD", "interval": "month"}
+"""A spend limit that nobody reaches."""
+
+ALERT: Json = {**SPENT, "notification_channel": {"type": "email", "recipients": ["a@example.org"]}}
+"""A spend alert that nobody reaches."""
+
 
 @contextmanager
 def admin_of(server: Everloom) -> Iterator[httpx.Client]:

@@ -7,6 +7,7 @@ import pytest
 
 from everloom.config import TYPES, ModelEntry, Settings, SettingsError, load
 from everloom.objects.prices import Price
+from everloom.objects.rules import Ceiling
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "settings.md"
 
@@ -203,9 +204,10 @@ def test_documented_defaults_are_the_defaults() -> None:
             )
 
 
-def test_every_key_of_a_model_and_of_a_price_is_documented() -> None:
-    documented = set(re.findall(r"^\| `([a-z_]+)` \|", DOCUMENT.read_text(), re.MULTILINE))
-    assert documented == (set(ModelEntry.__struct_fields__) - {"api_key"}) | set(Price.__struct_fields__)
+def test_every_key_of_a_model_a_price_and_a_limit_is_documented() -> None:
+    documented = set(re.findall(r"^\| `([a-z0-9_]+)` \|", DOCUMENT.read_text(), re.MULTILINE))
+    models = set(ModelEntry.__struct_fields__) - {"api_key"}
+    assert documented == models | set(Price.__struct_fields__) | set(Ceiling.__struct_fields__)
 
 
 @pytest.mark.parametrize(
@@ -247,3 +249,34 @@ def test_prices_that_cannot_be_used(toml: str, problem: str) -> None:
 
 def test_prices_do_not_stand_in_the_environment() -> None:
     assert wrong({"EVERLOOM_PRICES": "5"}) == "EVERLOOM_PRICES: prices are named in everloom.toml, as [[prices]] tables"
+
+
+def test_limits_are_tables_of_the_file() -> None:
+    Path("everloom.toml").write_text(
+        '[[limits]]\nmodel = "gpt-4o*"\nmax_requests_per_1_minute = 500\n'
+        '[[limits]]\nmodel = "*"\nbatch_1_day_max_input_tokens = 0\n'
+    )
+    assert load(environ={}).limits == (
+        Ceiling(model="gpt-4o*", max_requests_per_1_minute=500),
+        Ceiling(model="*", batch_1_day_max_input_tokens=0),
+    )
+    assert load(environ={"EVERLOOM_PORT": "1"}).limits[0].max_tokens_per_1_minute is None
+
+
+@pytest.mark.parametrize(
+    ("toml", "problem"),
+    [
+        ("[[limits]]\nmax_requests_per_1_minute = 1", "missing required field `model`"),
+        ('[[limits]]\nmodel = "a"\nmax_requests_per_1_minute = -1', "expected `int` >= 0"),
+        ('[[limits]]\nmodel = "a"\nmax_requests_per_1_minute = 1.5', "expected `int | null`"),
+        ('[[limits]]\nmodel = "a"\nmax_requests_per_1_minute = 10000000000000', "expected `int` <= "),
+        ('[[limits]]\nmodel = "a"\nmax_requests_per_1_hour = 1', "contains unknown field"),
+        ("limits = 5", "expected `array`"),
+    ],
+)
+def test_limits_that_cannot_be_used(toml: str, problem: str) -> None:
+    assert problem in wrong(toml=toml)
+
+
+def test_limits_do_not_stand_in_the_environment() -> None:
+    assert wrong({"EVERLOOM_LIMITS": "5"}) == "EVERLOOM_LIMITS: limits are named in everloom.toml, as [[limits]] tables"

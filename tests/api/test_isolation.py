@@ -19,8 +19,10 @@ from everloom.kit.ids import new_id
 from tests.builders import Json, a_thread, fetched, posted
 from tests.organization import (
     ADMIN_KEYS,
+    ALERT,
     INVITES,
     PROJECTS,
+    SPENT,
     a_project,
     a_user,
     admin_of,
@@ -444,8 +446,10 @@ def an_organization(admin: httpx.Client) -> tuple[Ids, Json]:
     posted(admin, f"{PROJECTS}/{project['id']}/users", {"user_id": user["id"], "role": "member"})
     invite = posted(admin, INVITES, {"email": an_email(), "role": "reader"})
     key = account["api_key"]
+    alerts = f"{PROJECTS}/{project['id']}/spend_alerts"
     ids = {"project_id": project["id"], "user_id": user["id"], "service_account_id": account["id"]}
-    return Ids(ids | {"invite_id": invite["id"], "key_id": key["id"]}), key
+    ids |= {"invite_id": invite["id"], "key_id": key["id"], "rate_limit_id": "rl-gpt-4o"}
+    return Ids(ids | {"alert_id": posted(admin, alerts, ALERT)["id"]}), key
 
 
 def seen(admin: httpx.Client, ids: Ids) -> list[str]:
@@ -475,8 +479,13 @@ def keys_that_open_nothing(server: Everloom, admin: httpx.Client) -> dict[str, s
 
 
 def turned_away(client: httpx.Client, route: Route, path: str, body: Json | None, what: str, allowed: set[int]) -> None:
-    answer = client.request(route.method, path, json=body)
-    assert answer.status_code in allowed, f"{what} key: {route.method} {path}: {answer.status_code} {answer.text}"
+    """A right request, and wrong ones: who may not ask is told nothing of what is wrong with them."""
+    wrong: list[tuple[str, dict[str, Any]]] = [(f"{path}?limit=nothing&order=up", {"json": body})]
+    if route.method == "POST":
+        wrong += [(path, {"json": {"unheard_of": 1}}), (path, {"content": b"{"}), (path, {"content": b"[" * 100})]
+    for place, more in [(path, {"json": body}), *wrong]:
+        answer = client.request(route.method, place, **more)
+        assert answer.status_code in allowed, f"{what} key: {route.method} {place}: {answer.status_code} {answer.text}"
 
 
 def test_keys_that_open_nothing_open_no_operation(each_server: Everloom, admin: httpx.Client, mine: Project) -> None:
@@ -522,5 +531,13 @@ def known_good(route: Route) -> Json | None:
         "modify_user": {"role": "owner"},
         "create_project_user": {"user_id": "user-owner", "role": "owner"},
         "modify_project_user": {"role": "owner"},
+        "update_project_rate_limits": {"max_requests_per_1_minute": 0},
+        "update_project_model_permissions": {"mode": "allow_list", "model_ids": ["taken-over"]},
+        **dict.fromkeys(("update_project_spend_limit", "update_organization_spend_limit"), SPENT),
+        **{
+            f"{verb}_{whose}_spend_alert": ALERT
+            for verb in ("create", "update")
+            for whose in ("project", "organization")
+        },
     }
     return bodies.get(route.name, {"name": "taken over"}) if route.body is not None else None

@@ -16,8 +16,10 @@ from tests.builders import WEATHER, Json, a_run, a_thread, an_assistant, posted,
 from tests.offers import serve_all, wav
 from tests.organization import (
     ADMIN_KEYS,
+    ALERT,
     INVITES,
     PROJECTS,
+    SPENT,
     USERS,
     a_name,
     a_project,
@@ -170,6 +172,10 @@ def _member(admin: httpx.Client) -> str:
     return f"{path}/{posted(admin, path, {'user_id': user, 'role': 'member'})['id']}"
 
 
+def _alert(admin: httpx.Client, where: str) -> str:
+    return f"{where}/spend_alerts/{posted(admin, f'{where}/spend_alerts', ALERT)['id']}"
+
+
 ADMIN_CASES: dict[str, Callable[[httpx.Client], Asked]] = {
     "create_admin_api_key": lambda admin: (ADMIN_KEYS, {"name": a_name()}),
     "invite_user": lambda admin: (INVITES, {"email": an_email(), "role": "reader"}),
@@ -184,6 +190,17 @@ ADMIN_CASES: dict[str, Callable[[httpx.Client], Asked]] = {
     "update_project_service_account": lambda admin: (_account(admin), {"name": a_name()}),
     "create_project_service_account_api_key": lambda admin: (_account(admin, "/api_keys"), {}),
     "modify_user": lambda admin: (f"{USERS}/{a_user(admin)['id']}", {"role": "reader"}),
+    "update_project_rate_limits": lambda admin: (_in_project(admin, "/rate_limits/rl-gpt-4o"), {}),
+    "update_project_model_permissions": lambda admin: (
+        _in_project(admin, "/model_permissions"),
+        {"mode": "deny_list", "model_ids": []},
+    ),
+    "update_project_spend_limit": lambda admin: (_in_project(admin, "/spend_limit"), SPENT),
+    "update_organization_spend_limit": lambda admin: ("/organization/spend_limit", SPENT),
+    "create_project_spend_alert": lambda admin: (_in_project(admin, "/spend_alerts"), ALERT),
+    "update_project_spend_alert": lambda admin: (_alert(admin, _in_project(admin)), ALERT),
+    "create_organization_spend_alert": lambda admin: ("/organization/spend_alerts", ALERT),
+    "update_organization_spend_alert": lambda admin: (_alert(admin, "/organization"), ALERT),
 }
 
 

@@ -343,9 +343,11 @@ def test_lists_refuse_what_is_out_of_range_and_cursors_of_others(admin: httpx.Cl
 def test_names_that_can_be_none_are_refused(admin: httpx.Client) -> None:
     project = a_project(admin)
     for path in (PROJECTS, f"{PROJECTS}/{project['id']}", f"{PROJECTS}/{project['id']}/service_accounts", ADMIN_KEYS):
-        for name in ("a\0b", "", "x" * 257, "x" * 1_000_000, 7, None, ["x"]):
+        for name in ("a\0b", "", "x" * 257, "x" * 1_000_000, 7, ["x"]):
             refused(admin.post(path, json={"name": name}), 400)
-        refused(admin.post(path, json={}), 400, "missing_required_parameter")
+        if not path.endswith(project["id"]):
+            for body in ({}, {"name": None}):
+                refused(admin.post(path, json=body), 400)
         refused(admin.post(path, json={"name": "x", "surprise": 1}), 400, "unknown_parameter")
         refused(admin.post(path, content=b"{"), 400)
 

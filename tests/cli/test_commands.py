@@ -15,7 +15,19 @@ OFFLINE = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null", "PIP_FIND_LINKS"
 def test_help_names_every_command(tmp_path: Path) -> None:
     done = everloom(tmp_path, "--help")
     assert done.returncode == 0
-    commands = ("serve", "worker", "demo", "users", "projects", "keys", "migrate", "doctor", "models", "usage")
+    commands = (
+        "serve",
+        "worker",
+        "demo",
+        "users",
+        "projects",
+        "keys",
+        "limits",
+        "migrate",
+        "doctor",
+        "models",
+        "usage",
+    )
     for command in commands:
         assert re.search(rf"^\W*{command} ", done.stdout, re.MULTILINE)
 

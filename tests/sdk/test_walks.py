@@ -83,6 +83,12 @@ def test_walk_of_the_organization(each_server: Everloom) -> None:
     assert said == [f"ok {what}" for what in things]
 
 
+def test_walk_of_the_rules(each_server: Everloom) -> None:
+    said = walk("rules", NEWEST, each_server)
+    things = ["rate limits", "model permissions", "spend limits", "spend alerts", "newest fields"]
+    assert said == [f"ok {what}" for what in things]
+
+
 @pytest.mark.parametrize("sdk", SDKS, ids=str)
 def test_cancelling_stops_the_model(sdk: Sdk, each_server: Everloom, upstream: ScriptedUpstream) -> None:
     said = walk("cancelling", sdk, each_server)

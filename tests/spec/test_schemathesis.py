@@ -21,7 +21,7 @@ from everloom.api.v1 import DIALECT
 from everloom.app.http import ROUTES
 from tests.builders import posted
 from tests.moderating import moderated
-from tests.organization import INVITES, a_project, a_user, admin_of, an_account, an_email
+from tests.organization import ALERT, INVITES, a_project, a_user, admin_of, an_account, an_email
 from tests.organization import PROJECTS as ORGANIZATION_PROJECTS
 from tests.pictures import drawing
 from tests.scripted import ScriptedUpstream
@@ -35,7 +35,7 @@ pytestmark = needs_spec
 
 EXAMPLES = int(os.environ.get("EVERLOOM_TEST_SCHEMATHESIS_EXAMPLES", "12"))
 
-ORGANIZATION = r"^/organization/(invites|users|admin_api_keys|projects(?!.*rate_limits))"
+ORGANIZATION = r"^/organization/(invites|users|admin_api_keys|projects|spend_)"
 
 PATHS: dict[Dialect, str] = {
     "assistants=v1": r"^/(assistants|threads)",
@@ -106,7 +106,9 @@ def test_no_request_breaks_what_the_organization_says(server: Everloom, tmp_path
         account, user = an_account(admin, project), a_user(admin)
         posted(admin, f"{ORGANIZATION_PROJECTS}/{project['id']}/users", {"user_id": user["id"], "role": "member"})
         invite = posted(admin, INVITES, {"email": an_email(), "role": "reader"})
+        alert = posted(admin, f"{ORGANIZATION_PROJECTS}/{project['id']}/spend_alerts", ALERT)
     ids = {"project_id": project["id"], "user_id": user["id"], "invite_id": invite["id"]}
+    ids |= {"alert_id": alert["id"], "rate_limit_id": "rl-gpt-4o"}
     ids |= {"service_account_id": account["id"], "key_id": account["api_key"]["id"]}
     done = schemathesis("assistants=v2", ORGANIZATION, ADMIN_KEY, server, ids, tmp_path)
     check(done, server, reached("assistants=v2", ORGANIZATION))

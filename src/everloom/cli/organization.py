@@ -1,31 +1,16 @@
 """The organization from the command line: the verbs of the API, told as tables or in the API's own JSON."""
 
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeVar
-
-import msgspec
 
 from everloom.api.http.paths import PREFIX
-from everloom.cli import CommandError
-from everloom.cli.database import opened_ports
+from everloom.cli.telling import organization, project_of, read, say, show, show_one, user_of, whole
 from everloom.config import Settings
-from everloom.context import Context
-from everloom.kit.errors import ApiError
-from everloom.objects.base import JsonObject, Page, PageQuery, encode
+from everloom.objects.base import JsonObject
 from everloom.objects.invites import NewInvite
 from everloom.objects.keys import Key
 from everloom.objects.projects import NewProject, Project, ProjectChanges
 from everloom.objects.users import NewProjectUser, User, UserChanges
-from everloom.requests.binding import decode_body
-from everloom.store.base import SYSTEM
 from everloom.work.organization import invites, keys, project_users, projects, users
-from everloom.work.organization.establishing import establish
-
-T = TypeVar("T")
 
 _USERS = ("id", "name", "email", "role", "added_at")
 _PROJECTS = ("id", "name", "status", "created_at", "archived_at")
@@ -33,24 +18,12 @@ _INVITES = ("id", "email", "role", "status", "expires_at")
 _KEYS = ("id", "name", "redacted_value", "opens", "owner", "last_used_at")
 
 
-@asynccontextmanager
-async def organization(settings: Settings) -> AsyncIterator[Context]:
-    """The organization's own view. A ``CommandError`` for what a verb refuses."""
-    async with opened_ports(settings) as ports:
-        ctx = Context.of(ports, SYSTEM)
-        await establish(ctx.store)
-        try:
-            yield ctx
-        except ApiError as error:
-            raise CommandError(error.message) from error
-
-
 # --- users ---------------------------------------------------------------------------------------------------------
 
 
 async def list_users(settings: Settings, *, as_json: bool) -> None:
     async with organization(settings) as ctx:
-        _show(await _whole(partial(ctx.store.find, User)), _USERS, as_json=as_json)
+        show(await whole(partial(ctx.store.find, User)), _USERS, as_json=as_json)
 
 
 async def invite(settings: Settings, email: str, role: str, names: list[str] | None, *, as_json: bool) -> None:
@@ -58,18 +31,18 @@ async def invite(settings: Settings, email: str, role: str, names: list[str] | N
     async with organization(settings) as ctx:
         asked: JsonObject = {"email": email, "role": role}
         if names is not None:
-            asked["projects"] = [{"id": await _project(ctx, name), "role": "member"} for name in names]
+            asked["projects"] = [{"id": await project_of(ctx, name), "role": "member"} for name in names]
         base = settings.public_url or f"http://{settings.host}:{settings.port}{PREFIX}"
-        made = await invites.create_invite(ctx, _read(asked, NewInvite), base)
+        made = await invites.create_invite(ctx, read(asked, NewInvite), base)
         if as_json:
-            _say(made)
+            say(made)
         else:
             print(f"Invited {made.email} as {made.role}. This link accepts it, for a week:\n{made.accept_url}")
 
 
 async def list_invites(settings: Settings, *, as_json: bool) -> None:
     async with organization(settings) as ctx:
-        _show(await _whole(partial(invites.list_invites, ctx)), _INVITES, as_json=as_json)
+        show(await whole(partial(invites.list_invites, ctx)), _INVITES, as_json=as_json)
 
 
 async def uninvite(settings: Settings, invite_id: str) -> None:
@@ -80,13 +53,13 @@ async def uninvite(settings: Settings, invite_id: str) -> None:
 
 async def set_role(settings: Settings, who: str, role: str, *, as_json: bool) -> None:
     async with organization(settings) as ctx:
-        asked = _read({"role": role}, UserChanges)
-        _one(await users.modify_user(ctx, await _user(ctx, who), asked), _USERS, as_json=as_json)
+        asked = read({"role": role}, UserChanges)
+        show_one(await users.modify_user(ctx, await user_of(ctx, who), asked), _USERS, as_json=as_json)
 
 
 async def remove_user(settings: Settings, who: str) -> None:
     async with organization(settings) as ctx:
-        await users.delete_user(ctx, await _user(ctx, who))
+        await users.delete_user(ctx, await user_of(ctx, who))
     print(f"Removed {who} and all keys of theirs")
 
 
@@ -96,41 +69,41 @@ async def remove_user(settings: Settings, who: str) -> None:
 async def list_projects(settings: Settings, *, archived: bool, as_json: bool) -> None:
     async with organization(settings) as ctx:
         statuses = ["active", "archived"] if archived else ["active"]
-        _show(await _whole(partial(ctx.store.find, Project, status=statuses)), _PROJECTS, as_json=as_json)
+        show(await whole(partial(ctx.store.find, Project, status=statuses)), _PROJECTS, as_json=as_json)
 
 
 async def create_project(settings: Settings, name: str, *, as_json: bool) -> None:
     async with organization(settings) as ctx:
-        _one(await projects.create_project(ctx, _read({"name": name}, NewProject)), _PROJECTS, as_json=as_json)
+        show_one(await projects.create_project(ctx, read({"name": name}, NewProject)), _PROJECTS, as_json=as_json)
 
 
 async def rename_project(settings: Settings, project: str, name: str, *, as_json: bool) -> None:
     async with organization(settings) as ctx:
-        asked = _read({"name": name}, ProjectChanges)
-        _one(await projects.modify_project(ctx, await _project(ctx, project), asked), _PROJECTS, as_json=as_json)
+        asked = read({"name": name}, ProjectChanges)
+        show_one(await projects.modify_project(ctx, await project_of(ctx, project), asked), _PROJECTS, as_json=as_json)
 
 
 async def archive_project(settings: Settings, project: str, *, as_json: bool) -> None:
     async with organization(settings) as ctx:
-        _one(await projects.archive_project(ctx, await _project(ctx, project)), _PROJECTS, as_json=as_json)
+        show_one(await projects.archive_project(ctx, await project_of(ctx, project)), _PROJECTS, as_json=as_json)
 
 
 async def list_members(settings: Settings, project: str, *, as_json: bool) -> None:
     async with organization(settings) as ctx:
-        listed = partial(project_users.list_project_users, ctx, await _project(ctx, project))
-        _show(await _whole(listed), _USERS, as_json=as_json)
+        listed = partial(project_users.list_project_users, ctx, await project_of(ctx, project))
+        show(await whole(listed), _USERS, as_json=as_json)
 
 
 async def add_member(settings: Settings, project: str, who: str, role: str, *, as_json: bool) -> None:
     async with organization(settings) as ctx:
-        asked = _read({"user_id": await _user(ctx, who), "role": role}, NewProjectUser)
-        made = await project_users.create_project_user(ctx, await _project(ctx, project), asked)
-        _one(made, _USERS, as_json=as_json)
+        asked = read({"user_id": await user_of(ctx, who), "role": role}, NewProjectUser)
+        made = await project_users.create_project_user(ctx, await project_of(ctx, project), asked)
+        show_one(made, _USERS, as_json=as_json)
 
 
 async def remove_member(settings: Settings, project: str, who: str) -> None:
     async with organization(settings) as ctx:
-        await project_users.delete_project_user(ctx, await _project(ctx, project), await _user(ctx, who))
+        await project_users.delete_project_user(ctx, await project_of(ctx, project), await user_of(ctx, who))
     print(f"Took {who} out of {project}")
 
 
@@ -142,19 +115,19 @@ async def list_keys(settings: Settings, project: str | None, *, as_json: bool) -
     async with organization(settings) as ctx:
         if project is None:
             names = {each.id: each.name for each in await ctx.store.all(Project, status="active")}
-            found = [_opening(key, "the organization") for key in await _whole(partial(keys.list_admin_keys, ctx))]
+            found = [_opening(key, "the organization") for key in await whole(partial(keys.list_admin_keys, ctx))]
         else:
-            wanted = await ctx.store.get(Project, await _project(ctx, project))
+            wanted = await ctx.store.get(Project, await project_of(ctx, project))
             names, found = {wanted.id: wanted.name}, []
         for id, name in names.items():
-            found += [_opening(key, name) for key in await _whole(partial(keys.list_project_keys, ctx, id))]
+            found += [_opening(key, name) for key in await whole(partial(keys.list_project_keys, ctx, id))]
     if as_json:
-        _say([{name: value for name, value in key.items() if name != "opens"} for key in found])
+        say([{name: value for name, value in key.items() if name != "opens"} for key in found])
         return
     for key in found:
         owner = key["owner"]
         key["owner"] = (owner.get("user") or owner.get("service_account") or owner)["name"]
-    _show(found, _KEYS, as_json=False)
+    show(found, _KEYS, as_json=False)
 
 
 def _opening(key: JsonObject, what: str) -> JsonObject:
@@ -169,79 +142,3 @@ async def delete_key(settings: Settings, key_id: str) -> None:
         else:
             await keys.delete_project_key(ctx, key.project_id, key_id)
     print(f"Deleted {key_id}")
-
-
-# --- what is asked, and what is told -------------------------------------------------------------------------------
-
-
-def _read(asked: JsonObject, kind: type[T]) -> T:
-    """What a request of the API with this body would ask."""
-    return decode_body(encode(asked), kind)
-
-
-async def _user(ctx: Context, who: str) -> str:
-    """The id of a user, who is named by it or by an address."""
-    if "@" not in who:
-        return who
-    for user in await ctx.store.all(User, email=who.lower()):
-        return user.id
-    raise CommandError(f"no user has the address {who}")
-
-
-async def _project(ctx: Context, name: str) -> str:
-    """The id of a project that is named by it or, if it is open, by its name."""
-    if name.startswith("proj_"):
-        return name
-    found = await ctx.store.all(Project, name=name, status="active")
-    if len(found) == 1:
-        return found[0].id
-    raise CommandError(f"{len(found) or 'no'} projects are called {name!r}; 'everloom projects list' has their ids")
-
-
-async def _whole(find: Callable[[PageQuery], Awaitable[Page[Any]]]) -> list[JsonObject]:
-    """All pages of a list."""
-    found: list[JsonObject] = []
-    query = PageQuery(limit=100, order="asc")
-    while True:
-        page = await find(query)
-        found += [msgspec.json.decode(body) for body in page.bodies]
-        if not page.has_more:
-            return found
-        query = PageQuery(limit=100, order="asc", after=page.last_id)
-
-
-def _one(thing: Any, columns: Sequence[str], *, as_json: bool) -> None:
-    if as_json:
-        _say(thing)
-    else:
-        _show([msgspec.to_builtins(thing)], columns, as_json=False)
-
-
-def _show(things: list[JsonObject], columns: Sequence[str], *, as_json: bool) -> None:
-    if as_json:
-        _say(things)
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column.removesuffix("_at").replace("_", " ").upper())
-    for thing in things:
-        table.add_row(*(Text(_cell(column, thing.get(column))) for column in columns))
-    # Into a file or a pipe no line is broken: who reads it there looks for whole ids.
-    Console(width=None if sys.stdout.isatty() else 1000).print(table)
-
-
-def _cell(column: str, value: Any) -> str:
-    if value is None:
-        return "-"
-    if column.endswith("_at"):
-        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M")
-    # What people have called something may hold anything, and this is a terminal.
-    return "".join(character if character.isprintable() else "?" for character in str(value))
-
-
-def _say(things: Any) -> None:
-    print(msgspec.json.format(encode(things)).decode())

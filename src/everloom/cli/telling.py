@@ -1,0 +1,108 @@
+"""What the commands of the organization have in common: its view, what is asked as by the API, and what is told."""
+
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+from everloom.cli import CommandError
+from everloom.cli.database import opened_ports
+from everloom.config import Settings
+from everloom.context import Context
+from everloom.kit.errors import ApiError
+from everloom.objects.base import JsonObject, Page, PageQuery, encode
+from everloom.objects.projects import Project
+from everloom.objects.users import User
+from everloom.requests.binding import decode_body
+from everloom.store.base import SYSTEM
+from everloom.work.organization.establishing import establish
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def organization(settings: Settings) -> AsyncIterator[Context]:
+    """The organization's own view. A ``CommandError`` for what a verb refuses."""
+    async with opened_ports(settings) as ports:
+        ctx = Context.of(ports, SYSTEM)
+        await establish(ctx.store)
+        try:
+            yield ctx
+        except ApiError as error:
+            raise CommandError(error.message) from error
+
+
+def read(asked: JsonObject, kind: type[T]) -> T:
+    """What a request of the API with this body would ask."""
+    return decode_body(encode(asked), kind)
+
+
+async def user_of(ctx: Context, who: str) -> str:
+    """The id of a user, who is named by it or by an address."""
+    if "@" not in who:
+        return who
+    for user in await ctx.store.all(User, email=who.lower()):
+        return user.id
+    raise CommandError(f"no user has the address {who}")
+
+
+async def project_of(ctx: Context, name: str) -> str:
+    """The id of a project that is named by it or, if it is open, by its name."""
+    if name.startswith("proj_"):
+        return name
+    found = await ctx.store.all(Project, name=name, status="active")
+    if len(found) == 1:
+        return found[0].id
+    raise CommandError(f"{len(found) or 'no'} projects are called {name!r}; 'everloom projects list' has their ids")
+
+
+async def whole(find: Callable[[PageQuery], Awaitable[Page[Any]]]) -> list[JsonObject]:
+    """All pages of a list."""
+    found: list[JsonObject] = []
+    query = PageQuery(limit=100, order="asc")
+    while True:
+        page = await find(query)
+        found += [msgspec.json.decode(body) for body in page.bodies]
+        if not page.has_more:
+            return found
+        query = PageQuery(limit=100, order="asc", after=page.last_id)
+
+
+def show_one(thing: Any, columns: Sequence[str], *, as_json: bool) -> None:
+    if as_json:
+        say(thing)
+    else:
+        show([msgspec.to_builtins(thing)], columns, as_json=False)
+
+
+def show(things: list[JsonObject], columns: Sequence[str], *, as_json: bool) -> None:
+    if as_json:
+        say(things)
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column.removesuffix("_at").replace("_", " ").upper())
+    for thing in things:
+        table.add_row(*(Text(_cell(column, thing.get(column))) for column in columns))
+    # Into a file or a pipe no line is broken: who reads it there looks for whole ids.
+    Console(width=None if sys.stdout.isatty() else 1000).print(table)
+
+
+def _cell(column: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if column.endswith("_at"):
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M")
+    # What people have called something may hold anything, and this is a terminal.
+    return "".join(character if character.isprintable() else "?" for character in str(value))
+
+
+def say(things: Any) -> None:
+    print(msgspec.json.format(encode(things)).decode())
