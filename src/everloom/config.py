@@ -86,6 +86,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     aliases: tuple[tuple[str, str], ...] = ()
     models: tuple[ModelEntry, ...] = ()
     prices: tuple[Price, ...] = ()
+    default_prices: bool = True
     embedding_model: str = "all-minilm-l6-v2"
     moderation_model: str = "minilm-moderation"
     search_first: Literal["auto", "always", "never"] = "auto"

@@ -13,7 +13,7 @@ from typing import IO
 from everloom.api.http.routes import Route
 from everloom.api.http.spool import sweep_forms
 from everloom.app.http import ROUTES, build_server
-from everloom.app.models import Preload, build_models
+from everloom.app.models import Preload, build_models, build_prices
 from everloom.blobs.obstore import ObjectBlobs
 from everloom.bus.base import Bus
 from everloom.bus.memory import MemoryBus
@@ -191,10 +191,10 @@ def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
             embedding_model=settings.embedding_model,
             search_first=settings.search_first,
             metrics=settings.metrics,
-            prices=settings.prices,
             public_url=settings.public_url,
             former_ids=frozenset(settings.former_ids.replace(",", " ").split()),
         ),
+        prices=build_prices(settings),
     )
     return App(settings, ports, preload, routes)
 

@@ -24,6 +24,7 @@ from everloom.context.bound_models import (
 from everloom.context.caller import Caller
 from everloom.context.known_keys import KnownKeys
 from everloom.context.metering import UsageRecord
+from everloom.context.pricing import PriceList
 from everloom.jobs.base import Jobs
 from everloom.kit.deadlines import Deadlines
 from everloom.kit.lately import Lately
@@ -31,7 +32,6 @@ from everloom.kit.locks import KeyedLocks
 from everloom.kit.shared_check import SharedCheck
 from everloom.models.base import Capability
 from everloom.models.registry import Models
-from everloom.objects.prices import Price
 from everloom.sandbox.base import Sandboxes
 from everloom.store.base import Database, Store
 from everloom.vectors.base import Vectors
@@ -53,8 +53,6 @@ class ServerLimits(Struct, frozen=True, kw_only=True):
     file_bytes: int = 512 * 1024 * 1024
     metrics: Literal["local", "admin", "open"] = "local"
     """Who may read what the server counts: this machine and admin keys, admin keys, everybody."""
-    prices: tuple[Price, ...] = ()
-    """What models cost here, the first that fits a name; one that none fits costs nothing."""
     public_url: str = ""
     """Base URL (with its version) that clients know the server by; empty: as each request's headers say."""
     former_ids: frozenset[str] = frozenset()
@@ -74,6 +72,8 @@ class Ports(Struct, frozen=True, kw_only=True):
     vectors: Vectors
     sandboxes: Sandboxes
     limits: ServerLimits
+    prices: PriceList = field(default_factory=PriceList)
+    """What models cost here."""
     gate: ModelGate = field(default_factory=ModelGate)
     """What the requests of all callers to models pass."""
     known_keys: KnownKeys = field(default_factory=KnownKeys)
