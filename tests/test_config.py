@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from everloom.config import TYPES, ModelEntry, Settings, SettingsError, load
+from everloom.config import TYPES, Settings, SettingsError, load
+from everloom.objects.model_entries import ModelEntry
 from everloom.objects.prices import Price
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "settings.md"

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from everloom.app.models import build_prices
-from everloom.config import ModelEntry, Settings
+from everloom.config import Settings
 from everloom.context.pricing import PriceList
 from everloom.objects.ledger import MEASURES
+from everloom.objects.model_entries import ModelEntry
 from everloom.objects.prices import NOBODYS, Price
 from tests.servers import ROOT
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from everloom.config import ModelEntry, Settings
+from everloom.config import Settings
 from everloom.context.pricing import PriceList
 from everloom.models.base import Backend
 from everloom.models.chat_moderation import ChatModeration
@@ -25,6 +25,7 @@ from everloom.models.transcription.sphinx import SPHINX_MODEL, SphinxBackend
 from everloom.models.transcription.whisper import WhisperBackend
 from everloom.models.unavailable import UnavailableBackend
 from everloom.models.upstream.backend import UpstreamBackend
+from everloom.objects.model_entries import ModelEntry
 
 Preload = Callable[[], Awaitable[None]]
 """Loads the models that can be loaded before anybody asks for them, as far as there is room. ``ModelFailure`` when one
