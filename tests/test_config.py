@@ -248,3 +248,17 @@ def test_prices_that_cannot_be_used(toml: str, problem: str) -> None:
 
 def test_prices_do_not_stand_in_the_environment() -> None:
     assert wrong({"EVERLOOM_PRICES": "5"}) == "EVERLOOM_PRICES: prices are named in everloom.toml, as [[prices]] tables"
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"EVERLOOM_SMTP_URL": "smtp://a"}, "smtp_url and mail_from belong together"),
+        ({"EVERLOOM_MAIL_FROM": "a@example.org"}, "smtp_url and mail_from belong together"),
+        ({"EVERLOOM_SMTP_URL": "mail.example"}, "EVERLOOM_SMTP_URL: expected smtp://"),
+        ({"EVERLOOM_SMTP_URL": "smtp://a?starttls=so"}, "EVERLOOM_SMTP_URL: expected ?starttls=always"),
+        ({"EVERLOOM_MAIL_FROM": "a, b"}, "EVERLOOM_MAIL_FROM: expected an address"),
+    ],
+)
+def test_mail_that_cannot_be_sent(settings: dict[str, str], problem: str) -> None:
+    assert problem in wrong(settings)

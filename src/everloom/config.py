@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct, field
 
 from everloom.kit.secrets import SECRETS
+from everloom.mail.base import mail_sender, mail_server
 from everloom.objects.model_entries import ModelEntry, entry_problem, http_problem
 from everloom.objects.prices import Price
 
@@ -76,6 +77,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     port: int = 8080
     public_url: str = ""
     former_ids: str = ""
+    smtp_url: str = ""
+    mail_from: str = ""
     worker: bool = True
     run_expires: int = 600
     max_body_bytes: int = 64 * 1024 * 1024
@@ -142,6 +145,8 @@ def load(
     values["models"] = values.get("models", ()) + _added(values, environ)
     if values.get("api_key") and values.get("api_key") == values.get("admin_key"):
         raise SettingsError("api_key and admin_key are the same; a key opens either the API or the organization")
+    if bool(values.get("smtp_url")) != bool(values.get("mail_from")):
+        raise SettingsError("smtp_url and mail_from belong together: the mail server, and whom its mail is from")
     settings = Settings(**values)
     SECRETS.add(_secrets(settings, environ))
     return settings
@@ -158,7 +163,8 @@ def _secrets(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     yield from (entry.api_key for entry in settings.models)
     yield from (environ.get(name, "") for name in _SECRET_VARIABLES)
     bases = [entry.base_url or "" for entry in settings.models]
-    for url in (settings.database, settings.blobs, settings.upstream, settings.hub, settings.sandbox_gateway, *bases):
+    urls = (settings.database, settings.blobs, settings.upstream, settings.hub, settings.sandbox_gateway)
+    for url in (*urls, settings.smtp_url, *bases):
         try:
             parts = urlsplit(url)
         except ValueError:
@@ -309,6 +315,19 @@ def _key_problem(key: str) -> str | None:
     return None if re.fullmatch(r"[!-~]+", key) else "a key is made of visible ASCII characters, without spaces"
 
 
+def _reading(read: Callable[[str], object]) -> Callable[[str], str | None]:
+    """A check by what reads the text: its ``ValueError`` says what is wrong."""
+
+    def problem(text: str) -> str | None:
+        try:
+            read(text)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    return problem
+
+
 def _between(least: float, most: float) -> Callable[[float], str | None]:
     return lambda number: (
         None if least <= number <= most else f"must lie between {least:g} and {most:g}, not {number:g}"
@@ -322,6 +341,8 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "admin_key": _key_problem,
     "upstream": http_problem,
     "public_url": http_problem,
+    "smtp_url": _reading(mail_server),
+    "mail_from": _reading(mail_sender),
     "upstream_key": _key_problem,
     "upstream_timeout": _between(1, 86_400),
     "local_slots": _between(1, 64),

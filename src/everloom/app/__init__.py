@@ -22,6 +22,8 @@ from everloom.context import Ports, ServerLimits
 from everloom.context.ledger import LedgerBuffer
 from everloom.jobs.base import Jobs
 from everloom.jobs.embedded import EmbeddedJobs
+from everloom.mail.base import Mailer, mail_sender, mail_server
+from everloom.mail.smtp import SmtpMailer
 from everloom.sandbox.base import Sandboxes
 from everloom.sandbox.pool import JupyterSandboxes
 from everloom.store.base import Database
@@ -32,6 +34,7 @@ from everloom.work import last_resort
 from everloom.work.files import blobs as kept_blobs
 from everloom.work.files import uploads as kept_uploads
 from everloom.work.inference import images as kept_images
+from everloom.work.organization import mail
 from everloom.work.runs import expiry
 from everloom.work.runs.execution import execute
 from everloom.work.runs.verbs import RUN_JOB
@@ -49,7 +52,7 @@ LAUNCH_PAUSE = 2.0
 LEDGER_GRACE = 5.0
 """Seconds that a database has at the end to take the last rows of the ledger."""
 
-JOBS = {RUN_JOB: execute, INGEST_JOB: ingest.ingest}
+JOBS = {RUN_JOB: execute, INGEST_JOB: ingest.ingest, mail.MAIL_JOB: mail.deliver}
 """What a worker serves."""
 
 UPKEEP = (
@@ -195,8 +198,14 @@ def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
             former_ids=frozenset(settings.former_ids.replace(",", " ").split()),
         ),
         prices=build_prices(settings),
+        mailer=mailer(settings),
     )
     return App(settings, ports, preload, routes)
+
+
+def mailer(settings: Settings) -> Mailer | None:
+    """What sends mail by these settings."""
+    return SmtpMailer(mail_server(settings.smtp_url), mail_sender(settings.mail_from)) if settings.smtp_url else None
 
 
 def sandboxes(settings: Settings) -> Sandboxes:

@@ -30,6 +30,7 @@ from everloom.kit.deadlines import Deadlines
 from everloom.kit.lately import Lately
 from everloom.kit.locks import KeyedLocks
 from everloom.kit.shared_check import SharedCheck
+from everloom.mail.base import Mailer
 from everloom.models.base import Capability
 from everloom.models.registry import Models
 from everloom.sandbox.base import Sandboxes
@@ -74,6 +75,8 @@ class Ports(Struct, frozen=True, kw_only=True):
     limits: ServerLimits
     prices: PriceList = field(default_factory=PriceList)
     """What models cost here."""
+    mailer: Mailer | None = None
+    """Sends mail, where a mail server is set."""
     gate: ModelGate = field(default_factory=ModelGate)
     """What the requests of all callers to models pass."""
     known_keys: KnownKeys = field(default_factory=KnownKeys)

@@ -11,6 +11,7 @@ from everloom.objects.files import AssistantFile, File, FileDeadline, FileDigest
 from everloom.objects.images import GeneratedImage
 from everloom.objects.invites import Invite
 from everloom.objects.keys import Key
+from everloom.objects.mail import Mail
 from everloom.objects.messages import Message
 from everloom.objects.organization import Organization
 from everloom.objects.projects import Project
@@ -101,6 +102,7 @@ _ALL = (
     Kind(Membership, "", "project_users", "user", index=("project_id", "user_id"), key="key"),
     Kind(ServiceAccount, "svc_acct_", "service_accounts", "service account", index=("project_id",)),
     Kind(Key, "key_", "api_keys", "API key", index=("secret_hash", "project_id", "owner_id")),
+    Kind(Mail, "mail_", "mails", "mail"),
 )
 
 KINDS: dict[type[Object], Kind] = {kind.cls: kind for kind in _ALL}
