@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from everloom.config import TYPES, ModelEntry, Settings, SettingsError, load
+from everloom.config import TYPES, Settings, SettingsError, load
+from everloom.objects.model_entries import ModelEntry
 from everloom.objects.prices import Price
 from everloom.objects.rules import Ceiling
 
@@ -280,3 +281,17 @@ def test_limits_that_cannot_be_used(toml: str, problem: str) -> None:
 
 def test_limits_do_not_stand_in_the_environment() -> None:
     assert wrong({"EVERLOOM_LIMITS": "5"}) == "EVERLOOM_LIMITS: limits are named in everloom.toml, as [[limits]] tables"
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"EVERLOOM_SMTP_URL": "smtp://a"}, "smtp_url and mail_from belong together"),
+        ({"EVERLOOM_MAIL_FROM": "a@example.org"}, "smtp_url and mail_from belong together"),
+        ({"EVERLOOM_SMTP_URL": "mail.example"}, "EVERLOOM_SMTP_URL: expected smtp://"),
+        ({"EVERLOOM_SMTP_URL": "smtp://a?starttls=so"}, "EVERLOOM_SMTP_URL: expected ?starttls=always"),
+        ({"EVERLOOM_MAIL_FROM": "a, b"}, "EVERLOOM_MAIL_FROM: expected an address"),
+    ],
+)
+def test_mail_that_cannot_be_sent(settings: dict[str, str], problem: str) -> None:
+    assert problem in wrong(settings)

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "everloom"
 FLOORS = [
     {"kit"},
     {"objects"},
-    {"store", "blobs", "bus", "jobs", "models", "vectors", "sandbox"},
+    {"store", "blobs", "bus", "jobs", "mail", "models", "vectors", "sandbox"},
     {"context"},
     {"requests"},
     {"tools"},

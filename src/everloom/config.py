@@ -11,13 +11,15 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_type_hints
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Struct, field
 
 from everloom.kit.secrets import SECRETS
+from everloom.mail.base import mail_sender, mail_server
+from everloom.objects.model_entries import ModelEntry, entry_problem, http_problem
 from everloom.objects.prices import Price
 from everloom.objects.rules import Ceiling
 
@@ -31,38 +33,6 @@ T = TypeVar("T")
 
 class SettingsError(Exception):
     """A setting that cannot be used; the message is one line, fit to be shown as it is."""
-
-
-class ModelEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One ``[[models]]`` table: who answers for ``id``, which is a name or a pattern as in ``fnmatch``.
-
-    ``local`` reads the GGUF file at ``path``; ``upstream`` asks ``base_url`` for ``model`` (by default the
-    name that was asked for) with the key that the environment holds under ``api_key_env``.
-    """
-
-    id: str
-    backend: Literal["local", "upstream"]
-    path: Path | None = None
-    base_url: str | None = None
-    api_key_env: str | None = None
-    model: str | None = None
-    context_window: int | None = None
-    """Tokens of prompt and answer together, where the backend cannot tell."""
-    projects: tuple[str, ...] = ()
-    """Ids of the projects that may know of it; left out, all of them."""
-    guard: bool = False
-    """Whether it is a chat model that moderates: it is asked with a prompt for the scores of all categories."""
-    guard_prompt: Path | None = None
-    """A text file with a prompt in place of the server's own."""
-    steps: Annotated[int, Meta(ge=1, le=1000)] | None = None
-    """Denoising steps of an image pipeline, where its own number is not right for its weights."""
-    guidance: Annotated[float, Meta(ge=0, le=100)] | None = None
-    """How closely an image pipeline keeps to its prompt."""
-    api_key: str = ""
-    """What ``api_key_env`` named; read from the environment, refused in the file."""
-
-    def __repr__(self) -> str:
-        return f"ModelEntry({self.id!r}, {self.backend!r})"
 
 
 def _user_data() -> Path:
@@ -88,6 +58,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     models: tuple[ModelEntry, ...] = ()
     prices: tuple[Price, ...] = ()
     limits: tuple[Ceiling, ...] = ()
+    default_prices: bool = True
     embedding_model: str = "all-minilm-l6-v2"
     moderation_model: str = "minilm-moderation"
     search_first: Literal["auto", "always", "never"] = "auto"
@@ -108,6 +79,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     port: int = 8080
     public_url: str = ""
     former_ids: str = ""
+    smtp_url: str = ""
+    mail_from: str = ""
     worker: bool = True
     run_expires: int = 600
     max_body_bytes: int = 64 * 1024 * 1024
@@ -174,6 +147,8 @@ def load(
     values["models"] = values.get("models", ()) + _added(values, environ)
     if values.get("api_key") and values.get("api_key") == values.get("admin_key"):
         raise SettingsError("api_key and admin_key are the same; a key opens either the API or the organization")
+    if bool(values.get("smtp_url")) != bool(values.get("mail_from")):
+        raise SettingsError("smtp_url and mail_from belong together: the mail server, and whom its mail is from")
     settings = Settings(**values)
     SECRETS.add(_secrets(settings, environ))
     return settings
@@ -190,7 +165,8 @@ def _secrets(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     yield from (entry.api_key for entry in settings.models)
     yield from (environ.get(name, "") for name in _SECRET_VARIABLES)
     bases = [entry.base_url or "" for entry in settings.models]
-    for url in (settings.database, settings.blobs, settings.upstream, settings.hub, settings.sandbox_gateway, *bases):
+    urls = (settings.database, settings.blobs, settings.upstream, settings.hub, settings.sandbox_gateway)
+    for url in (*urls, settings.smtp_url, *bases):
         try:
             parts = urlsplit(url)
         except ValueError:
@@ -318,39 +294,13 @@ def _models(value: Any, where: str, folder: Path, environ: Mapping[str, str]) ->
     entries = []
     for number, table in enumerate(value, 1):
         entry = _convert(table, ModelEntry, f"{where}[{number}]", folder)
-        problem = _entry_problem(entry, environ)
+        problem = entry_problem(entry, environ)
         if problem:
             raise SettingsError(f"{where}[{number}] ({entry.id}): {problem}")
         key = environ.get(entry.api_key_env, "") if entry.api_key_env else ""
         base_url = entry.base_url.rstrip("/") if entry.base_url else None
         entries.append(msgspec.structs.replace(entry, api_key=key, base_url=base_url))
     return tuple(entries)
-
-
-def _entry_problem(entry: ModelEntry, environ: Mapping[str, str]) -> str | None:
-    if entry.api_key:
-        return "api_key does not belong in a file; name an environment variable with api_key_env"
-    if entry.guard_prompt and not entry.guard:
-        return "guard_prompt belongs to guard = true"
-    if entry.guard_prompt and not entry.guard_prompt.is_file():
-        return f"guard_prompt {entry.guard_prompt} is no file"
-    if entry.backend == "local":
-        if entry.base_url or entry.api_key_env:
-            return 'base_url and api_key_env belong to backend = "upstream"'
-        if entry.guard and entry.model:
-            return "a local guard has path, or model (another local model to ask), not both" if entry.path else None
-        return None if entry.path else 'backend = "local" needs path, a GGUF file'
-    if entry.path:
-        return 'path belongs to backend = "local"'
-    if not entry.base_url:
-        return 'backend = "upstream" needs base_url'
-    if entry.api_key_env and not environ.get(entry.api_key_env):
-        return f"the environment has no {entry.api_key_env}, which api_key_env names"
-    return _http_problem(entry.base_url)
-
-
-def _http_problem(url: str) -> str | None:
-    return None if re.match(r"https?://[^/\s]+", url) else f"{url!r} is not an http:// or https:// URL"
 
 
 def _database_problem(url: str) -> str | None:
@@ -367,6 +317,19 @@ def _key_problem(key: str) -> str | None:
     return None if re.fullmatch(r"[!-~]+", key) else "a key is made of visible ASCII characters, without spaces"
 
 
+def _reading(read: Callable[[str], object]) -> Callable[[str], str | None]:
+    """A check by what reads the text: its ``ValueError`` says what is wrong."""
+
+    def problem(text: str) -> str | None:
+        try:
+            read(text)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    return problem
+
+
 def _between(least: float, most: float) -> Callable[[float], str | None]:
     return lambda number: (
         None if least <= number <= most else f"must lie between {least:g} and {most:g}, not {number:g}"
@@ -378,8 +341,10 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "blobs": _blobs_problem,
     "api_key": _key_problem,
     "admin_key": _key_problem,
-    "upstream": _http_problem,
-    "public_url": _http_problem,
+    "upstream": http_problem,
+    "public_url": http_problem,
+    "smtp_url": _reading(mail_server),
+    "mail_from": _reading(mail_sender),
     "upstream_key": _key_problem,
     "upstream_timeout": _between(1, 86_400),
     "local_slots": _between(1, 64),
@@ -387,7 +352,7 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "local_threads": _between(0, 1_024),
     "local_memory": _between(0, 2**50),
     "local_idle": _between(0, 31_536_000),
-    "hub": _http_problem,
+    "hub": http_problem,
     "hub_key": _key_problem,
     "port": _between(0, 65_535),
     "run_expires": _between(1, 31_536_000),

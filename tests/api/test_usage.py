@@ -20,6 +20,7 @@ from tests.servers import http as client_of
 from tests.spec.spec import needs_spec
 from tests.spec.traffic import recorded
 from tests.stores import a_store
+from tests.weights import default_weights
 
 KINDS = (
     "completions",
@@ -376,7 +377,8 @@ def test_costs_are_whole_days(team: Team) -> None:
     ]
     (result,) = found["data"][1]["results"]
     assert result["object"] == "organization.costs.result"
-    assert result["amount"] == {"value": 0.0, "currency": "usd"}
+    assert result["amount"]["currency"] == "usd"
+    assert result["amount"]["value"] > 0  # gpt-4o at an upstream, by what is published
     assert (result["line_item"], result["project_id"]) == (None, None)
 
 
@@ -403,6 +405,39 @@ def test_costs_are_the_prices_of_the_settings(tmp_path: Any, upstream: ScriptedU
         assert amounts == pytest.approx({"gpt-4o, input": 0.0025, "gpt-4o, output": 0.00003, "dall-e-2, images": 0.04})
         (whole,) = page(admin, "costs", start_time=midnight())["data"][0]["results"]
         assert whole["amount"]["value"] == pytest.approx(0.04253)
+
+
+def test_models_of_upstreams_cost_what_is_published_and_those_of_this_machine_nothing(
+    tmp_path: Any, upstream: ScriptedUpstream
+) -> None:
+    settings = {
+        "upstream": upstream.url,
+        "weights": default_weights().folder,
+        "aliases": "text-embedding-*=all-minilm-l6-v2",
+    }
+    with (
+        Everloom(tmp_path, **settings) as server,
+        client_of(server) as http,
+        client_of(server, ADMIN_KEY, beta=None) as admin,
+    ):
+        upstream.script(Says("one two three", prompt_tokens=1000))
+        posted(http, "/chat/completions", ASK | {"model": "gpt-4o-2024-08-06"})
+        posted(http, "/chat/completions", ASK | {"model": "nobodys-model"})
+        posted(http, "/embeddings", {"model": "text-embedding-3-small", "input": "apples"})
+        deadline = time.monotonic() + 5
+        lines: dict[str, float] = {}
+        while len(lines) < 5 and time.monotonic() < deadline:
+            found = page(admin, "costs", start_time=midnight(), group_by="line_item")
+            lines = {one["line_item"]: one["amount"]["value"] for one in found["data"][0]["results"]}
+        assert lines == pytest.approx(
+            {
+                "gpt-4o-2024-08-06, input": 0.0025,
+                "gpt-4o-2024-08-06, output": 0.00003,
+                "nobodys-model, input": 0,
+                "nobodys-model, output": 0,
+                "all-minilm-l6-v2, input": 0,
+            }
+        )
 
 
 # --- what is refused -----------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.programs import everloom
+from tests.postbox import Postbox
 from tests.postgres import fresh_database
 from tests.scripted import ScriptedUpstream
 
@@ -112,3 +113,17 @@ def test_a_port_that_somebody_else_has(tmp_path: Path) -> None:
     assert "is taken" in found(done, f"port {port}")
     with pytest.raises(ConnectionRefusedError):
         http.client.HTTPConnection("127.0.0.1", int(port), timeout=1).connect()
+
+
+def test_a_mail_server_is_tried(tmp_path: Path, port: str) -> None:
+    settings = {"port": port, "mail_from": "Everloom <everloom@example.org>"}
+    with Postbox() as box:
+        done = everloom(tmp_path, "doctor", smtp_url=f"smtp://127.0.0.1:{box.port}", **settings)
+        said = f"ok mail: 127.0.0.1:{box.port}, not encrypted, from Everloom <everloom@example.org>"
+        assert found(done, "mail") == said
+        assert box.mails == []
+    done = everloom(tmp_path, "doctor", smtp_url=f"smtp://a:secret-of-mail@127.0.0.1:{box.port}", **settings)
+    assert done.returncode == 1
+    assert "broken mail: 127.0.0.1" in found(done, "mail")
+    assert "EVERLOOM_SMTP_URL" in found(done, "mail")
+    assert "secret-of-mail" not in done.stdout

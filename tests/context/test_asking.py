@@ -1,8 +1,10 @@
 """What becomes of a request to a model: one record, at its real end, for whoever asked."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from everloom.context import Context
 from everloom.context.bound_models import NoCompletions
 from everloom.context.metering import EstimatedUsage, UsageRecord
 from everloom.kit.errors import ApiError, ModelFailure, NotFound
+from everloom.models.base import Form, FormFile
 from everloom.models.registry import Models
 from everloom.models.upstream.backend import UpstreamBackend
 from everloom.work.inference import completions
@@ -182,6 +185,62 @@ def test_a_server_without_completions_is_asked_once_and_each_chat_recorded() -> 
 
     records = recorded(ask)
     assert [(record.capability, record.outcome) for record in records] == [("chat", "completed")] * 2
+
+
+TOKENS = {"input_tokens": 14, "input_token_details": {"audio_tokens": 12}, "output_tokens": 5, "total_tokens": 19}
+TRANSCRIPTS = [
+    ({"text": "Hello."}, None, None),
+    ({"text": "Hello.", "usage": {"type": "duration", "seconds": 2}}, 2.0, None),
+    ({"text": '"usage": {"input_tokens": 1}', "usage": {"type": "tokens"} | TOKENS}, None, (14, 5, 12)),
+]
+
+
+@pytest.mark.parametrize(("transcript", "seconds", "tokens"), TRANSCRIPTS)
+def test_a_transcription_is_counted_as_its_model_is_paid(
+    transcript: dict[str, Any], seconds: float | None, tokens: tuple[int, int, int] | None, tmp_path: Path
+) -> None:
+    sound = tmp_path / "a.wav"
+    sound.write_bytes(b"RIFFsound")
+    file = FormFile(field="file", filename="a.wav", content_type="audio/wav", path=sound, size=9)
+    form = Form(fields=(("model", "gpt-4o"),), files=(file,))
+
+    async def ask(ctx: Context, upstream: ScriptedUpstream) -> None:
+        upstream.serve("/audio/transcriptions", lambda _: web.json_response(transcript))
+        async with ctx.ask("transcribe", "gpt-4o") as model:
+            answer = await model.transcribe(form)
+        await answer.whole()
+        await answer.close()
+
+    record = only(recorded(ask))
+    assert record.audio_seconds == seconds
+    assert (record.usage is None) is (record.details is None) is (tokens is None)
+    if record.usage is not None and record.details is not None:
+        assert (record.usage.prompt_tokens, record.usage.completion_tokens, record.details.heard) == tokens
+
+
+def test_a_picture_that_is_streamed_tells_its_tokens_at_the_end() -> None:
+    events = [
+        {"type": "image_generation.partial_image", "b64_json": "A" * 9000},
+        {
+            "type": "image_generation.completed",
+            "b64_json": "B" * 9000,
+            "usage": {"input_tokens": 7, "output_tokens": 272},
+        },
+    ]
+    stream = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+
+    async def ask(ctx: Context, upstream: ScriptedUpstream) -> None:
+        upstream.serve("/images/generations", lambda _: web.Response(body=stream, content_type="text/event-stream"))
+        async with ctx.ask("draw", "gpt-4o") as model:
+            answer = await model.generate({"model": "gpt-4o", "prompt": "An otter", "stream": True})
+        async for _ in answer.blocks():
+            pass
+        await answer.close()
+
+    record = only(recorded(ask))
+    assert record.images == 1
+    assert record.usage is not None
+    assert (record.usage.prompt_tokens, record.usage.completion_tokens) == (7, 272)
 
 
 # --- turns -----------------------------------------------------------------------------------------------------------

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from everloom.app.models import build_models
-from everloom.config import ModelEntry, Settings
+from everloom.config import Settings
 from everloom.kit.errors import ModelFailure
+from everloom.objects.model_entries import ModelEntry
 
 
 def test_a_path_that_holds_no_model_stops_no_start_and_is_told_when_asked(tmp_path: Path) -> None:

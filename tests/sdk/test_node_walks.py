@@ -12,7 +12,7 @@ from tests.scripted import ScriptedUpstream
 from tests.sdk import rules
 from tests.sdk.node import NODE_FIRST, NODE_NEWEST, NodeSdk, folder_of, programs
 from tests.sdk.test_walks import ALIASES, DEFAULT_MODEL
-from tests.servers import API_KEY, Everloom
+from tests.servers import ADMIN_KEY, API_KEY, Everloom
 from tests.weights import default_gguf
 
 WALKS = Path(__file__).parent / "walks_node"
@@ -31,7 +31,7 @@ def walk(name: str, sdk: NodeSdk, server: Everloom, folder: Path, model: str = "
     (folder / "node_modules").symlink_to(folder_of(sdk) / "node_modules")
     kept = ("PATH", "HOME", "LANG", "TMPDIR")
     environment = {variable: os.environ[variable] for variable in kept if variable in os.environ}
-    environment |= {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": API_KEY}
+    environment |= {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": API_KEY, "OPENAI_ADMIN_KEY": ADMIN_KEY}
     environment |= {"WALK_MODEL": model, "WALK_SDK": sdk.name, "NODE_NO_WARNINGS": "1"}
     node, _ = programs()
     ended = subprocess.run(
@@ -51,6 +51,24 @@ def walk(name: str, sdk: NodeSdk, server: Everloom, folder: Path, model: str = "
 def test_assistants(sdk: NodeSdk, each_server: Everloom, tmp_path: Path) -> None:
     said = walk("assistants", sdk, each_server, tmp_path)
     assert said == ["ok a run and its steps", "ok a stream", "ok deletions and refusals"]
+
+
+SECTIONS = (
+    *("projects", "invites", "users", "project users", "service accounts", "project keys", "admin keys"),
+    *("usage", "costs", "file search calls", "web search calls"),
+    *("rate limits", "audit logs", "spend limits", "spend alerts", "model permissions", "ends"),
+)
+
+NOT_THERE = {
+    *("file search calls", "web search calls"),
+    *("rate limits", "audit logs", "spend limits", "spend alerts", "model permissions"),
+}
+"""Sections whose operations this server does not have yet."""
+
+
+def test_the_organization(each_server: Everloom, tmp_path: Path) -> None:
+    said = walk("organization", NODE_NEWEST, each_server, tmp_path)
+    assert said == [f"not there {what}" if what in NOT_THERE else f"ok {what}" for what in SECTIONS]
 
 
 def test_endpoints(server: Everloom, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from everloom.context import Context
+from everloom.context.pricing import PriceList
 from everloom.objects.ledger import DAY, HOUR, MEASURES, LedgerQuery, LedgerRow, LedgerSum
-from everloom.objects.prices import Price, bill
+from everloom.objects.prices import Price
 from everloom.objects.runs import CodeSession, Run, ToolWork
 from everloom.objects.usage import CostsQuery, ProjectUsageQuery, VectorStoresUsage
 from everloom.store.base import Add, Change
@@ -106,14 +107,19 @@ async def test_a_session_of_the_interpreter_lasts_an_hour(ctx: Context, upstream
 
 # --- prices --------------------------------------------------------------------------------------------------------
 
-PRICES = (
-    Price(model="gpt-4o-mini", input=0.15, output=0.6),
-    Price(model="gpt-4o*", input=2.5, cached_input=1.25, output=10, audio_input=40, audio_output=80, batch=0.5),
-    Price(model="dall-e-?", image=0.04),
-    Price(model="tts", characters=15),
-    Price(model="whisper", minute=0.006),
-    Price(model="file_search", call=0.0025, gigabyte_day=0.1),
-    Price(model="code_interpreter", session=0.03),
+PRICES = PriceList(
+    (
+        Price(model="gpt-4o-mini", input=0.15, output=0.6),
+        Price(model="gpt-4o*", input=2.5, cached_input=1.25, output=10, audio_input=40, audio_output=80, batch=0.5),
+        Price(model="dall-e-?", image=0.04),
+        Price(model="tts", characters=15),
+        Price(model="whisper", minute=0.006),
+        Price(model="file_search", call=0.0025, gigabyte_day=0.1),
+        Price(model="code_interpreter", session=0.03),
+        Price(model="sonar", input=1, call=0.005),
+        Price(model="painter", output=10, image_output=40),
+    ),
+    defaults=False,
 )
 
 
@@ -134,24 +140,26 @@ PRICES = (
         ("search", "", {"requests": 4}, {"calls": 0.01}),
         ("session", "", {"requests": 2}, {"sessions": 0.06}),
         ("storage", "", {"bytes": 48 * 2**30}, {"storage": 0.2}),
+        ("chat", "sonar", {"input_tokens": 1000, "requests": 2}, {"requests": 0.01, "input": 0.001}),
+        ("draw", "painter", {"images": 1, "output_tokens": 1000}, {"images": 0, "input": 0, "output": 0.04}),
         ("chat", "smollm2-135m", {"input_tokens": 1000}, {"input": 0.0}),
         ("moderate", "minilm-moderation", {}, {}),
     ],
 )  # fmt: skip
 def test_use_costs_what_the_prices_say(kind: Any, model: str, used: dict[str, int], items: dict[str, float]) -> None:
-    found = bill(PRICES, kind, model, False, nothing(**used))
+    found = PRICES.bill(kind, model, False, nothing(**used))
     assert {item.name.partition(", ")[2]: item.dollars for item in found} == pytest.approx(items)
+    assert PRICES.dollars(kind, model, False, nothing(**used)) == pytest.approx(sum(items.values()))
 
 
 def test_a_batch_pays_its_share() -> None:
     used = nothing(input_tokens=1_000_000)
-    assert [bill(PRICES, "chat", "gpt-4o", batch, used)[0].dollars for batch in (False, True)] == [2.5, 1.25]
+    assert [PRICES.bill("chat", "gpt-4o", batch, used)[0].dollars for batch in (False, True)] == [2.5, 1.25]
 
 
 def test_costs_are_told_apart_by_project_key_and_item(tmp_path: Path) -> None:
     async def check(ctx: Context, upstream: ScriptedUpstream) -> None:
-        limits = msgspec.structs.replace(ctx.ports.limits, prices=PRICES)
-        ctx = Context.of(msgspec.structs.replace(ctx.ports, limits=limits), "")
+        ctx = Context.of(msgspec.structs.replace(ctx.ports, prices=PRICES), "")
         now = int(time.time())
         rows = [
             LedgerRow(at=now, project=project, kind="chat", key_id=key, model="gpt-4o", input_tokens=tokens)

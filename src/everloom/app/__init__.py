@@ -13,7 +13,7 @@ from typing import IO
 from everloom.api.http.routes import Route
 from everloom.api.http.spool import sweep_forms
 from everloom.app.http import ROUTES, build_server
-from everloom.app.models import Preload, build_models
+from everloom.app.models import Preload, build_models, build_prices
 from everloom.blobs.obstore import ObjectBlobs
 from everloom.bus.base import Bus
 from everloom.bus.memory import MemoryBus
@@ -23,6 +23,8 @@ from everloom.context.known_rules import KnownRules
 from everloom.context.ledger import LedgerBuffer
 from everloom.jobs.base import Jobs
 from everloom.jobs.embedded import EmbeddedJobs
+from everloom.mail.base import Mailer, mail_sender, mail_server
+from everloom.mail.smtp import SmtpMailer
 from everloom.sandbox.base import Sandboxes
 from everloom.sandbox.pool import JupyterSandboxes
 from everloom.store.base import SYSTEM, Database
@@ -33,6 +35,7 @@ from everloom.work import last_resort
 from everloom.work.files import blobs as kept_blobs
 from everloom.work.files import uploads as kept_uploads
 from everloom.work.inference import images as kept_images
+from everloom.work.organization import mail
 from everloom.work.organization.due_alerts import send_alerts
 from everloom.work.runs import expiry
 from everloom.work.runs.execution import execute
@@ -51,7 +54,7 @@ LAUNCH_PAUSE = 2.0
 LEDGER_GRACE = 5.0
 """Seconds that a database has at the end to take the last rows of the ledger."""
 
-JOBS = {RUN_JOB: execute, INGEST_JOB: ingest.ingest}
+JOBS = {RUN_JOB: execute, INGEST_JOB: ingest.ingest, mail.MAIL_JOB: mail.deliver}
 """What a worker serves."""
 
 UPKEEP = (
@@ -107,7 +110,7 @@ class App:
         await ports.bus.open()
         await ports.models.open()
         await ports.vectors.open()
-        ports.gate.admission.open(ports.database, ports.rules, ports.limits.prices, ports.limits.ceilings)
+        ports.gate.admission.open(ports.database, ports.rules, ports.prices, ports.limits.ceilings)
         self._tasks.append(asyncio.create_task(self._launch(work)))
         await asyncio.to_thread(sweep_forms)
         if self.settings.preload and self._preload is not None:
@@ -200,13 +203,19 @@ def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
             embedding_model=settings.embedding_model,
             search_first=settings.search_first,
             metrics=settings.metrics,
-            prices=settings.prices,
             ceilings=settings.limits,
             public_url=settings.public_url,
             former_ids=frozenset(settings.former_ids.replace(",", " ").split()),
         ),
+        prices=build_prices(settings),
+        mailer=mailer(settings),
     )
     return App(settings, ports, preload, routes)
+
+
+def mailer(settings: Settings) -> Mailer | None:
+    """What sends mail by these settings."""
+    return SmtpMailer(mail_server(settings.smtp_url), mail_sender(settings.mail_from)) if settings.smtp_url else None
 
 
 def sandboxes(settings: Settings) -> Sandboxes:

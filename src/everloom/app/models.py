@@ -1,4 +1,4 @@
-"""Who answers for which model name, by the settings."""
+"""Who answers for which model name, and what that costs, by the settings."""
 
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from everloom.config import ModelEntry, Settings
+from everloom.config import Settings
+from everloom.context.pricing import PriceList
 from everloom.models.base import Backend
 from everloom.models.chat_moderation import ChatModeration
 from everloom.models.diffusers.backend import DiffusersBackend, PipelineSettings
@@ -24,6 +25,7 @@ from everloom.models.transcription.sphinx import SPHINX_MODEL, SphinxBackend
 from everloom.models.transcription.whisper import WhisperBackend
 from everloom.models.unavailable import UnavailableBackend
 from everloom.models.upstream.backend import UpstreamBackend
+from everloom.objects.model_entries import ModelEntry
 
 Preload = Callable[[], Awaitable[None]]
 """Loads the models that can be loaded before anybody asks for them, as far as there is room. ``ModelFailure`` when one
@@ -66,6 +68,22 @@ def build_models(settings: Settings) -> tuple[Models, Preload]:
     projects = {entry.id: entry.projects for entry in settings.models if entry.projects}
     stand_ins = _stand_ins(settings.moderation_model)
     return Models(named, settings.aliases, default=default, stand_ins=stand_ins, projects=projects), preload
+
+
+def build_prices(settings: Settings) -> PriceList:
+    """What models cost by these settings: which of their names, in the ledger, are of models of this machine, and where
+    the others are served.
+    """
+    local = {DEFAULT_MODEL, EMBEDDING_MODEL, MODERATION_MODEL, ESPEAK_MODEL, SPHINX_MODEL}
+    upstreams = []
+    for entry in settings.models:
+        if entry.backend == "local":
+            local.add(entry.id if entry.path else entry.model or entry.id)
+        elif entry.base_url:
+            upstreams.append((entry.model or entry.id, entry.base_url))
+    if settings.upstream:
+        upstreams.append(("*", settings.upstream))
+    return PriceList(settings.prices, local=local, upstreams=upstreams, defaults=settings.default_prices)
 
 
 def _stand_ins(moderation: str) -> list[tuple[str, str]]:

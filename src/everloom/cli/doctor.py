@@ -55,6 +55,7 @@ async def _findings(settings: Settings) -> list[Finding]:
     findings.append(_sqlite(settings.sqlite_file) if settings.sqlite_file else await _postgres(settings.database))
     findings += [*_local_models(settings)]
     findings += [finding async for finding in _upstreams(settings)]
+    findings += [finding async for finding in _mail(settings)]
     return [*findings, await _port(settings), await _sandbox(settings)]
 
 
@@ -225,6 +226,21 @@ async def _upstream(session: Any, url: str, key: str) -> Finding:
         return Finding("note", f"upstream {url}: GET /models is no list of models", "is the base URL right?")
     shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
     return Finding("ok", f"upstream {url}: {len(names)} models ({shown})" if names else f"upstream {url}: no models")
+
+
+async def _mail(settings: Settings) -> AsyncIterator[Finding]:
+    from everloom.app import mailer
+    from everloom.mail.base import MailAway, mail_server
+
+    if (tried := mailer(settings)) is None:
+        return
+    server = mail_server(settings.smtp_url)
+    text = f"mail: {server.host}:{server.port}"
+    try:
+        yield Finding("ok", f"{text}, {await tried.check()}, from {settings.mail_from}")
+    except MailAway as away:
+        remedy = "look at EVERLOOM_SMTP_URL; till then mails wait, five days long"
+        yield Finding("broken", f"{text} cannot be used: {away}", remedy)
 
 
 async def _port(settings: Settings) -> Finding:

@@ -38,6 +38,8 @@ async def invite(settings: Settings, email: str, role: str, names: list[str] | N
             say(made)
         else:
             print(f"Invited {made.email} as {made.role}. This link accepts it, for a week:\n{made.accept_url}")
+            if ctx.ports.mailer is not None:
+                print("A running server mails it.")
 
 
 async def list_invites(settings: Settings, *, as_json: bool) -> None:

@@ -25,14 +25,15 @@ from everloom.context.caller import Caller
 from everloom.context.known_keys import KnownKeys
 from everloom.context.known_rules import KnownRules
 from everloom.context.metering import UsageRecord
+from everloom.context.pricing import PriceList
 from everloom.jobs.base import Jobs
 from everloom.kit.deadlines import Deadlines
 from everloom.kit.lately import Lately
 from everloom.kit.locks import KeyedLocks
 from everloom.kit.shared_check import SharedCheck
+from everloom.mail.base import Mailer
 from everloom.models.base import Capability
 from everloom.models.registry import Models
-from everloom.objects.prices import Price
 from everloom.objects.rules import Ceiling
 from everloom.sandbox.base import Sandboxes
 from everloom.store.base import Database, Store
@@ -55,8 +56,6 @@ class ServerLimits(Struct, frozen=True, kw_only=True):
     file_bytes: int = 512 * 1024 * 1024
     metrics: Literal["local", "admin", "open"] = "local"
     """Who may read what the server counts: this machine and admin keys, admin keys, everybody."""
-    prices: tuple[Price, ...] = ()
-    """What models cost here, the first that fits a name; one that none fits costs nothing."""
     ceilings: tuple[Ceiling, ...] = ()
     """What projects may ask of models at the most, the first that fits a name."""
     public_url: str = ""
@@ -80,6 +79,10 @@ class Ports(Struct, frozen=True, kw_only=True):
     limits: ServerLimits
     rules: KnownRules
     """What holds for projects, as it was a moment ago."""
+    prices: PriceList = field(default_factory=PriceList)
+    """What models cost here."""
+    mailer: Mailer | None = None
+    """Sends mail, where a mail server is set."""
     gate: ModelGate = field(default_factory=ModelGate)
     """What the requests of all callers to models pass."""
     known_keys: KnownKeys = field(default_factory=KnownKeys)

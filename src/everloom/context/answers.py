@@ -191,7 +191,7 @@ class _Timed(Protocol):
 
 
 class TranscriptionAnswer(MeteredAnswer):
-    """A transcription or translation, whose audio is counted.
+    """A transcription or translation, whose audio is counted, and tokens where its model is paid by those.
 
     ``json``: whether it is to be an object, where it is no stream. The other formats are plain text, also where a
     server calls them HTML (whisper.cpp does), which a browser would run.
@@ -243,6 +243,9 @@ class TranscriptionAnswer(MeteredAnswer):
 
     async def _settle(self) -> None:
         self._record.audio_seconds = self._seconds()
+        if "json" in self.content_type or self.streams:
+            told = told_at_end(self._tail)
+            self._record.usage, self._record.details = usage_of(told), details_of(told)
 
     def _seconds(self) -> float | None:
         """What the backend says; else what stands in the answer. Inside JSON's strings quotation marks are escaped."""
@@ -264,7 +267,6 @@ _transcription_of = msgspec.json.Decoder(_Transcription)
 # --- images ----------------------------------------------------------------------------------------------------------
 
 _COMPLETED = re.compile(rb'"type"\s*:\s*"image_(?:generation|edit)\.completed"')
-_COMPLETED_BYTES = 64
 
 
 class ImageAnswer(MeteredAnswer):
@@ -298,10 +300,11 @@ class ImageAnswer(MeteredAnswer):
         window = self._tail + block
         for found in _COMPLETED.finditer(window):
             self._images += found.end() > len(self._tail)
-        self._tail = window[-_COMPLETED_BYTES:]
+        self._tail = window[-_TAIL_BYTES:]
 
     async def _settle(self) -> None:
         self._record.images = self._images
+        self._record.usage = self._record.usage or usage_of(told_at_end(self._tail))
 
 
 _NULL = msgspec.Raw(b"null")

@@ -1,7 +1,6 @@
-"""What use costs, by the operator's settings (``[[prices]]``): each sum of the ledger as items of a bill."""
+"""What use costs by a price, the operator's (``[[prices]]``) or another: each sum of the ledger as items of a bill."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Iterator, Mapping
 from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
@@ -14,10 +13,10 @@ Dollars = Annotated[float, Meta(ge=0, le=1_000_000)]
 class Price(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """US dollars for the models whose name fits ``model``, a pattern as in ``fnmatch``.
 
-    Tokens are priced by the million (``cached_input`` left out: as ``input``; audio: as text), and ``characters`` of
-    speech; ``image`` is a picture, ``minute`` one of sound that is transcribed. ``batch`` is the share of it all that
-    a batch pays. What is no model has a name of its own: ``file_search`` (``call``, and ``gigabyte_day`` of vector
-    stores) and ``code_interpreter`` (``session``).
+    Tokens are priced by the million (``cached_input`` left out: as ``input``; audio and pictures: as text), and
+    ``characters`` of speech; ``image`` is a picture, ``minute`` one of sound that is transcribed, ``call`` a request,
+    whatever it was for. ``batch`` is the share of it all that a batch pays. What is no model has a name of its own:
+    ``file_search`` (``call``, and ``gigabyte_day`` of vector stores) and ``code_interpreter`` (``session``).
     """
 
     model: str
@@ -26,6 +25,7 @@ class Price(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     output: Dollars = 0.0
     audio_input: Dollars | None = None
     audio_output: Dollars | None = None
+    image_output: Dollars | None = None
     image: Dollars = 0.0
     minute: Dollars = 0.0
     characters: Dollars = 0.0
@@ -45,24 +45,21 @@ class LineItem(NamedTuple):
 FILE_SEARCH, CODE_INTERPRETER = "file_search", "code_interpreter"
 
 NOBODYS = Price(model="*")
-"""Of what the settings name no price for."""
+"""Of what nobody names a price for."""
 
 _MILLION = 1_000_000
 _GIGABYTE_HOURS_A_DAY = 24 * 2**30
 
 
-def price_of(prices: Sequence[Price], model: str) -> Price:
-    """The first price whose pattern fits a model's name."""
-    return next((price for price in prices if fnmatchcase(model, price.model)), NOBODYS)
+def billed_name(kind: UsageKind, model: str) -> str:
+    """The name that is looked up among the prices: the model's, or what stands for a tool."""
+    return {"search": FILE_SEARCH, "storage": FILE_SEARCH, "session": CODE_INTERPRETER}.get(kind, model)
 
 
-def bill(prices: Sequence[Price], kind: UsageKind, model: str, batch: bool, sums: Mapping[str, int]) -> list[LineItem]:
-    """What the sums of one kind and model cost, item by item; those that cost nothing are there too, at 0."""
-    name = {"search": FILE_SEARCH, "storage": FILE_SEARCH, "session": CODE_INTERPRETER}.get(kind, model)
-    price = price_of(prices, name)
+def bill(price: Price, kind: UsageKind, name: str, batch: bool, sums: Mapping[str, int]) -> list[LineItem]:
+    """What the sums of one kind and name cost, item by item; those that cost nothing are there too, at 0."""
     share = price.batch if batch else 1.0
-    items = _items(price, kind, sums)
-    return [LineItem(f"{name}, {item}", dollars * share) for item, dollars in items]
+    return [LineItem(f"{name}, {item}", dollars * share) for item, dollars in _items(price, kind, sums)]
 
 
 def _items(price: Price, kind: UsageKind, sums: Mapping[str, int]) -> Iterator[tuple[str, float]]:
@@ -78,11 +75,14 @@ def _items(price: Price, kind: UsageKind, sums: Mapping[str, int]) -> Iterator[t
         yield "characters", sums["characters"] / _MILLION * price.characters
     elif kind == "transcribe":
         yield "audio", sums["milliseconds"] / 60_000 * price.minute
+    if price.call and kind not in ("search", "storage", "session"):
+        yield "requests", sums["requests"] * price.call
     if sums["input_tokens"] or sums["output_tokens"]:
-        yield from ((item, tokens * dollars / _MILLION) for item, tokens, dollars in _tokens(price, sums))
+        written = _or(price.image_output, price.output) if kind == "draw" else price.output
+        yield from ((item, tokens * dollars / _MILLION) for item, tokens, dollars in _tokens(price, written, sums))
 
 
-def _tokens(price: Price, sums: Mapping[str, int]) -> Iterator[tuple[str, int, float]]:
+def _tokens(price: Price, written: float, sums: Mapping[str, int]) -> Iterator[tuple[str, int, float]]:
     """Each token once: heard, cached, or else plain ones."""
     heard, spoken = sums["input_audio_tokens"], sums["output_audio_tokens"]
     cached = min(sums["cached_tokens"], max(0, sums["input_tokens"] - heard))
@@ -92,7 +92,7 @@ def _tokens(price: Price, sums: Mapping[str, int]) -> Iterator[tuple[str, int, f
     if heard:
         yield "audio input", heard, _or(price.audio_input, price.input)
     if sums["output_tokens"]:
-        yield "output", max(0, sums["output_tokens"] - spoken), price.output
+        yield "output", max(0, sums["output_tokens"] - spoken), written
     if spoken:
         yield "audio output", spoken, _or(price.audio_output, price.output)
 

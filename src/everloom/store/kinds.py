@@ -11,6 +11,7 @@ from everloom.objects.files import AssistantFile, File, FileDeadline, FileDigest
 from everloom.objects.images import GeneratedImage
 from everloom.objects.invites import Invite
 from everloom.objects.keys import Key
+from everloom.objects.mail import Mail
 from everloom.objects.messages import Message
 from everloom.objects.organization import Organization
 from everloom.objects.projects import Project
@@ -109,6 +110,7 @@ _ALL = (
     Kind(Spend, "", "spends", "budget"),
     Kind(ServerProcess, "proc_", "server_processes", "server process"),
     Kind(Reservation, "rsv_", "reservations", "reservation", index=("process_id",)),
+    Kind(Mail, "mail_", "mails", "mail"),
 )
 
 KINDS: dict[type[Object], Kind] = {kind.cls: kind for kind in _ALL}

@@ -19,7 +19,7 @@ async def list_invites(ctx: Context, query: AfterQuery) -> Page[Invite]:
 
 @routes.post("/organization/invites")
 async def invite_user(ctx: Context, call: Request, body: NewInvite) -> Invite:
-    """inviteUser. Its answer has the link that accepts the invite: this server sends no mail."""
+    """inviteUser. Its answer has the link that accepts the invite, also where that is mailed."""
     return await invites.create_invite(ctx, body, base_url(ctx, call))
 
 

@@ -11,15 +11,15 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from everloom.context.admission.needs import Need
 from everloom.context.admission.refusals import over_budget, over_rate
-from everloom.context.admission.state import ProcessState
+from everloom.context.admission.state import ProcessState, has_budgets
 from everloom.context.admission.tickets import Account, Ticket
 from everloom.context.admission.writer import TICK_SECONDS, BegunAnew, QuotaWriter
 from everloom.context.caller import Caller
 from everloom.context.known_rules import KnownRules
+from everloom.context.pricing import PriceList
 from everloom.kit.errors import ApiError, Unavailable
 from everloom.kit.log import outage
 from everloom.objects.ledger import LedgerRow, UsageKind
-from everloom.objects.prices import Price
 from everloom.objects.rules import Ceiling
 from everloom.store.base import SYSTEM, Database
 
@@ -53,15 +53,16 @@ class Admission:
         """Hears which alerts of a budget (by its id) are due, and says in the budget's row that they were sent."""
         self._state: ProcessState | None = None
         self._rules: KnownRules | None = None
+        self._prices = PriceList(defaults=False)
         self._writer: QuotaWriter | None = None
         self._waiting: dict[_Waiting, None] = {}
         self._woken = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._serving: asyncio.Task[None] | None = None
 
-    def open(self, database: Database, rules: KnownRules, prices: Sequence[Price], ceilings: Sequence[Ceiling]) -> None:
+    def open(self, database: Database, rules: KnownRules, prices: PriceList, ceilings: Sequence[Ceiling]) -> None:
         """Reserve from now on, by rows of the organization's store."""
-        self._rules = rules
+        self._rules, self._prices = rules, prices
         self._state = ProcessState(prices, ceilings)
         self._writer = QuotaWriter(self._state, database.store(SYSTEM), database.ledger, prices)
         self._serving = asyncio.create_task(self._serve())
@@ -91,6 +92,8 @@ class Admission:
         if state is None or rules is None:
             return None
         known = rules.recall(caller.project) or await rules.of(caller.project)
+        if has_budgets(known):
+            await self._prices.learn((backend_model,))  # Which is not done on the loop.
         ticket = Ticket(state.account(caller, kind, model, backend_model, known), need, self._touch)
         now = time.monotonic()
         if ticket.fits(now):

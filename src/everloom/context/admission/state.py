@@ -12,15 +12,22 @@ from everloom.context.admission.spending import cost_of
 from everloom.context.admission.tickets import Account, Experience
 from everloom.context.caller import Caller
 from everloom.context.known_rules import Known
+from everloom.context.pricing import PriceList
 from everloom.objects.ledger import UsageKind
 from everloom.objects.organization import ORGANIZATION
-from everloom.objects.prices import Price, price_of
+from everloom.objects.prices import NOBODYS
 from everloom.objects.quotas import NANO
 from everloom.objects.rules import UNLIMITED, Ceiling, Rules, SpendAlert, limits_of
 
 MOST_ACCOUNTS = 10_000
 
 _CENT = NANO // 100
+
+
+def has_budgets(known: Known) -> bool:
+    """Whether there is anything for which it matters what a request costs."""
+    limits = known.project.spend_limit is not None or known.organization.spend_limit is not None
+    return limits or bool(known.alerts or known.organization_alerts)
 
 
 class _Remembered:
@@ -36,7 +43,7 @@ class _Remembered:
 class ProcessState:
     """Accounts by who asks which model, and the reservations, rates and budgets that they share."""
 
-    def __init__(self, prices: Sequence[Price], ceilings: Sequence[Ceiling]) -> None:
+    def __init__(self, prices: PriceList, ceilings: Sequence[Ceiling]) -> None:
         self.process = registration()
         self.registered = False
         """Whether the others know of this process."""
@@ -64,11 +71,12 @@ class ProcessState:
         return account
 
     def _account(self, caller: Caller, kind: UsageKind, model: str | None, backend_model: str, known: Known) -> Account:
-        price = price_of(self._prices, backend_model)
+        budgets = self._budgets(caller.project, known)
+        price = self._prices.of(backend_model) if budgets else NOBODYS
         return Account(
             self._line(caller, kind, backend_model),
             None if model is None else self._rates(caller.project, model, known),
-            self._budgets(caller.project, known),
+            budgets,
             self._experience(backend_model),
             price,
             price.batch if caller.batch else 1.0,

@@ -11,8 +11,8 @@ from everloom.context.admission.reservations import ReservationLine
 from everloom.context.admission.spending import spent
 from everloom.context.admission.state import ProcessState
 from everloom.context.admission.tickets import Ticket
+from everloom.context.pricing import PriceList
 from everloom.objects.organization import ORGANIZATION
-from everloom.objects.prices import Price
 from everloom.objects.quotas import RESERVED, RateWindows, Reservation, ServerProcess, Spend
 from everloom.store.base import Add, Change, Conflict, Ledger, Missing, Operation, Remove, Store
 
@@ -65,7 +65,7 @@ class _Round:
 class QuotaWriter:
     """Writes what processes share, in ``store``, the organization's."""
 
-    def __init__(self, state: ProcessState, store: Store, ledger: Ledger, prices: Sequence[Price]) -> None:
+    def __init__(self, state: ProcessState, store: Store, ledger: Ledger, prices: PriceList) -> None:
         self._state = state
         self._store = store
         self._ledger = ledger

@@ -1,14 +1,20 @@
 """Spend alerts that are due: each is sent once a month, by the write that says so in its budget's row."""
 
+import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 from everloom.context import Ports
 from everloom.context.admission.budgets import month_of
 from everloom.kit.clock import now
 from everloom.objects.organization import ORGANIZATION
+from everloom.objects.projects import Project
 from everloom.objects.quotas import NANO, Spend
 from everloom.objects.rules import SpendAlert
 from everloom.store.base import SYSTEM, Change, Missing, Operation
+from everloom.work.organization.mail import letter
+
+log = logging.getLogger(__name__)
 
 _CENT = NANO // 100
 
@@ -43,11 +49,27 @@ async def send_alerts(ports: Ports, budget_id: str, alert_ids: Sequence[str]) ->
             spend.alerts.append(alert_id)
 
         try:
-            alert = await store.get(SpendAlert, alert_id)
-            await store.write(Change(Spend, budget_id, mark), *_letters(ports, alert))
+            alert, spend = await store.get(SpendAlert, alert_id), await store.get(Spend, budget_id)
+            await store.write(Change(Spend, budget_id, mark), *await _letters(ports, alert, spend))
         except (_Sent, Missing):
             continue
 
 
-def _letters(ports: Ports, alert: SpendAlert) -> list[Operation]:
-    return []
+async def _letters(ports: Ports, alert: SpendAlert, spend: Spend) -> list[Operation]:
+    """A mail to each recipient; where no mail server is set, the log alone tells of the alert."""
+    whose = "Your organization" if not alert.project_id else await _named(ports, alert.project_id)
+    spent, threshold = spend.settled / NANO, alert.threshold_amount / 100
+    channel = alert.notification_channel
+    subject = f"{channel.subject_prefix or ''} {whose} has spent ${threshold:,.2f} this month".strip()
+    text = (
+        f"{whose} has spent ${spent:,.2f} in {spend.month} (UTC), and you asked to hear when it is ${threshold:,.2f}.\n\n"
+        "Nothing is stopped by this. A spend limit would refuse requests.\n"
+    )
+    log.warning("%s has spent $%.2f in %s: %s", whose, spent, spend.month, alert.id)
+    return [each for to in channel.recipients for each in letter(ports, to, subject, text)]
+
+
+async def _named(ports: Ports, project_id: str) -> str:
+    with suppress(Missing):
+        return f"Project {(await ports.database.store(SYSTEM).get(Project, project_id)).name}"
+    return f"Project {project_id}"

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from datetime import UTC, datetime
 
 from everloom.context import Context
 from everloom.kit.clock import now
@@ -9,11 +10,13 @@ from everloom.kit.errors import BadRequest, Forbidden, NotFound
 from everloom.kit.ids import new_id
 from everloom.objects.base import Page, PageQuery, encode
 from everloom.objects.invites import Invite, InvitedProject, NewInvite
+from everloom.objects.mail import is_address
 from everloom.objects.organization import ORGANIZATION, Organization
 from everloom.objects.projects import Project
 from everloom.objects.users import Membership, User
 from everloom.store.base import Absent, Add, Change, Remove
 from everloom.work.organization.establishing import DEFAULT_PROJECT
+from everloom.work.organization.mail import letter
 from everloom.work.organization.projects import archived
 from everloom.work.organization.users import one_at_a_time
 
@@ -25,12 +28,16 @@ FOLDER = "/organization/invites/"
 
 
 async def create_invite(ctx: Context, asked: NewInvite, base: str) -> Invite:
-    """Invite somebody; the answer, and it alone, has the link that accepts it, below the server's ``base`` URL.
+    """Invite somebody; the answer has the link that accepts it, below the server's ``base`` URL. Where a mail server is
+    set, the link is mailed, too.
 
-    Errors: 400 for somebody who is a user already and for a project that is archived, 404 for one that is not there.
+    Errors: 400 for somebody who is a user already, for a project that is archived and for an address that cannot be
+    mailed to, 404 for a project that is not there.
     """
     made = now()
     email = asked.email.lower()
+    if ctx.ports.mailer is not None and not is_address(email):
+        raise BadRequest("Invalid 'email': no mail can be sent there.", param="email", code="invalid_value")
     for wanted in asked.projects or ():
         project = await ctx.store.get(Project, wanted.id)
         if project.status == "archived":
@@ -46,9 +53,21 @@ async def create_invite(ctx: Context, asked: NewInvite, base: str) -> Invite:
         projects=default if asked.projects is None else asked.projects,
     )
     organization = await ctx.store.get(Organization, ORGANIZATION)
-    await ctx.store.write(Absent(User, _is_user, email=email), Add(invite))
-    invite.accept_url = f"{base}{FOLDER}{invite.id}/accept?signature={_signature(invite, organization)}"
+    link = f"{base}{FOLDER}{invite.id}/accept?signature={_signature(invite, organization)}"
+    told = letter(ctx.ports, email, f"Invitation to {organization.name}", _told(invite, organization, link))
+    await ctx.store.write(Absent(User, _is_user, email=email), Add(invite), *told)
+    invite.accept_url = link
     return invite
+
+
+def _told(invite: Invite, organization: Organization, link: str) -> str:
+    """The text of an invite's mail."""
+    until = datetime.fromtimestamp(invite.expires_at, UTC)
+    return (
+        f"You are invited to {organization.name} as {invite.role}.\n\n"
+        f"This link leads to a page that accepts the invite, until {until:%Y-%m-%d %H:%M} UTC:\n\n{link}\n\n"
+        "Whoever has the link can accept it. If you did not expect it, nothing has to be done.\n"
+    )
 
 
 def _is_user(user: User) -> BadRequest:

@@ -39,7 +39,7 @@ async def bury(ports: Ports) -> None:
 
 
 async def _bury(ports: Ports, process: ServerProcess) -> None:
-    store, prices = ports.database.store(SYSTEM), ports.limits.prices
+    store, prices = ports.database.store(SYSTEM), ports.prices
     reserved = await store.all(Reservation, process_id=process.id)
     rows = tuple(_estimated(each) for each in reserved if any(each.amounts))
     costs: Counter[str] = Counter()
@@ -98,7 +98,7 @@ async def compare(ports: Ports) -> None:
     store = ports.database.store(SYSTEM)
     for spend in await store.all(Spend):
         project = None if spend.id == ORGANIZATION else spend.id
-        cost = await spent(ports.database.ledger, ports.limits.prices, project)
+        cost = await spent(ports.database.ledger, ports.prices, project)
         try:
             await store.write(_at_least(spend.id, cost))
         except NotFound:

@@ -9,7 +9,6 @@ from msgspec import convert
 from everloom.context import Context
 from everloom.objects.ledger import HOUR, MEASURES, LedgerQuery, LedgerSum, UsageKind
 from everloom.objects.organization import ORGANIZATION
-from everloom.objects.prices import bill
 from everloom.objects.usage import (
     AnyUsageQuery,
     BucketQuery,
@@ -65,18 +64,20 @@ async def costs(ctx: Context, query: CostsQuery) -> UsagePage:
     keys = [key for key in dict.fromkeys(query.group_by) if key != "line_item"]
     columns = [_COLUMNS[key] for key in keys]
     asked = _query(page, query, _EVERYTHING, [*columns, "kind", "model", "batch"])
-    prices = ctx.ports.limits.prices
+    prices = ctx.ports.prices
+    sums = await ctx.ports.database.ledger.total(asked)
+    await prices.learn({each.group["model"] for each in sums})
 
     def results(start: int, end: int, sums: Sequence[LedgerSum]) -> list[CostsResult]:
         dollars: dict[tuple[Any, ...], float] = defaultdict(float)
         for each in sums:
             group = each.group
-            for item in bill(prices, group["kind"], group["model"], bool(group["batch"]), each.sums):
+            for item in prices.bill(group["kind"], group["model"], bool(group["batch"]), each.sums):
                 line = item.name if "line_item" in query.group_by else None
                 dollars[(*(group[column] for column in columns), line)] += item.dollars
         return [_cost(dollars[group], group[-1], dict(zip(keys, group, strict=False))) for group in sorted(dollars)]
 
-    return _page(page, await ctx.ports.database.ledger.total(asked), results)
+    return _page(page, sums, results)
 
 
 def _cost(dollars: float, line: str | None, group: dict[str, str]) -> CostsResult:

@@ -1,0 +1,1 @@
+"""Mail: letters of this server to people."""
