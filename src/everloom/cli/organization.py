@@ -12,6 +12,7 @@ import msgspec
 from everloom.api.http.paths import PREFIX
 from everloom.cli import CommandError
 from everloom.cli.database import opened_ports
+from everloom.cli.operator import operator_origin
 from everloom.config import Settings
 from everloom.context import Context
 from everloom.kit.errors import ApiError
@@ -37,8 +38,8 @@ _KEYS = ("id", "name", "redacted_value", "opens", "owner", "last_used_at")
 async def organization(settings: Settings) -> AsyncIterator[Context]:
     """The organization's own view. A ``CommandError`` for what a verb refuses."""
     async with opened_ports(settings) as ports:
-        ctx = Context.of(ports, SYSTEM)
-        await establish(ctx.store)
+        ctx = Context.of(ports, SYSTEM, operator_origin())
+        await establish(ctx.store, ctx.origin)
         try:
             yield ctx
         except ApiError as error:

@@ -31,10 +31,13 @@ from everloom.kit.locks import KeyedLocks
 from everloom.kit.shared_check import SharedCheck
 from everloom.models.base import Capability
 from everloom.models.registry import Models
+from everloom.objects.audit import Origin
 from everloom.objects.prices import Price
 from everloom.sandbox.base import Sandboxes
 from everloom.store.base import Database, Store
 from everloom.vectors.base import Vectors
+
+_NOWHERE = Origin()
 
 FILES_AT_ONCE = 4
 """Files that one process reads into vector stores at a time, however many jobs it has."""
@@ -96,6 +99,8 @@ class Context(Struct, frozen=True, kw_only=True):
     caller: Caller
     store: Store
     ports: Ports
+    origin: Origin = _NOWHERE
+    """Where the request came from, in requests of the organization's half and by signed links; elsewhere empty."""
 
     @property
     def project(self) -> str:
@@ -141,11 +146,11 @@ class Context(Struct, frozen=True, kw_only=True):
         return Context(caller=self.caller, store=self.store, ports=replace(self.ports, gate=gate))
 
     @staticmethod
-    def of(ports: Ports, project: str) -> "Context":
+    def of(ports: Ports, project: str, origin: Origin = _NOWHERE) -> "Context":
         """The view of ``project`` itself, without a key, as upkeep needs it; costs nothing."""
-        return Context.for_caller(ports, Caller(project=project))
+        return Context.for_caller(ports, Caller(project=project), origin)
 
     @staticmethod
-    def for_caller(ports: Ports, caller: Caller) -> "Context":
+    def for_caller(ports: Ports, caller: Caller, origin: Origin = _NOWHERE) -> "Context":
         """The view of whoever asks."""
-        return Context(caller=caller, store=ports.database.store(caller.project), ports=ports)
+        return Context(caller=caller, store=ports.database.store(caller.project), ports=ports, origin=origin)

@@ -18,7 +18,8 @@ from everloom.kit.pools import ACQUIRE_SECONDS, close_pool
 from everloom.objects.base import Object, Page, PageQuery
 from everloom.objects.jobs import Job, Lane
 from everloom.objects.ledger import LedgerQuery, LedgerRow, LedgerSum
-from everloom.store import ledger, migrations, procedures
+from everloom.store import ledger, migrations, outbox, procedures
+from everloom.store.audit_log import StoredAuditLog
 from everloom.store.base import Event, Operation, Written, started
 from everloom.store.sql import Procedure
 
@@ -52,6 +53,7 @@ class PostgresDatabase:
         self._pool: Any = None
         self.on_start: Callable[[Sequence[Job]], None] = lambda jobs: None
         self.ledger = PostgresLedger(self)
+        self.audit = StoredAuditLog("postgresql", self)
 
     async def open(self) -> None:
         """Connect and migrate. ``migrations.TooNew`` if a later program made the schema."""
@@ -88,15 +90,15 @@ class PostgresDatabase:
 
     async def touch(self) -> None:
         """See ``Database.touch``."""
-        await self.write(procedures.touch)
+        await self.write(outbox.touch)
 
     async def waiting(self, lane: Lane, limit: int) -> list[Job]:
         """See ``Database.waiting``."""
-        return await self.read(lambda: procedures.waiting("postgresql", lane, limit))
+        return await self.read(lambda: outbox.waiting("postgresql", lane, limit))
 
     async def done(self, ids: Sequence[str]) -> None:
         """See ``Database.done``."""
-        await self.write(lambda: procedures.done("postgresql", ids))
+        await self.write(lambda: outbox.done("postgresql", ids))
 
     async def read(self, procedure: Callable[[], Procedure[R]]) -> R:
         """Run what ``procedure`` makes; again, a few times, if the connection turns out to be dead."""

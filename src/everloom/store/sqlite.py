@@ -23,7 +23,8 @@ from everloom.kit.outages import is_away, outages
 from everloom.objects.base import Object, Page, PageQuery
 from everloom.objects.jobs import Job, Lane
 from everloom.objects.ledger import LedgerQuery, LedgerRow, LedgerSum
-from everloom.store import ledger, migrations, procedures
+from everloom.store import ledger, migrations, outbox, procedures
+from everloom.store.audit_log import StoredAuditLog
 from everloom.store.base import Event, Operation, Written, started
 from everloom.store.sql import Procedure
 
@@ -73,6 +74,7 @@ class SqliteDatabase:
         self._opened: list[sqlite3.Connection] = []
         self.on_start: Callable[[Sequence[Job]], None] = lambda jobs: None
         self.ledger = SqliteLedger(self)
+        self.audit = StoredAuditLog("sqlite", _Runs(self))
 
     async def open(self) -> None:
         """Make or migrate the file and start the writer. ``migrations.TooNew`` if a later program made it."""
@@ -108,15 +110,15 @@ class SqliteDatabase:
 
     async def touch(self) -> None:
         """See ``Database.touch``."""
-        await self.write(procedures.touch())
+        await self.write(outbox.touch())
 
     async def waiting(self, lane: Lane, limit: int) -> list[Job]:
         """See ``Database.waiting``."""
-        return await self.aside(procedures.waiting("sqlite", lane, limit))
+        return await self.aside(outbox.waiting("sqlite", lane, limit))
 
     async def done(self, ids: Sequence[str]) -> None:
         """See ``Database.done``."""
-        await self.write(procedures.done("sqlite", ids))
+        await self.write(outbox.done("sqlite", ids))
 
     def here(self, procedure: Procedure[R]) -> R:
         """Run a short read in this thread."""
@@ -250,6 +252,19 @@ class SqliteLedger:
     async def roll(self, before: int) -> int:
         """See ``Ledger.roll``."""
         return await self._database.write(ledger.roll("sqlite", before))
+
+
+class _Runs:
+    """What the audit log runs its procedures by."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+
+    async def read(self, procedure: Callable[[], Procedure[R]]) -> R:
+        return await self._database.aside(procedure())
+
+    async def write(self, procedure: Callable[[], Procedure[R]]) -> R:
+        return await self._database.write(procedure())
 
 
 def _run(connection: sqlite3.Connection, procedure: Procedure[R]) -> R:

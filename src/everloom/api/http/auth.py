@@ -14,8 +14,10 @@ from everloom.context import Context
 from everloom.context.caller import Caller
 from everloom.context.known_keys import KnownKey, KnownKeys
 from everloom.kit.errors import ApiError, Forbidden, Unauthorized
+from everloom.objects.audit import Origin
 from everloom.objects.keys import Access, Key
 from everloom.objects.organization import ORGANIZATION
+from everloom.objects.users import User
 from everloom.store.base import SYSTEM, Database, Store
 from everloom.work.organization import access as keys
 
@@ -33,6 +35,8 @@ WRONG_SCOPE = (
     "API key, that it has the necessary scopes."
 )
 
+_LONGEST_AGENT = 512
+_LONGEST_FORWARDED = 256
 
 FORMER = (
     "Leave the header out (OPENAI_ORG_ID, OPENAI_PROJECT_ID), or have the operator of this server name the ids of "
@@ -67,13 +71,17 @@ class Auth:
         route = request.route
         assert route is not None
         if route.access == "open":
-            request.context = Context.of(request.ports, SYSTEM)
+            request.context = Context.of(request.ports, SYSTEM, origin_of(request))
             return await next(request)
         known = self._recall(request.headers) or await self._look_up(request.headers)
         self._check(known.key, request.headers, route.access, route.scope)
+        request.caller = known.caller
+        if route.access == "admin":  # What is done there is told with where it came from.
+            request.context = Context.for_caller(request.ports, known.caller, origin_of(request))
+            return await next(request)
         if known.context is None:
             known.context = Context.for_caller(request.ports, known.caller)
-        request.caller, request.context = known.caller, known.context
+        request.context = known.context
         return await next(request)
 
     async def caller(self, headers: dict[bytes, bytes], access: Access, scope: str) -> Caller:
@@ -106,11 +114,10 @@ class Auth:
         key = await keys.key_of(self._store, digest.hex())
         if key is None or not hmac.compare_digest(key.secret_hash, digest.hex()):
             raise _wrong_key(secret)
-        if refusal := await keys.refusal(self._store, key):
-            raise refusal
+        owner = await keys.owner_of(self._store, key)
         if keys.is_stale(key):
             self._note_use(key)
-        return self._known_keys.remember(digest, key, look)
+        return self._known_keys.remember(digest, key, owner.email if isinstance(owner, User) else "", look)
 
     def _note_use(self, key: Key) -> None:
         """Write down that a key is used, beside the request and not before it."""
@@ -124,6 +131,16 @@ async def _noted(store: Store, key_id: str) -> None:
         await keys.note_use(store, key_id)
     except Exception as problem:  # It is noted at the next look, and tells nobody anything until then.
         log.debug("the use of %s was not noted: %r", key_id, problem)
+
+
+def origin_of(request: Request) -> Origin:
+    """Where a request comes from, as far as the audit log has room for it."""
+    agent, forwarded = request.header(b"user-agent"), request.header(b"x-forwarded-for")
+    return Origin(
+        ip_address=request.client,
+        user_agent=(agent or "")[:_LONGEST_AGENT],
+        forwarded_for=(forwarded or "")[:_LONGEST_FORWARDED],
+    )
 
 
 def _secret(headers: dict[bytes, bytes]) -> bytes:
