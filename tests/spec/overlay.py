@@ -226,7 +226,7 @@ def _organization() -> list[Patch]:
     email = {"type": "string", "minLength": 3, "maxLength": 320, "pattern": "^[^\\s@]+@[^\\s@]+$"}
     named = ["ProjectCreateRequest", "ProjectUpdateRequest", "ProjectServiceAccountCreateRequest"]
     return [
-        *_pages(*(f"{name}ListResponse" for name in _LISTS_OF_ORGANIZATION)),
+        *_pages("ListAuditLogsResponse", *(f"{name}ListResponse" for name in _LISTS_OF_ORGANIZATION)),
         Patch("nullable", "Invite/properties/accepted_at", None, "the newest reference: null until then"),
         Patch("set", "Invite/properties/projects", granted, "added at the end of 2024"),
         Patch("set", "InviteRequest/properties/projects", granted, "added at the end of 2024"),

@@ -38,6 +38,29 @@ AuditEventType = Literal[
 
 EVENT_TYPES: tuple[AuditEventType, ...] = get_args(AuditEventType)
 
+_MADE, _CHANGED = ("created", "deleted"), ("created", "updated", "deleted")
+_LATER: dict[str, tuple[str, ...]] = {
+    "certificate": _CHANGED,
+    "certificates": ("activated", "deactivated"),
+    "checkpoint.permission": _MADE,
+    "external_key": ("registered", "removed"),
+    "group": _CHANGED,
+    "ip_allowlist": _CHANGED,
+    "ip_allowlist.config": ("activated", "deactivated"),
+    "project": ("deleted",),
+    "resource": ("deleted",),
+    "role": (*_CHANGED, "bound_to_resource", "unbound_from_resource"),
+    "role.assignment": _MADE,
+    "scim": ("enabled", "disabled"),
+    "tunnel": _CHANGED,
+    "workload_identity_provider": _CHANGED,
+    "workload_identity_provider_mapping": _CHANGED,
+}
+LATER_EVENT_TYPES = tuple(f"{noun}.{verb}" for noun, verbs in _LATER.items() for verb in verbs)
+"""What the newest reference can be asked for besides, and what never happens here. There is more, of tenants, all of
+which begins with ``tenant.``.
+"""
+
 OPERATOR = "operator"
 """Who acts by the command line or the settings: whoever has the machine, known by no key."""
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from everloom.kit.errors import BadRequest
 from everloom.objects.audit import AuditPage, AuditQuery
+from everloom.objects.base import encode
 from everloom.store.sql import Dialect, Procedure, Statement, numbered
 
 _keep = lru_cache(maxsize=512)
@@ -75,12 +76,16 @@ def _filters(dialect: Dialect, query: AuditQuery) -> list[_Filter]:
         elif values and dialect == "postgresql":
             found.append(_Filter(columns, "= ANY(?)", (list(values),)))
         elif values:
-            found.append(_Filter(columns, f"IN ({', '.join('?' * len(values))})", values))
+            found.append(_Filter(columns, "IN (SELECT value FROM json_each(?))", (encode(values).decode(),)))
     if query.since is not None or query.until is not None:
-        since = _FIRST if query.since is None else max(query.since, _FIRST)
-        until = _LAST if query.until is None else min(query.until, _LAST)
-        found.append(_Filter(("effective_at",), "BETWEEN ? AND ?", (since, until)))
+        since = _FIRST if query.since is None else query.since
+        until = _LAST if query.until is None else query.until
+        found.append(_Filter(("effective_at",), "BETWEEN ? AND ?", (_within(since), _within(until))))
     return found
+
+
+def _within(number: int) -> int:
+    return min(max(number, _FIRST), _LAST)
 
 
 def _rarest(dialect: Dialect, filters: Sequence[_Filter]) -> Procedure[_Filter | None]:
@@ -97,7 +102,7 @@ def _rarest(dialect: Dialect, filters: Sequence[_Filter]) -> Procedure[_Filter |
 def _count(dialect: Dialect, columns: tuple[str, ...], test: str) -> str:
     """How many rows a filter matches; parameters: its own, and beyond how many nobody cares."""
     some = " UNION ALL ".join(f"SELECT 1 FROM audit_events WHERE {column} {test}" for column in columns)
-    return numbered(dialect, f"SELECT COUNT(*) FROM (SELECT 1 FROM ({some}) AS found LIMIT ?) AS some")
+    return numbered(dialect, f"SELECT COUNT(*) FROM (SELECT 1 FROM ({some}) AS fitting LIMIT ?) AS counted")
 
 
 def _page(dialect: Dialect, driver: _Filter | None, filters: Sequence[_Filter], order: str) -> tuple[str, list[Any]]:
