@@ -17,9 +17,14 @@ from everloom.app.models import Preload, build_models
 from everloom.blobs.obstore import ObjectBlobs
 from everloom.bus.base import Bus
 from everloom.bus.memory import MemoryBus
-from everloom.config import Settings
+from everloom.config import AUDIT_KEY_FILE, Settings
 from everloom.context import Ports, ServerLimits
 from everloom.context.ledger import LedgerBuffer
+from everloom.evidence.base import Evidence, Sink
+from everloom.evidence.keys import KeyFile
+from everloom.evidence.syslog import SyslogSink
+from everloom.evidence.webhook import WebhookSink
+from everloom.evidence.witness import WitnessFile
 from everloom.jobs.base import Jobs
 from everloom.jobs.embedded import EmbeddedJobs
 from everloom.sandbox.base import Sandboxes
@@ -32,6 +37,7 @@ from everloom.work import last_resort
 from everloom.work.files import blobs as kept_blobs
 from everloom.work.files import uploads as kept_uploads
 from everloom.work.inference import images as kept_images
+from everloom.work.organization import audit_sinks, checkpoints
 from everloom.work.runs import expiry
 from everloom.work.runs.execution import execute
 from everloom.work.runs.verbs import RUN_JOB
@@ -45,6 +51,9 @@ log = logging.getLogger(__name__)
 
 LAUNCH_PAUSE = 2.0
 """Seconds before a job engine that could not be launched is launched again."""
+
+CHECKPOINT_GRACE = 5.0
+"""Seconds that the last checkpoint may take at the end; what it would have signed waits for the next start."""
 
 LEDGER_GRACE = 5.0
 """Seconds that a database has at the end to take the last rows of the ledger."""
@@ -61,6 +70,8 @@ UPKEEP = (
     Upkeep("images", kept_images.LOOK_SECONDS, kept_images.sweep),
     Upkeep("the ledger", ledger.LOOK_SECONDS, ledger.roll, share=ledger.LOOK_SHARE),
     Upkeep("bytes in use", ledger.SAMPLE_SECONDS, ledger.sample, share=ledger.LOOK_SHARE),
+    Upkeep("the audit log", checkpoints.LOOK_SECONDS, checkpoints.sweep),
+    Upkeep("the audit log's sink", audit_sinks.LOOK_SECONDS, audit_sinks.sweep),
     Upkeep("what others have left", last_resort.LOOK_SECONDS, last_resort.sweep),
     Upkeep(
         "files that others have left",
@@ -84,6 +95,7 @@ class App:
         self.asgi = build_server(ports, routes)
         self._tasks: list[asyncio.Task[None]] = []
         self._claim: IO[str] | None = None
+        self._works = False
         self._ledger = LedgerBuffer(ports.database.ledger)
         ports.gate.meter.on_record = self._ledger.take
 
@@ -107,6 +119,7 @@ class App:
             await self._preload()
 
     async def _launch(self, work: bool) -> None:
+        self._works = work
         if work:  # Before the first job, which may be a run that asks for it.
             await self.ports.sandboxes.open()
         await self._launch_jobs(work)
@@ -137,6 +150,7 @@ class App:
             self.ports.vectors.close(),
             self.ports.bus.close(),
             self._ledger.close(LEDGER_GRACE),
+            self._close_evidence(),
             self.ports.database.close(),
         ):
             try:
@@ -145,6 +159,14 @@ class App:
                 log.exception("closing failed")
         if self._claim is not None:
             self._claim.close()
+
+    async def _close_evidence(self) -> None:
+        """Sign the end of the audit log, where this process has done so before."""
+        if self._works:
+            async with asyncio.timeout(CHECKPOINT_GRACE):
+                await checkpoints.at_stop(self.ports)
+        if self.ports.evidence is not None and self.ports.evidence.sink is not None:
+            await self.ports.evidence.sink.close()
 
 
 def claim(lock: Path) -> IO[str]:
@@ -184,6 +206,7 @@ def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
         models=models,
         vectors=vectors,
         sandboxes=sandboxes(settings),
+        evidence=evidence(settings),
         limits=ServerLimits(
             run_expires=settings.run_expires,
             body_bytes=settings.max_body_bytes,
@@ -197,6 +220,27 @@ def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
         ),
     )
     return App(settings, ports, preload, routes)
+
+
+def evidence(settings: Settings) -> Evidence:
+    """What these settings have outside the database for the audit log. Errors: ``ValueError`` for a key that is not
+    there, where a setting names one.
+    """
+    sink: Sink | None = None
+    if settings.audit_sink.startswith("syslog"):
+        sink = SyslogSink(settings.audit_sink)
+    elif settings.audit_sink:
+        sink = WebhookSink(settings.audit_sink, settings.audit_sink_token)
+    return Evidence(signer=key_file(settings), witness=WitnessFile(settings.audit_witness), sink=sink)
+
+
+def key_file(settings: Settings) -> KeyFile:
+    """The key that signs by these settings: the one in the data folder is made at its first use."""
+    if settings.audit_key == Path():
+        return KeyFile(settings.data / AUDIT_KEY_FILE, make=True)
+    if not settings.audit_key.is_file():
+        raise ValueError(f"audit_key: there is no file {settings.audit_key}")
+    return KeyFile(settings.audit_key, make=False)
 
 
 def sandboxes(settings: Settings) -> Sandboxes:

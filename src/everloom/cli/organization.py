@@ -1,9 +1,7 @@
 """The organization from the command line: the verbs of the API, told as tables or in the API's own JSON."""
 
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -13,6 +11,7 @@ from everloom.api.http.paths import PREFIX
 from everloom.cli import CommandError
 from everloom.cli.database import opened_ports
 from everloom.cli.operator import operator_origin
+from everloom.cli.tables import say, show
 from everloom.config import Settings
 from everloom.context import Context
 from everloom.kit.errors import ApiError
@@ -51,7 +50,7 @@ async def organization(settings: Settings) -> AsyncIterator[Context]:
 
 async def list_users(settings: Settings, *, as_json: bool) -> None:
     async with organization(settings) as ctx:
-        _show(await _whole(partial(ctx.store.find, User)), _USERS, as_json=as_json)
+        show(await _whole(partial(ctx.store.find, User)), _USERS, as_json=as_json)
 
 
 async def invite(settings: Settings, email: str, role: str, names: list[str] | None, *, as_json: bool) -> None:
@@ -63,14 +62,14 @@ async def invite(settings: Settings, email: str, role: str, names: list[str] | N
         base = settings.public_url or f"http://{settings.host}:{settings.port}{PREFIX}"
         made = await invites.create_invite(ctx, _read(asked, NewInvite), base)
         if as_json:
-            _say(made)
+            say(made)
         else:
             print(f"Invited {made.email} as {made.role}. This link accepts it, for a week:\n{made.accept_url}")
 
 
 async def list_invites(settings: Settings, *, as_json: bool) -> None:
     async with organization(settings) as ctx:
-        _show(await _whole(partial(invites.list_invites, ctx)), _INVITES, as_json=as_json)
+        show(await _whole(partial(invites.list_invites, ctx)), _INVITES, as_json=as_json)
 
 
 async def uninvite(settings: Settings, invite_id: str) -> None:
@@ -97,7 +96,7 @@ async def remove_user(settings: Settings, who: str) -> None:
 async def list_projects(settings: Settings, *, archived: bool, as_json: bool) -> None:
     async with organization(settings) as ctx:
         statuses = ["active", "archived"] if archived else ["active"]
-        _show(await _whole(partial(ctx.store.find, Project, status=statuses)), _PROJECTS, as_json=as_json)
+        show(await _whole(partial(ctx.store.find, Project, status=statuses)), _PROJECTS, as_json=as_json)
 
 
 async def create_project(settings: Settings, name: str, *, as_json: bool) -> None:
@@ -119,7 +118,7 @@ async def archive_project(settings: Settings, project: str, *, as_json: bool) ->
 async def list_members(settings: Settings, project: str, *, as_json: bool) -> None:
     async with organization(settings) as ctx:
         listed = partial(project_users.list_project_users, ctx, await _project(ctx, project))
-        _show(await _whole(listed), _USERS, as_json=as_json)
+        show(await _whole(listed), _USERS, as_json=as_json)
 
 
 async def add_member(settings: Settings, project: str, who: str, role: str, *, as_json: bool) -> None:
@@ -150,12 +149,12 @@ async def list_keys(settings: Settings, project: str | None, *, as_json: bool) -
         for id, name in names.items():
             found += [_opening(key, name) for key in await _whole(partial(keys.list_project_keys, ctx, id))]
     if as_json:
-        _say([{name: value for name, value in key.items() if name != "opens"} for key in found])
+        say([{name: value for name, value in key.items() if name != "opens"} for key in found])
         return
     for key in found:
         owner = key["owner"]
         key["owner"] = (owner.get("user") or owner.get("service_account") or owner)["name"]
-    _show(found, _KEYS, as_json=False)
+    show(found, _KEYS, as_json=False)
 
 
 def _opening(key: JsonObject, what: str) -> JsonObject:
@@ -213,36 +212,6 @@ async def _whole(find: Callable[[PageQuery], Awaitable[Page[Any]]]) -> list[Json
 
 def _one(thing: Any, columns: Sequence[str], *, as_json: bool) -> None:
     if as_json:
-        _say(thing)
+        say(thing)
     else:
-        _show([msgspec.to_builtins(thing)], columns, as_json=False)
-
-
-def _show(things: list[JsonObject], columns: Sequence[str], *, as_json: bool) -> None:
-    if as_json:
-        _say(things)
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column.removesuffix("_at").replace("_", " ").upper())
-    for thing in things:
-        table.add_row(*(Text(_cell(column, thing.get(column))) for column in columns))
-    # Into a file or a pipe no line is broken: who reads it there looks for whole ids.
-    Console(width=None if sys.stdout.isatty() else 1000).print(table)
-
-
-def _cell(column: str, value: Any) -> str:
-    if value is None:
-        return "-"
-    if column.endswith("_at"):
-        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M")
-    # What people have called something may hold anything, and this is a terminal.
-    return "".join(character if character.isprintable() else "?" for character in str(value))
-
-
-def _say(things: Any) -> None:
-    print(msgspec.json.format(encode(things)).decode())
+        show([msgspec.to_builtins(thing)], columns, as_json=False)

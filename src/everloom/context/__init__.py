@@ -24,6 +24,7 @@ from everloom.context.bound_models import (
 from everloom.context.caller import Caller
 from everloom.context.known_keys import KnownKeys
 from everloom.context.metering import UsageRecord
+from everloom.evidence.base import Evidence
 from everloom.jobs.base import Jobs
 from everloom.kit.deadlines import Deadlines
 from everloom.kit.lately import Lately
@@ -89,6 +90,8 @@ class Ports(Struct, frozen=True, kw_only=True):
     """Held while a file is read into a vector store."""
     completing: KeyedLocks = field(default_factory=KeyedLocks)
     """Held, by project and id, while an upload is put together."""
+    evidence: Evidence | None = None
+    """What of the audit log stands outside the database; None where nothing does."""
     deadlines: Deadlines = field(default_factory=Deadlines)
     """What this process knows of the deadlines of others."""
 

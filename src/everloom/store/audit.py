@@ -87,7 +87,7 @@ _CHECKPOINT = ", ".join(Checkpoint.__struct_fields__)
 
 def checkpoints(dialect: Dialect, after: int) -> Procedure[list[Checkpoint]]:
     """``AuditLog.checkpoints``."""
-    text = f"SELECT {_CHECKPOINT} FROM audit_checkpoints WHERE seq > ? ORDER BY seq"
+    text = f"SELECT {_CHECKPOINT} FROM audit_checkpoints WHERE seq > ? ORDER BY seq, at"
     found = yield Statement(numbered(dialect, text), [after])
     return [Checkpoint(seq=seq, hash=hash, at=at, key=key, signature=sign) for seq, hash, at, key, sign in found]
 
@@ -95,7 +95,8 @@ def checkpoints(dialect: Dialect, after: int) -> Procedure[list[Checkpoint]]:
 def keep_checkpoint(dialect: Dialect, checkpoint: Checkpoint) -> Procedure[bool]:
     """``AuditLog.keep_checkpoint``, inside a transaction: one at a time, by the chain's head."""
     yield from _head(dialect, lock=True)
-    ((last,),) = yield Statement("SELECT COALESCE(MAX(seq), 0) FROM audit_checkpoints", [])
+    text = numbered(dialect, "SELECT COALESCE(MAX(seq), 0) FROM audit_checkpoints WHERE key = ?")
+    ((last,),) = yield Statement(text, [checkpoint.key])
     if last >= checkpoint.seq:
         return False
     text = f"INSERT INTO audit_checkpoints ({_CHECKPOINT}) VALUES (?, ?, ?, ?, ?)"
@@ -104,6 +105,13 @@ def keep_checkpoint(dialect: Dialect, checkpoint: Checkpoint) -> Procedure[bool]
 
 
 # --- sinks ---------------------------------------------------------------------------------------------------------
+
+
+def is_behind(dialect: Dialect, sink: str) -> Procedure[bool]:
+    """``AuditLog.is_behind``."""
+    sent = "COALESCE((SELECT seq FROM audit_sinks WHERE name = ?), 0)"
+    rows = yield Statement(numbered(dialect, f"SELECT seq > {sent} FROM audit_heads WHERE id = 1"), [sink])
+    return bool(rows[0][0])
 
 
 def claim(dialect: Dialect, sink: str, holder: str, seconds: int) -> Procedure[int | None]:
@@ -126,3 +134,9 @@ def delivered(dialect: Dialect, sink: str, holder: str, seq: int) -> Procedure[b
     text = "UPDATE audit_sinks SET seq = ? WHERE name = ? AND holder = ? AND seq <= ?"
     count: int = yield Statement(numbered(dialect, text), [seq, sink, holder, seq], True)
     return bool(count)
+
+
+def release(dialect: Dialect, sink: str, holder: str) -> Procedure[None]:
+    """``AuditLog.release``."""
+    text = "UPDATE audit_sinks SET until = 0 WHERE name = ? AND holder = ?"
+    yield Statement(numbered(dialect, text), [sink, holder], True)

@@ -46,6 +46,10 @@ class StoredAuditLog:
         """See ``AuditLog.keep_checkpoint``."""
         return await self._runs.write(partial(audit.keep_checkpoint, self._dialect, checkpoint))
 
+    async def is_behind(self, sink: str) -> bool:
+        """See ``AuditLog.is_behind``."""
+        return await self._runs.read(partial(audit.is_behind, self._dialect, sink))
+
     async def claim(self, sink: str, holder: str, seconds: int) -> int | None:
         """See ``AuditLog.claim``."""
         return await self._runs.write(partial(audit.claim, self._dialect, sink, holder, seconds))
@@ -53,3 +57,7 @@ class StoredAuditLog:
     async def delivered(self, sink: str, holder: str, seq: int) -> bool:
         """See ``AuditLog.delivered``."""
         return await self._runs.write(partial(audit.delivered, self._dialect, sink, holder, seq))
+
+    async def release(self, sink: str, holder: str) -> None:
+        """See ``AuditLog.release``."""
+        await self._runs.write(partial(audit.release, self._dialect, sink, holder))

@@ -43,7 +43,11 @@ class AuditLog(Protocol):
         ...
 
     async def keep_checkpoint(self, checkpoint: Checkpoint) -> bool:
-        """Keep a checkpoint; False where one for this row, or a later one, stands already."""
+        """Keep a checkpoint; False where one by the same key, for this row or a later one, stands already."""
+        ...
+
+    async def is_behind(self, sink: str) -> bool:
+        """Whether there are events that a sink has not been sent."""
         ...
 
     async def claim(self, sink: str, holder: str, seconds: int) -> int | None:
@@ -55,4 +59,8 @@ class AuditLog(Protocol):
 
     async def delivered(self, sink: str, holder: str, seq: int) -> bool:
         """Keep that a sink has all events up to a seq. False for who does not hold it any more: nothing is kept."""
+        ...
+
+    async def release(self, sink: str, holder: str) -> None:
+        """Let others send to a sink."""
         ...

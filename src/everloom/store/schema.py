@@ -124,7 +124,7 @@ def _audit_side_tables(tables: MetaData) -> None:
         Column("seq", BigInteger, primary_key=True, autoincrement=False),
         Column("hash", NAME, nullable=False),
         Column("at", BigInteger, nullable=False),
-        Column("key", NAME, nullable=False),
+        Column("key", NAME, primary_key=True),
         Column("signature", NAME, nullable=False),
         sqlite_with_rowid=False,
     )

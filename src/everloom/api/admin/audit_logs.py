@@ -64,4 +64,4 @@ async def list_audit_logs(ctx: Context, query: AuditLogsQuery) -> Page[Any]:
         actor_emails=tuple(query.actor_emails),
         resource_ids=tuple(query.resource_ids),
     )
-    return await audit_logs.list_audit_logs(ctx, asked, tenant_only=query.tenant_only)
+    return await audit_logs.list_audit_logs(ctx.ports.database.audit, asked, tenant_only=query.tenant_only)

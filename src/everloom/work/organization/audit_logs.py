@@ -5,7 +5,6 @@ from typing import Any
 
 import msgspec
 
-from everloom.context import Context
 from everloom.objects.audit import (
     EVENT_TYPES,
     LATER_EVENT_TYPES,
@@ -28,12 +27,12 @@ _decode = msgspec.json.Decoder(AuditRecord).decode
 _objects = msgspec.json.Decoder(dict[str, Any])
 
 
-async def list_audit_logs(ctx: Context, query: AuditQuery, *, tenant_only: bool = False) -> Page[Any]:
+async def list_audit_logs(log: AuditLog, query: AuditQuery, *, tenant_only: bool = False) -> Page[Any]:
     """A page of events, the newest first. Errors: 400 for a type that there is not, and for another list's cursor."""
     for place, type in enumerate(query.types):
         if type not in _KNOWN and not type.startswith("tenant."):
             raise unsupported_value(f"event_types[{place}]", type, (*EVENT_TYPES, *LATER_EVENT_TYPES))
-    found = AuditPage([], False) if tenant_only else await ctx.ports.database.audit.find(query)
+    found = AuditPage([], False) if tenant_only else await log.find(query)
     shown = [wire_form(_decode(body)) for body in found.bodies]
     return Page(
         [encode(each) for each in shown],

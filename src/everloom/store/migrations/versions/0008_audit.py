@@ -39,7 +39,7 @@ def upgrade() -> None:
         sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("hash", _NAME, nullable=False),
         sa.Column("at", sa.BigInteger, nullable=False),
-        sa.Column("key", _NAME, nullable=False),
+        sa.Column("key", _NAME, primary_key=True),
         sa.Column("signature", _NAME, nullable=False),
         sqlite_with_rowid=False,
     )
