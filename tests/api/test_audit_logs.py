@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -59,8 +60,8 @@ def events(admin: httpx.Client, query: Query = (), **more: Any) -> list[Json]:
 
 
 def since(admin: httpx.Client, event_id: str) -> list[Json]:
-    """What came behind an event, the oldest first."""
-    return events(admin, before=event_id)
+    """What came behind an event, the oldest first, but for what the tests of others were refused."""
+    return [event for event in events(admin, before=event_id) if event["type"] != "login.failed"]
 
 
 def newest(admin: httpx.Client) -> str:
@@ -343,3 +344,28 @@ def test_no_event_has_a_secret(admin: httpx.Client) -> None:
     text = str(events(admin))
     assert API_KEY not in text
     assert invite["accept_url"].partition("signature=")[2] not in text
+
+
+# --- keys that are refused -----------------------------------------------------------------------------------------
+
+
+def test_refused_admin_keys_are_told_once_and_then_counted(tmp_path: Path) -> None:
+    with Everloom(tmp_path) as server, admin_of(server) as admin:
+        wrong = "sk-admin-a-key-that-somebody-has-guessed"
+        with client_of(server, wrong, beta=None) as guesser:
+            for _ in range(20):
+                refused(guesser.get(USERS), 401, "invalid_api_key")
+        with httpx.Client(base_url=server.url) as nobody:
+            assert nobody.get(USERS).status_code == 401
+        with client_of(server, wrong) as elsewhere:
+            refused(elsewhere.get("/models"), 401, "invalid_api_key")
+        found: list[Json] = []
+        deadline = time.monotonic() + 20
+        while not found and time.monotonic() < deadline:
+            found = events(admin, event_types="login.failed")
+        (event,) = found
+        assert event["login.failed"]["error_code"] == "invalid_api_key"
+        assert event["login.failed"]["error_message"].startswith("A request to the organization's API came with a key")
+        assert event["actor"]["session"]["ip_address"] == "127.0.0.1"
+        assert "user" not in event["actor"]["session"]
+        assert "guessed" not in str(event)

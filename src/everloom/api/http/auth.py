@@ -8,7 +8,7 @@ import hmac
 import logging
 from typing import Any
 
-from everloom.api.http.routes import Request
+from everloom.api.http.routes import Request, Route
 from everloom.api.http.steps import Next
 from everloom.context import Context
 from everloom.context.caller import Caller
@@ -20,6 +20,7 @@ from everloom.objects.organization import ORGANIZATION
 from everloom.objects.users import User
 from everloom.store.base import SYSTEM, Database, Store
 from everloom.work.organization import access as keys
+from everloom.work.organization.refused_keys import RefusedKeys
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class Auth:
         self._former_ids = former_ids
         self._store = database.store(SYSTEM)
         self._known_keys = known_keys
+        self._refused = RefusedKeys(self._store)
         self._noting: set[asyncio.Task[None]] = set()
 
     async def authenticate(self, request: Request, next: Next) -> Any:
@@ -73,15 +75,25 @@ class Auth:
         if route.access == "open":
             request.context = Context.of(request.ports, SYSTEM, origin_of(request))
             return await next(request)
+        if route.access == "admin":
+            return await self._admin(request, route, next)
         known = self._recall(request.headers) or await self._look_up(request.headers)
         self._check(known.key, request.headers, route.access, route.scope)
         request.caller = known.caller
-        if route.access == "admin":  # What is done there is told with where it came from.
-            request.context = Context.for_caller(request.ports, known.caller, origin_of(request))
-            return await next(request)
         if known.context is None:
             known.context = Context.for_caller(request.ports, known.caller)
         request.context = known.context
+        return await next(request)
+
+    async def _admin(self, request: Request, route: Route, next: Next) -> Any:
+        """What is done to the organization is told with where it came from, and so is who may do nothing there."""
+        origin = origin_of(request)
+        try:
+            request.caller = await self.caller(request.headers, route.access, route.scope)
+        except (Unauthorized, Forbidden) as refusal:
+            self._refused.note(refusal, origin)
+            raise
+        request.context = Context.for_caller(request.ports, request.caller, origin)
         return await next(request)
 
     async def caller(self, headers: dict[bytes, bytes], access: Access, scope: str) -> Caller:
