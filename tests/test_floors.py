@@ -11,12 +11,13 @@ SOURCE = Path(__file__).parent.parent / "src" / "everloom"
 FLOORS = [
     {"kit"},
     {"objects"},
-    {"store", "blobs", "bus", "jobs", "mail", "models", "vectors", "sandbox"},
+    {"store", "blobs", "bus", "jobs", "mail", "models", "vectors", "sandbox", "evidence"},
     {"context"},
     {"requests"},
     {"tools"},
     {"work"},
     {"api"},
+    {"config_checks"},
     {"config"},
     {"app"},
     {"cli"},
@@ -56,12 +57,14 @@ def imports(file: Path) -> Iterator[list[str]]:
 
 
 def is_adapter(name: list[str]) -> bool:
-    """In a port's room the files on top are its face and the folders adapters; a flat one's face is ``base.py``."""
+    """In a port's room the files on top are its face and the folders adapters; a flat one's face is ``base.py``, with
+    what that names.
+    """
     if name[0] not in PORTS or len(name) < 2:
         return False
     if name[0] == "models":
         return SOURCE.joinpath(*name[:2]).is_dir()
-    return name[1] not in {"base", "kinds", "migrations"}
+    return name[1] not in {"base", "kinds", "migrations", "registers"}
 
 
 def step(room: str, inner: str) -> int | None:

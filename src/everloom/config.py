@@ -17,9 +17,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 from msgspec import Struct, field
 
+from everloom.config_checks import CHECKS
 from everloom.kit.secrets import SECRETS
-from everloom.mail.base import mail_sender, mail_server
-from everloom.objects.model_entries import ModelEntry, entry_problem, http_problem
+from everloom.objects.model_entries import ModelEntry, entry_problem
 from everloom.objects.prices import Price
 from everloom.objects.rules import Ceiling
 
@@ -27,6 +27,10 @@ PREFIX = "EVERLOOM_"
 DEFAULT_FILE = "everloom.toml"
 ADDED_FILE = "models.toml"
 """In the data folder: the models that ``everloom models add`` has registered."""
+
+AUDIT_KEY_FILE = "audit-key.pem"
+WITNESS_FILE = "audit-witness.jsonl"
+"""In the data folder, unless settings say otherwise."""
 
 T = TypeVar("T")
 
@@ -56,8 +60,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     upstream_timeout: float = 300.0
     aliases: tuple[tuple[str, str], ...] = ()
     models: tuple[ModelEntry, ...] = ()
-    prices: tuple[Price, ...] = ()
     limits: tuple[Ceiling, ...] = ()
+    prices: tuple[Price, ...] = ()
     default_prices: bool = True
     embedding_model: str = "all-minilm-l6-v2"
     moderation_model: str = "minilm-moderation"
@@ -90,6 +94,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     head_timeout: float = 15.0
     idle_timeout: float = 30.0
     least_rate: int = 256
+    audit_key: Path = Path()
+    audit_witness: Path = Path()
+    audit_sink: str = ""
+    audit_sink_token: str = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["plain", "json"] = "plain"
 
@@ -99,6 +107,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             "data": data,
             "database": self.database or f"sqlite:///{data / 'everloom.db'}",
             "blobs": self.blobs or (data / "blobs").as_uri(),
+            "audit_witness": data / WITNESS_FILE if self.audit_witness == Path() else self.audit_witness,
             "weights": data / "weights" if self.weights == Path() else self.weights.expanduser().absolute(),
         }
         for name, value in derived.items():
@@ -161,12 +170,12 @@ _SECRET_VARIABLES = ("PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
 def _secrets(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     """Everything in the settings that nobody else is to read."""
     yield from (settings.api_key, settings.admin_key, settings.upstream_key, settings.hub_key)
-    yield settings.sandbox_gateway_token
+    yield from (settings.sandbox_gateway_token, settings.audit_sink_token)
     yield from (entry.api_key for entry in settings.models)
     yield from (environ.get(name, "") for name in _SECRET_VARIABLES)
     bases = [entry.base_url or "" for entry in settings.models]
-    urls = (settings.database, settings.blobs, settings.upstream, settings.hub, settings.sandbox_gateway)
-    for url in (*urls, settings.smtp_url, *bases):
+    others = (settings.upstream, settings.hub, settings.sandbox_gateway, settings.audit_sink, settings.smtp_url)
+    for url in (settings.database, settings.blobs, *others, *bases):
         try:
             parts = urlsplit(url)
         except ValueError:
@@ -254,7 +263,7 @@ def _checked(name: str, value: Any, where: str, folder: Path = Path()) -> Any:
     if TYPES[name] is Path:
         return _convert(value, Path, where, folder)
     converted = _convert(value, TYPES[name], where)
-    problem = _CHECKS[name](converted) if name in _CHECKS else None
+    problem = CHECKS[name](converted) if name in CHECKS else None
     if problem:
         raise SettingsError(f"{where}: {problem}")
     return converted.rstrip("/") if name in ("upstream", "blobs", "public_url", "hub") else converted
@@ -301,65 +310,3 @@ def _models(value: Any, where: str, folder: Path, environ: Mapping[str, str]) ->
         base_url = entry.base_url.rstrip("/") if entry.base_url else None
         entries.append(msgspec.structs.replace(entry, api_key=key, base_url=base_url))
     return tuple(entries)
-
-
-def _database_problem(url: str) -> str | None:
-    if re.match(r"sqlite:///.+|postgres(ql)?://.+", url):
-        return None
-    return "expected sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/NAME"
-
-
-def _blobs_problem(url: str) -> str | None:
-    return None if re.match(r"file:///.+|s3://.+", url) else "expected file:///FOLDER or s3://BUCKET/PREFIX"
-
-
-def _key_problem(key: str) -> str | None:
-    return None if re.fullmatch(r"[!-~]+", key) else "a key is made of visible ASCII characters, without spaces"
-
-
-def _reading(read: Callable[[str], object]) -> Callable[[str], str | None]:
-    """A check by what reads the text: its ``ValueError`` says what is wrong."""
-
-    def problem(text: str) -> str | None:
-        try:
-            read(text)
-        except ValueError as error:
-            return str(error)
-        return None
-
-    return problem
-
-
-def _between(least: float, most: float) -> Callable[[float], str | None]:
-    return lambda number: (
-        None if least <= number <= most else f"must lie between {least:g} and {most:g}, not {number:g}"
-    )
-
-
-_CHECKS: dict[str, Callable[[Any], str | None]] = {
-    "database": _database_problem,
-    "blobs": _blobs_problem,
-    "api_key": _key_problem,
-    "admin_key": _key_problem,
-    "upstream": http_problem,
-    "public_url": http_problem,
-    "smtp_url": _reading(mail_server),
-    "mail_from": _reading(mail_sender),
-    "upstream_key": _key_problem,
-    "upstream_timeout": _between(1, 86_400),
-    "local_slots": _between(1, 64),
-    "local_context": _between(256, 1_048_576),
-    "local_threads": _between(0, 1_024),
-    "local_memory": _between(0, 2**50),
-    "local_idle": _between(0, 31_536_000),
-    "hub": http_problem,
-    "hub_key": _key_problem,
-    "port": _between(0, 65_535),
-    "run_expires": _between(1, 31_536_000),
-    "max_body_bytes": _between(1_024, 2**40),
-    "max_file_bytes": _between(1_024, 2**40),
-    "max_connections_per_address": _between(0, 2**30),
-    "head_timeout": _between(1, 86_400),
-    "idle_timeout": _between(1, 86_400),
-    "least_rate": _between(1, 2**30),
-}

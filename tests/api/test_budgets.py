@@ -41,7 +41,7 @@ def priced(
     folder = tmp_path_factory.mktemp("priced")
     (folder / "everloom.toml").write_text(PRICES)
     settings: dict[str, Any] = {"database": fresh_database()} if request.param == "postgres" else {}
-    with Everloom(folder, upstream=_upstream.url, **settings) as server:
+    with Everloom(folder, upstream=_upstream.url, default_prices="false", **settings) as server:
         yield server
 
 

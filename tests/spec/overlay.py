@@ -245,7 +245,7 @@ def _organization() -> list[Patch]:
             for name in ("technical_level", "developer_persona")
         ),
         Patch("set", "ProjectServiceAccountCreateRequest/properties/expires_in_seconds", seconds, "added in 2026"),
-        *_pages(*(f"{name}ListResponse" for name in _LISTS_OF_ORGANIZATION)),
+        *_pages("ListAuditLogsResponse", *(f"{name}ListResponse" for name in _LISTS_OF_ORGANIZATION)),
         Patch("nullable", "Invite/properties/accepted_at", None, "the newest reference: null until then"),
         Patch("set", "Invite/properties/projects", granted, "added at the end of 2024"),
         Patch("set", "InviteRequest/properties/projects", granted, "added at the end of 2024"),

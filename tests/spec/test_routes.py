@@ -22,7 +22,7 @@ SHARED = {"Audio", "Files", "Uploads", "Chat", "Completions", "Embeddings", "Ima
 OLDER = {"Assistants (v1)", "Threads (v1)", "Messages (v1)", "Runs (v1)"}
 VECTOR_STORES = {"Vector stores (v2)", "Vector store files (v2)", "Vector store file batches (v2)"}
 ORGANIZATION = {
-    *("Invites", "Users", "Projects", "Usage"),
+    *("Audit logs", "Invites", "Users", "Projects", "Usage"),
     *("Project users", "Project service accounts", "Project API keys", "Project rate limits"),
 }
 CURRENT = {"Assistants (v2)", "Threads (v2)", "Messages (v2)", "Runs (v2)", "Run steps (v2)"} | VECTOR_STORES

@@ -35,7 +35,7 @@ pytestmark = needs_spec
 
 EXAMPLES = int(os.environ.get("EVERLOOM_TEST_SCHEMATHESIS_EXAMPLES", "12"))
 
-ORGANIZATION = r"^/organization/(invites|users|admin_api_keys|projects|spend_)"
+ORGANIZATION = r"^/organization/(audit_logs|invites|users|admin_api_keys|projects|spend_)"
 
 PATHS: dict[Dialect, str] = {
     "assistants=v1": r"^/(assistants|threads)",

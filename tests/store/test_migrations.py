@@ -16,7 +16,7 @@ from everloom.objects.projects import Project
 from everloom.objects.users import User
 from everloom.store import migrations
 from everloom.store.base import SYSTEM, Database
-from everloom.work.organization.access import key_of, refusal
+from everloom.work.organization.access import key_of, owner_of
 from everloom.work.organization.establishing import DEFAULT_PROJECT, FIRST_OWNER, first_start
 from everloom.work.organization.new_keys import secret_hash
 from tests.store.databases import address, every_adapter, opened
@@ -100,7 +100,7 @@ def test_keys_and_projects_are_carried_over(adapter: str, tmp_path: Path, monkey
             assert await store.get(Key, key.id) == key
             assert (key.access, key.project_id, key.name) == (scope, project_id or SYSTEM, name)
             assert (key.created_at, key.owner_id, key.permissions) == (6, FIRST_OWNER, "all")
-            assert await refusal(store, key) is None
+            assert (await owner_of(store, key)).id == FIRST_OWNER
             assert ids.setdefault(secret, key.id) == key.id
 
     asyncio.run(opened(where, look))

@@ -106,4 +106,6 @@ def test_the_key_behind_a_request_names_its_caller(tmp_path: Path) -> None:
         finally:
             await database.close()
 
-    assert asyncio.run(main()) == Caller(project=DEFAULT_PROJECT, key_id="key_everloom_api_key", user=FIRST_OWNER)
+    assert asyncio.run(main()) == Caller(
+        project=DEFAULT_PROJECT, key_id="key_everloom_api_key", user=FIRST_OWNER, email="owner@localhost"
+    )

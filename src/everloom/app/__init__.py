@@ -17,10 +17,15 @@ from everloom.app.models import Preload, build_models, build_prices
 from everloom.blobs.obstore import ObjectBlobs
 from everloom.bus.base import Bus
 from everloom.bus.memory import MemoryBus
-from everloom.config import Settings
+from everloom.config import AUDIT_KEY_FILE, Settings
 from everloom.context import Ports, ServerLimits
 from everloom.context.known_rules import KnownRules
 from everloom.context.ledger import LedgerBuffer
+from everloom.evidence.base import Evidence, Sink
+from everloom.evidence.keys import KeyFile
+from everloom.evidence.syslog import SyslogSink
+from everloom.evidence.webhook import WebhookSink
+from everloom.evidence.witness import WitnessFile
 from everloom.jobs.base import Jobs
 from everloom.jobs.embedded import EmbeddedJobs
 from everloom.mail.base import Mailer, mail_sender, mail_server
@@ -35,7 +40,7 @@ from everloom.work import last_resort
 from everloom.work.files import blobs as kept_blobs
 from everloom.work.files import uploads as kept_uploads
 from everloom.work.inference import images as kept_images
-from everloom.work.organization import mail
+from everloom.work.organization import audit_sinks, checkpoints, mail
 from everloom.work.organization.due_alerts import send_alerts
 from everloom.work.runs import expiry
 from everloom.work.runs.execution import execute
@@ -50,6 +55,9 @@ log = logging.getLogger(__name__)
 
 LAUNCH_PAUSE = 2.0
 """Seconds before a job engine that could not be launched is launched again."""
+
+CHECKPOINT_GRACE = 5.0
+"""Seconds that the last checkpoint may take at the end; what it would have signed waits for the next start."""
 
 LEDGER_GRACE = 5.0
 """Seconds that a database has at the end to take the last rows of the ledger."""
@@ -69,6 +77,8 @@ UPKEEP = (
     Upkeep("dead processes", quotas.BURY_SECONDS, quotas.bury),
     Upkeep("budgets", quotas.COMPARE_SECONDS, quotas.compare, share=quotas.COMPARE_SHARE),
     Upkeep("rate limits", quotas.PURGE_SECONDS, quotas.purge),
+    Upkeep("the audit log", checkpoints.LOOK_SECONDS, checkpoints.sweep),
+    Upkeep("the audit log's sink", audit_sinks.LOOK_SECONDS, audit_sinks.sweep),
     Upkeep("what others have left", last_resort.LOOK_SECONDS, last_resort.sweep),
     Upkeep(
         "files that others have left",
@@ -92,6 +102,7 @@ class App:
         self.asgi = build_server(ports, routes)
         self._tasks: list[asyncio.Task[None]] = []
         self._claim: IO[str] | None = None
+        self._works = False
         self._ledger = LedgerBuffer(ports.database.ledger)
         ports.gate.meter.on_record = self._ledger.take
         ports.gate.admission.on_alert = partial(send_alerts, ports)
@@ -117,6 +128,7 @@ class App:
             await self._preload()
 
     async def _launch(self, work: bool) -> None:
+        self._works = work
         if work:  # Before the first job, which may be a run that asks for it.
             await self.ports.sandboxes.open()
         await self._launch_jobs(work)
@@ -148,6 +160,7 @@ class App:
             self.ports.bus.close(),
             self._ledger.close(LEDGER_GRACE),
             self.ports.gate.admission.close(),
+            self._close_evidence(),
             self.ports.database.close(),
         ):
             try:
@@ -156,6 +169,14 @@ class App:
                 log.exception("closing failed")
         if self._claim is not None:
             self._claim.close()
+
+    async def _close_evidence(self) -> None:
+        """Sign the end of the audit log, where this process has done so before."""
+        if self._works:
+            async with asyncio.timeout(CHECKPOINT_GRACE):
+                await checkpoints.at_stop(self.ports)
+        if self.ports.evidence is not None and self.ports.evidence.sink is not None:
+            await self.ports.evidence.sink.close()
 
 
 def claim(lock: Path) -> IO[str]:
@@ -196,6 +217,7 @@ def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
         vectors=vectors,
         sandboxes=sandboxes(settings),
         rules=KnownRules(database.store(SYSTEM)),
+        evidence=evidence(settings),
         limits=ServerLimits(
             run_expires=settings.run_expires,
             body_bytes=settings.max_body_bytes,
@@ -216,6 +238,27 @@ def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
 def mailer(settings: Settings) -> Mailer | None:
     """What sends mail by these settings."""
     return SmtpMailer(mail_server(settings.smtp_url), mail_sender(settings.mail_from)) if settings.smtp_url else None
+
+
+def evidence(settings: Settings) -> Evidence:
+    """What these settings have outside the database for the audit log. Errors: ``ValueError`` for a key that is not
+    there, where a setting names one.
+    """
+    sink: Sink | None = None
+    if settings.audit_sink.startswith("syslog"):
+        sink = SyslogSink(settings.audit_sink)
+    elif settings.audit_sink:
+        sink = WebhookSink(settings.audit_sink, settings.audit_sink_token)
+    return Evidence(signer=key_file(settings), witness=WitnessFile(settings.audit_witness), sink=sink)
+
+
+def key_file(settings: Settings) -> KeyFile:
+    """The key that signs by these settings: the one in the data folder is made at its first use."""
+    if settings.audit_key == Path():
+        return KeyFile(settings.data / AUDIT_KEY_FILE, make=True)
+    if not settings.audit_key.is_file():
+        raise ValueError(f"audit_key: there is no file {settings.audit_key}")
+    return KeyFile(settings.audit_key, make=False)
 
 
 def sandboxes(settings: Settings) -> Sandboxes:

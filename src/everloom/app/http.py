@@ -25,6 +25,7 @@ from everloom.api import (
 )
 from everloom.api.admin import (
     admin_api_keys,
+    audit_logs,
     invite_links,
     invites,
     model_permissions,
@@ -51,6 +52,7 @@ from everloom.context import Ports
 TAGS = (
     admin_api_keys,
     assistants,
+    audit_logs,
     chat,
     completions,
     embeddings,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from everloom import __version__
-from everloom.cli import organization_commands, rules_commands
+from everloom.cli import audit_commands, organization_commands, rules_commands
 from everloom.cli.options import Config, Data, settings_of
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.add_typer(organization_commands.users, name="users")
 app.add_typer(organization_commands.projects, name="projects")
 app.add_typer(organization_commands.keys, name="keys")
 app.add_typer(rules_commands.limits, name="limits")
+app.add_typer(audit_commands.audit, name="audit")
 app.add_typer(models, name="models")
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on; by default 127.0.0.1.", show_default=False)]

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from everloom.cli import CommandError
+from everloom.cli.operator import operator_origin
 from everloom.config import Settings
 from everloom.context import Ports
 from everloom.kit import log
@@ -56,10 +57,10 @@ async def create(
     permissions: Permissions = "read_only" if read_only else "restricted" if scopes else "all"
     async with opened(settings) as database:
         if admin:
-            secret, _ = await establishing.create_admin_key(database, name=name)
+            secret, _ = await establishing.create_admin_key(database, name=name, origin=operator_origin())
         else:
             secret, _ = await establishing.create_key(
-                database, project=project, name=name, permissions=permissions, scopes=scopes
+                database, project=project, name=name, permissions=permissions, scopes=scopes, origin=operator_origin()
             )
     return secret
 

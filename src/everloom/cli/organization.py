@@ -3,7 +3,8 @@
 from functools import partial
 
 from everloom.api.http.paths import PREFIX
-from everloom.cli.telling import organization, project_of, read, say, show, show_one, user_of, whole
+from everloom.cli.tables import say, show
+from everloom.cli.telling import organization, project_of, read, show_one, user_of, whole
 from everloom.config import Settings
 from everloom.objects.base import JsonObject
 from everloom.objects.invites import NewInvite

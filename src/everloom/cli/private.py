@@ -6,11 +6,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from everloom.config import ADDED_FILE, Settings
+from everloom.config import ADDED_FILE, AUDIT_KEY_FILE, WITNESS_FILE, Settings
 
 UMASK = 0o077
 
-_OWN = (ADDED_FILE, f".{ADDED_FILE}.lock", "jobs.db*", "vectors.db*", "everloom.lock")
+_OWN = (ADDED_FILE, AUDIT_KEY_FILE, WITNESS_FILE, f".{ADDED_FILE}.lock", "jobs.db*", "vectors.db*", "everloom.lock")
 """Files beside the database, which is called as the settings say; and the list of models in the data folder."""
 
 _logger = logging.getLogger(__name__)

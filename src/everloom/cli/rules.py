@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from everloom.cli import CommandError
-from everloom.cli.telling import organization, project_of, read, say, show, show_one, whole
+from everloom.cli.tables import say, show
+from everloom.cli.telling import organization, project_of, read, show_one, whole
 from everloom.config import Settings
 from everloom.context import Context
 from everloom.objects.base import JsonObject

@@ -10,6 +10,7 @@ from typing import Any
 
 from everloom.cli import CommandError
 from everloom.cli.connection_limits import ConnectionLimits, raise_file_limit
+from everloom.cli.operator import operator_origin
 from everloom.cli.private import make_private
 from everloom.cli.server import Stop, base_url, listen, serve
 from everloom.config import Settings
@@ -62,7 +63,9 @@ async def _answer(app: Any, settings: Settings, listener: socket.socket, stop: S
     from everloom.work.organization.establishing import first_start
 
     url = base_url(settings.host, listener)
-    keys = await first_start(app.ports.database, api_key=settings.api_key, admin_key=settings.admin_key)
+    keys = await first_start(
+        app.ports.database, api_key=settings.api_key, admin_key=settings.admin_key, origin=operator_origin()
+    )
     if keys is not None:
         _say(f"Base URL:  {url}")
         if keys.api_key:

@@ -1,15 +1,15 @@
-"""What the commands of the organization have in common: its view, what is asked as by the API, and what is told."""
+"""What the commands of the organization have in common: its view, and what is asked as by the API."""
 
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
 
 from everloom.cli import CommandError
 from everloom.cli.database import opened_ports
+from everloom.cli.operator import operator_origin
+from everloom.cli.tables import say, show
 from everloom.config import Settings
 from everloom.context import Context
 from everloom.kit.errors import ApiError
@@ -27,8 +27,8 @@ T = TypeVar("T")
 async def organization(settings: Settings) -> AsyncIterator[Context]:
     """The organization's own view. A ``CommandError`` for what a verb refuses."""
     async with opened_ports(settings) as ports:
-        ctx = Context.of(ports, SYSTEM)
-        await establish(ctx.store)
+        ctx = Context.of(ports, SYSTEM, operator_origin())
+        await establish(ctx.store, ctx.origin)
         try:
             yield ctx
         except ApiError as error:
@@ -72,37 +72,8 @@ async def whole(find: Callable[[PageQuery], Awaitable[Page[Any]]]) -> list[JsonO
 
 
 def show_one(thing: Any, columns: Sequence[str], *, as_json: bool) -> None:
+    """One thing as a table of a row."""
     if as_json:
         say(thing)
     else:
         show([msgspec.to_builtins(thing)], columns, as_json=False)
-
-
-def show(things: list[JsonObject], columns: Sequence[str], *, as_json: bool) -> None:
-    if as_json:
-        say(things)
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column.removesuffix("_at").replace("_", " ").upper())
-    for thing in things:
-        table.add_row(*(Text(_cell(column, thing.get(column))) for column in columns))
-    # Into a file or a pipe no line is broken: who reads it there looks for whole ids.
-    Console(width=None if sys.stdout.isatty() else 1000).print(table)
-
-
-def _cell(column: str, value: Any) -> str:
-    if value is None:
-        return "-"
-    if column.endswith("_at"):
-        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M")
-    # What people have called something may hold anything, and this is a terminal.
-    return "".join(character if character.isprintable() else "?" for character in str(value))
-
-
-def say(things: Any) -> None:
-    print(msgspec.json.format(encode(things)).decode())

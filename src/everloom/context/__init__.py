@@ -26,6 +26,7 @@ from everloom.context.known_keys import KnownKeys
 from everloom.context.known_rules import KnownRules
 from everloom.context.metering import UsageRecord
 from everloom.context.pricing import PriceList
+from everloom.evidence.base import Evidence
 from everloom.jobs.base import Jobs
 from everloom.kit.deadlines import Deadlines
 from everloom.kit.lately import Lately
@@ -34,10 +35,13 @@ from everloom.kit.shared_check import SharedCheck
 from everloom.mail.base import Mailer
 from everloom.models.base import Capability
 from everloom.models.registry import Models
+from everloom.objects.audit import Origin
 from everloom.objects.rules import Ceiling
 from everloom.sandbox.base import Sandboxes
 from everloom.store.base import Database, Store
 from everloom.vectors.base import Vectors
+
+_NOWHERE = Origin()
 
 FILES_AT_ONCE = 4
 """Files that one process reads into vector stores at a time, however many jobs it has."""
@@ -95,6 +99,8 @@ class Ports(Struct, frozen=True, kw_only=True):
     """Held while a file is read into a vector store."""
     completing: KeyedLocks = field(default_factory=KeyedLocks)
     """Held, by project and id, while an upload is put together."""
+    evidence: Evidence | None = None
+    """What of the audit log stands outside the database; None where nothing does."""
     deadlines: Deadlines = field(default_factory=Deadlines)
     """What this process knows of the deadlines of others."""
 
@@ -107,6 +113,8 @@ class Context(Struct, frozen=True, kw_only=True):
     ports: Ports
     unasked: bool = False
     """Whether this is what the server does by itself for a project: see ``of_the_server``."""
+    origin: Origin = _NOWHERE
+    """Where the request came from, in requests of the organization's half and by signed links; elsewhere empty."""
 
     @property
     def project(self) -> str:
@@ -163,11 +171,11 @@ class Context(Struct, frozen=True, kw_only=True):
         return replace(self, unasked=True)
 
     @staticmethod
-    def of(ports: Ports, project: str) -> "Context":
+    def of(ports: Ports, project: str, origin: Origin = _NOWHERE) -> "Context":
         """The view of ``project`` itself, without a key, as upkeep needs it; costs nothing."""
-        return Context.for_caller(ports, Caller(project=project))
+        return Context.for_caller(ports, Caller(project=project), origin)
 
     @staticmethod
-    def for_caller(ports: Ports, caller: Caller) -> "Context":
+    def for_caller(ports: Ports, caller: Caller, origin: Origin = _NOWHERE) -> "Context":
         """The view of whoever asks."""
-        return Context(caller=caller, store=ports.database.store(caller.project), ports=ports)
+        return Context(caller=caller, store=ports.database.store(caller.project), ports=ports, origin=origin)

@@ -14,14 +14,17 @@ _REMEMBER_KEYS = 10_000
 
 
 class KnownKey:
-    """A key that was good, until when it is taken at its word, and the view of the server that it opens."""
+    """A key that was good, until when it is taken at its word, and the view of the server that it opens.
+
+    ``email`` is its owner's, where that is a person.
+    """
 
     __slots__ = ("caller", "context", "key", "until")
 
-    def __init__(self, key: Key, until: float) -> None:
+    def __init__(self, key: Key, email: str, until: float) -> None:
         self.key = key
         self.until = until
-        self.caller = Caller(project=key.project_id, key_id=key.id, user=key.owner_id)
+        self.caller = Caller(project=key.project_id, key_id=key.id, user=key.owner_id, email=email)
         self.context: Any = None
 
 
@@ -49,12 +52,12 @@ class KnownKeys:
         """To be called before the store is asked for a key."""
         return Look(time.monotonic(), self._generation)
 
-    def remember(self, digest: bytes, key: Key, look: Look) -> KnownKey:
+    def remember(self, digest: bytes, key: Key, email: str, look: Look) -> KnownKey:
         """Take a key at its word for a while from ``look`` on, unless there was a ``forget`` since."""
         seconds = _REMEMBER_SECONDS
         if key.expires_at is not None:
             seconds = min(seconds, key.expires_at - now())
-        known = KnownKey(key, look.at + seconds)
+        known = KnownKey(key, email, look.at + seconds)
         if look.generation == self._generation:
             if len(self._known) >= _REMEMBER_KEYS:
                 self._known.clear()

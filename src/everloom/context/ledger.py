@@ -14,7 +14,7 @@ from everloom.kit.log import outage
 from everloom.models.usage import MOST_BELIEVED
 from everloom.objects.ledger import LedgerRow
 from everloom.objects.tools import Usage
-from everloom.store.base import Ledger
+from everloom.store.registers import Ledger
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,12 @@ from msgspec import Struct, field
 
 from everloom.kit.errors import NO_JSON, NotFound
 from everloom.kit.ids import new_id
+from everloom.objects.audit import AuditEvent
 from everloom.objects.base import Object, Page, PageQuery
 from everloom.objects.events import EventName
 from everloom.objects.jobs import Job, Lane
-from everloom.objects.ledger import LedgerQuery, LedgerRow, LedgerSum
+from everloom.objects.ledger import LedgerRow
+from everloom.store.registers import AuditLog, Ledger
 
 T = TypeVar("T", bound=Object)
 
@@ -88,13 +90,23 @@ class Change(Generic[T]):
 class Remove(Generic[T]):
     """Take away one object (by ``id``, ``Missing`` when it is not there) or all that fit ``where``; of a list of ids
     those that are there.
+
+    ``audit`` makes an event of each that goes, as ``Audit`` has it: whoever removes many need not know which.
     """
 
-    __slots__ = ("cls", "id", "where")
+    __slots__ = ("audit", "cls", "id", "where")
 
-    def __init__(self, cls: type[T], id: str | Sequence[str] | None = None, **where: Any) -> None:
+    def __init__(
+        self,
+        cls: type[T],
+        id: str | Sequence[str] | None = None,
+        *,
+        audit: Callable[[T], AuditEvent] | None = None,
+        **where: Any,
+    ) -> None:
         self.cls = cls
         self.id = id
+        self.audit = audit
         self.where = where
 
 
@@ -172,13 +184,25 @@ class Enter(Struct, frozen=True):
     rows: tuple[LedgerRow, ...]
 
 
+class Audit(Struct, frozen=True):
+    """Append events to the audit log with what they tell of: they stand there if, and only if, the write came about.
+
+    Wherever it stands among the operations, it is done last: the chain's head is one row, locked when all else is, so
+    that two writes never wait for each other.
+    """
+
+    events: tuple[AuditEvent, ...]
+
+
 def started(project: str, operations: Sequence["Operation"]) -> list[Job]:
     """The jobs that a write has started, to be looked at now."""
     starts = [one for one in operations if type(one) is Start and not one.after]
     return [Job(one.id, project, one.kind, one.key, one.lane) for one in starts]
 
 
-Operation = Add[Any] | Change[Any] | Remove[Any] | Absent[Any] | Present[Any] | Tell | Retract | DropLog | Start | Enter
+Operation = (
+    Add[Any] | Change[Any] | Remove[Any] | Absent[Any] | Present[Any] | Tell | Retract | DropLog | Start | Enter | Audit
+)
 
 
 class Written:
@@ -256,22 +280,6 @@ class Store(Protocol):
         ...
 
 
-class Ledger(Protocol):
-    """What all projects have used: rows with columns of their own, and their sums by hour and day."""
-
-    async def append(self, rows: Sequence[LedgerRow]) -> None:
-        """Keep many rows in one write. Durable when it returns; those that stand already are left as they are."""
-        ...
-
-    async def total(self, query: LedgerQuery) -> list[LedgerSum]:
-        """The sums of the groups that have any, in the order of their buckets: exact, whatever has been rolled up."""
-        ...
-
-    async def roll(self, before: int) -> int:
-        """Add the oldest rows of before a second, some of one hour, to the sums; how many, 0 when there are no more."""
-        ...
-
-
 class Database(Protocol):
     """The whole store: opens, hands out one project's view, and looks across projects where upkeep has to.
 
@@ -286,6 +294,11 @@ class Database(Protocol):
     @property
     def ledger(self) -> Ledger:
         """What all projects have used."""
+        ...
+
+    @property
+    def audit(self) -> AuditLog:
+        """What was done to the organization."""
         ...
 
     async def open(self) -> None:

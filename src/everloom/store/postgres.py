@@ -18,7 +18,8 @@ from everloom.kit.pools import ACQUIRE_SECONDS, close_pool
 from everloom.objects.base import Object, Page, PageQuery
 from everloom.objects.jobs import Job, Lane
 from everloom.objects.ledger import LedgerQuery, LedgerRow, LedgerSum
-from everloom.store import ledger, migrations, procedures
+from everloom.store import ledger, migrations, outbox, procedures
+from everloom.store.audit_log import StoredAuditLog
 from everloom.store.base import Event, Operation, Written, started
 from everloom.store.sql import Procedure
 
@@ -38,20 +39,27 @@ _MIGRATION_PATIENCE = 3600.0
 _MIGRATION_LOCK = 0x65766572_6C6F6F6D
 """``everloom`` in ASCII: the advisory lock under which one process brings the schema up to date."""
 
+_SESSION = {"application_name": "everloom", "jit": "off"}
+
 _IN_THE_WAY = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError)
 """The server went away, or closed a connection that was waiting in the pool (which asyncpg may notice too late)."""
 
 
 class PostgresDatabase:
-    """A ``Database`` at ``url`` (``postgresql://user:password@host:port/name``), over ``connections`` at most."""
+    """A ``Database`` at ``url`` (``postgresql://user:password@host:port/name``), over ``connections`` at most.
 
-    def __init__(self, url: str, *, connections: int = 16) -> None:
+    ``read_only`` touches nothing.
+    """
+
+    def __init__(self, url: str, *, connections: int = 16, read_only: bool = False) -> None:
         self._url = url
+        self._read_only = read_only
         self._connections = connections
         self._pool: Any = None
         self.on_start: Callable[[Sequence[Job]], None] = lambda jobs: None
         self.ledger = PostgresLedger(self)
+        self.audit = StoredAuditLog("postgresql", self)
 
     async def open(self) -> None:
         """Connect and migrate. ``migrations.TooNew`` if a later program made the schema."""
@@ -62,11 +70,14 @@ class PostgresDatabase:
             statement_cache_size=512,
             command_timeout=_PATIENCE,
             reset=_reset,
-            server_settings={"application_name": "everloom", "jit": "off"},
+            server_settings=_SESSION | ({"default_transaction_read_only": "on"} if self._read_only else {}),
         )
         try:
             async with pool.acquire() as connection:
-                await _migrate(connection)
+                if self._read_only:
+                    migrations.check(await _revision(connection))
+                else:
+                    await _migrate(connection)
         except BaseException:
             await pool.close()
             raise
@@ -88,15 +99,15 @@ class PostgresDatabase:
 
     async def touch(self) -> None:
         """See ``Database.touch``."""
-        await self.write(procedures.touch)
+        await self.write(outbox.touch)
 
     async def waiting(self, lane: Lane, limit: int) -> list[Job]:
         """See ``Database.waiting``."""
-        return await self.read(lambda: procedures.waiting("postgresql", lane, limit))
+        return await self.read(lambda: outbox.waiting("postgresql", lane, limit))
 
     async def done(self, ids: Sequence[str]) -> None:
         """See ``Database.done``."""
-        await self.write(lambda: procedures.done("postgresql", ids))
+        await self.write(lambda: outbox.done("postgresql", ids))
 
     async def read(self, procedure: Callable[[], Procedure[R]]) -> R:
         """Run what ``procedure`` makes; again, a few times, if the connection turns out to be dead."""

@@ -13,13 +13,13 @@ from msgspec import Struct
 
 from everloom.kit.errors import BadRequest
 from everloom.kit.ids import new_rank, rank_at, rank_of
+from everloom.objects.audit import AuditEvent
 from everloom.objects.base import Object, Page, PageQuery, encode
-from everloom.objects.jobs import Job, Lane
-from everloom.store import ledger, sql
+from everloom.store import audit, ledger, outbox, sql
 from everloom.store.base import (
-    LONGEST_WAIT,
     Absent,
     Add,
+    Audit,
     Change,
     Conflict,
     DropLog,
@@ -99,25 +99,6 @@ def across(dialect: Dialect, cls: type[T], limit: int, where: Mapping[str, Any])
     rows = yield Statement(sql.across(dialect, kind, fits), [*parameters, limit])
     decode = decoder(cls).decode
     return [(project, decode(body)) for project, body in rows]
-
-
-def touch() -> Procedure[None]:
-    """``Database.touch``."""
-    yield Statement(sql.TOUCH, (), True)
-
-
-def waiting(dialect: Dialect, lane: Lane, limit: int) -> Procedure[list[Job]]:
-    """``Database.waiting``."""
-    now = time.time_ns() // 1_000_000
-    # Nobody is made to wait for longer, so what is due later was written before the clock was set back.
-    rows = yield Statement(sql.waiting(dialect), [lane, now, now + LONGEST_WAIT * 1000, limit])
-    return [Job(*row) for row in rows]
-
-
-def done(dialect: Dialect, ids: Sequence[str]) -> Procedure[None]:
-    """``Database.done``."""
-    for parameter in [list(ids)] if dialect == "postgresql" else ids:
-        yield Statement(sql.DONE[dialect], [parameter], True)
 
 
 def events(dialect: Dialect, project: str, log: str, after: int, limit: int) -> Procedure[list[Event]]:
@@ -264,10 +245,19 @@ def write(dialect: Dialect, project: str, operations: Sequence[Operation], log: 
             yield Statement(sql.LOCK_LOG, [f"{project}/{log}"])
     if dialect == "postgresql":
         yield from _lock_in_order(project, operations)
-    results = []
+    results: list[Any] = []
+    events: list[AuditEvent] = []
     for operation in operations:
+        if type(operation) is Audit:
+            events += operation.events
+            results.append(None)
+            continue
+        if type(operation) is Remove and operation.audit is not None:
+            events += map(operation.audit, (yield from _gone(dialect, project, operation)))
         apply = _APPLY[type(operation)]
         results.append((yield from apply(dialect, project, operation, log)))
+    if events:
+        yield from audit.append(dialect, events)
     return Written(operations, results)
 
 
@@ -319,10 +309,21 @@ def _change(dialect: Dialect, project: str, change: Change[Any], log: str | None
     return thing
 
 
+def _gone(dialect: Dialect, project: str, remove: Remove[Any]) -> Procedure[list[Any]]:
+    """What is about to go, and goes by this write alone."""
+    kind = KINDS[remove.cls]
+    fits, parameters = sql.conditions(dialect, kind, _going(remove))
+    rows = yield Statement(sql.everything(dialect, kind, fits, lock=True), [project, *parameters])
+    return [decoder(remove.cls).decode(body) for (body,) in rows]
+
+
+def _going(remove: Remove[Any]) -> dict[str, Any]:
+    return remove.where if remove.id is None else {"id": remove.id, **remove.where}
+
+
 def _remove(dialect: Dialect, project: str, remove: Remove[Any], log: str | None) -> Procedure[int]:
     kind = KINDS[remove.cls]
-    where = remove.where if remove.id is None else {"id": remove.id, **remove.where}
-    fits, parameters = sql.conditions(dialect, kind, where)
+    fits, parameters = sql.conditions(dialect, kind, _going(remove))
     count: int = yield Statement(sql.remove(dialect, kind, fits), [project, *parameters], True)
     if isinstance(remove.id, str) and not count:
         raise _missing(kind, remove.id)
@@ -357,8 +358,7 @@ def _drop_log(dialect: Dialect, project: str, drop: DropLog, log: str | None) ->
 
 
 def _start(dialect: Dialect, project: str, start: Start, log: str | None) -> Procedure[None]:
-    due = time.time_ns() // 1_000_000 + round(min(start.after, LONGEST_WAIT) * 1000) if start.after else 0
-    yield Statement(sql.start(dialect), [start.id, project, start.kind, start.key, start.lane, due], True)
+    yield from outbox.start(dialect, project, start)
 
 
 def _enter(dialect: Dialect, project: str, enter: Enter, log: str | None) -> Procedure[None]:

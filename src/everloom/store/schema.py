@@ -14,6 +14,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
@@ -24,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
+from everloom.objects.audit import AUDIT_COLUMNS
 from everloom.objects.ledger import DIMENSIONS, MEASURES, LedgerRow
 from everloom.store.kinds import KINDS, Kind
 
@@ -56,6 +58,7 @@ def metadata() -> MetaData:
         sqlite_with_rowid=False,
     )
     _ledger_tables(tables)
+    _audit_tables(tables)
     return tables
 
 
@@ -81,6 +84,57 @@ def _ledger_tables(tables: MetaData) -> None:
         Column("at", BigInteger, nullable=False),
         *(Column(name, sql_types[type], nullable=False) for name, type in types.items()),
         PrimaryKeyConstraint("width", "at", *DIMENSIONS),
+        sqlite_with_rowid=False,
+    )
+
+
+def _audit_tables(tables: MetaData) -> None:
+    """The chain's rows, each column that is asked for in an index; beside it its end, what was signed of it, and what
+    sinks have.
+    """
+    seq = BigInteger().with_variant(Integer, "sqlite")  # SQLite's own number of the row, so that rows lie in its order
+    Table(
+        "audit_events",
+        tables,
+        Column("seq", seq, primary_key=True, autoincrement=False),
+        Column("id", NAME, nullable=False),
+        Column("type", NAME, nullable=False),
+        Column("effective_at", BigInteger, nullable=False),
+        *(Column(name, NAME, nullable=False) for name in AUDIT_COLUMNS[4:9]),
+        Column("body", LargeBinary, nullable=False),
+        Column("hash", LargeBinary, nullable=False),
+        Index("ix_audit_events_id", "id", unique=True),
+        *(Index(f"ix_audit_events_{name}", name, "seq") for name in AUDIT_COLUMNS[2:9]),
+    )
+    _audit_side_tables(tables)
+
+
+def _audit_side_tables(tables: MetaData) -> None:
+    Table(
+        "audit_heads",
+        tables,
+        Column("id", SmallInteger, primary_key=True, autoincrement=False),
+        Column("seq", BigInteger, nullable=False),
+        Column("hash", LargeBinary, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    Table(
+        "audit_checkpoints",
+        tables,
+        Column("seq", BigInteger, primary_key=True, autoincrement=False),
+        Column("hash", NAME, nullable=False),
+        Column("at", BigInteger, nullable=False),
+        Column("key", NAME, primary_key=True),
+        Column("signature", NAME, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    Table(
+        "audit_sinks",
+        tables,
+        Column("name", NAME, primary_key=True),
+        Column("seq", BigInteger, nullable=False),
+        Column("holder", NAME, nullable=False),
+        Column("until", BigInteger, nullable=False),
         sqlite_with_rowid=False,
     )
 

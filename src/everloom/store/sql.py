@@ -94,9 +94,12 @@ def page(
 
 
 @_keep
-def everything(dialect: Dialect, kind: Kind, fits: tuple[str, ...]) -> str:
-    """All bodies of a project that fit, oldest first."""
-    return numbered(dialect, f"SELECT body FROM {kind.table} WHERE project = ?{_and(fits)} ORDER BY rank, id")
+def everything(dialect: Dialect, kind: Kind, fits: tuple[str, ...], *, lock: bool = False) -> str:
+    """All bodies of a project that fit, oldest first; ``lock`` as in ``get``."""
+    text = f"SELECT body FROM {kind.table} WHERE project = ?{_and(fits)} ORDER BY rank, id"
+    if lock and dialect == "postgresql":
+        text += " FOR UPDATE"
+    return numbered(dialect, text)
 
 
 @_keep

@@ -9,6 +9,7 @@ and lets another process (``everloom keys create``) work on the same file.
 
 import asyncio
 import contextlib
+import os
 import queue
 import sqlite3
 import threading
@@ -23,7 +24,8 @@ from everloom.kit.outages import is_away, outages
 from everloom.objects.base import Object, Page, PageQuery
 from everloom.objects.jobs import Job, Lane
 from everloom.objects.ledger import LedgerQuery, LedgerRow, LedgerSum
-from everloom.store import ledger, migrations, procedures
+from everloom.store import ledger, migrations, outbox, procedures
+from everloom.store.audit_log import StoredAuditLog
 from everloom.store.base import Event, Operation, Written, started
 from everloom.store.sql import Procedure
 
@@ -59,11 +61,12 @@ class SqliteDatabase:
     """A ``Database`` in the file ``path``, made with its folder where it is not there.
 
     With ``synchronous="FULL"`` what was acknowledged survives a power cut; with ``"NORMAL"`` it
-    survives the end of the process, and commits cost a hundredth.
+    survives the end of the process, and commits cost a hundredth. ``read_only`` touches nothing.
     """
 
-    def __init__(self, path: Path, *, synchronous: Literal["FULL", "NORMAL"] = "FULL") -> None:
+    def __init__(self, path: Path, *, synchronous: Literal["FULL", "NORMAL"] = "FULL", read_only: bool = False) -> None:
         self._path = path
+        self._read_only = read_only
         self._synchronous = synchronous
         self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
@@ -73,11 +76,12 @@ class SqliteDatabase:
         self._opened: list[sqlite3.Connection] = []
         self.on_start: Callable[[Sequence[Job]], None] = lambda jobs: None
         self.ledger = SqliteLedger(self)
+        self.audit = StoredAuditLog("sqlite", _Runs(self))
 
     async def open(self) -> None:
         """Make or migrate the file and start the writer. ``migrations.TooNew`` if a later program made it."""
         try:
-            writing = await asyncio.to_thread(self._open)
+            writing = await asyncio.to_thread(self._look if self._read_only else self._open)
             self._reader = self._connect(query_only=True)
         except BaseException:
             self._close_all()
@@ -108,15 +112,15 @@ class SqliteDatabase:
 
     async def touch(self) -> None:
         """See ``Database.touch``."""
-        await self.write(procedures.touch())
+        await self.write(outbox.touch())
 
     async def waiting(self, lane: Lane, limit: int) -> list[Job]:
         """See ``Database.waiting``."""
-        return await self.aside(procedures.waiting("sqlite", lane, limit))
+        return await self.aside(outbox.waiting("sqlite", lane, limit))
 
     async def done(self, ids: Sequence[str]) -> None:
         """See ``Database.done``."""
-        await self.write(procedures.done("sqlite", ids))
+        await self.write(outbox.done("sqlite", ids))
 
     def here(self, procedure: Procedure[R]) -> R:
         """Run a short read in this thread."""
@@ -144,7 +148,8 @@ class SqliteDatabase:
 
     def _connect(self, *, query_only: bool) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self._path,
+            f"{self._path.absolute().as_uri()}?{_mode(self._path) if self._read_only else 'mode=rwc'}",
+            uri=True,
             timeout=_BUSY_SECONDS,
             isolation_level=None,  # transactions begin and end where this file says so
             check_same_thread=False,
@@ -163,6 +168,11 @@ class SqliteDatabase:
         _use_wal(connection)
         connection.execute("PRAGMA journal_size_limit = 67108864")
         _migrate(connection)
+        return connection
+
+    def _look(self) -> sqlite3.Connection:
+        connection = self._connect(query_only=True)
+        migrations.check(_revision(connection))
         return connection
 
     def _close_all(self) -> None:
@@ -252,6 +262,19 @@ class SqliteLedger:
         return await self._database.write(ledger.roll("sqlite", before))
 
 
+class _Runs:
+    """What the audit log runs its procedures by."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+
+    async def read(self, procedure: Callable[[], Procedure[R]]) -> R:
+        return await self._database.aside(procedure())
+
+    async def write(self, procedure: Callable[[], Procedure[R]]) -> R:
+        return await self._database.write(procedure())
+
+
 def _run(connection: sqlite3.Connection, procedure: Procedure[R]) -> R:
     execute = connection.execute
     try:
@@ -316,6 +339,12 @@ def _settle(outcomes: list[_Outcome]) -> None:
     for write, _, error in outcomes:
         if write.then is not None and error is None:
             write.then()
+
+
+def _mode(path: Path) -> str:
+    """To read only; where nothing can be made beside the file, which readers otherwise do, nobody else changes it."""
+    alone = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
+    return "mode=ro&immutable=1" if alone else "mode=ro"
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

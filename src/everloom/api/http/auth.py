@@ -8,16 +8,19 @@ import hmac
 import logging
 from typing import Any
 
-from everloom.api.http.routes import Request
+from everloom.api.http.routes import Request, Route
 from everloom.api.http.steps import Next
 from everloom.context import Context
 from everloom.context.caller import Caller
 from everloom.context.known_keys import KnownKey, KnownKeys
 from everloom.kit.errors import ApiError, Forbidden, Unauthorized
+from everloom.objects.audit import Origin
 from everloom.objects.keys import Access, Key
 from everloom.objects.organization import ORGANIZATION
+from everloom.objects.users import User
 from everloom.store.base import SYSTEM, Database, Store
 from everloom.work.organization import access as keys
+from everloom.work.organization.refused_keys import RefusedKeys
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,8 @@ WRONG_SCOPE = (
     "API key, that it has the necessary scopes."
 )
 
+_LONGEST_AGENT = 512
+_LONGEST_FORWARDED = 256
 
 FORMER = (
     "Leave the header out (OPENAI_ORG_ID, OPENAI_PROJECT_ID), or have the operator of this server name the ids of "
@@ -60,6 +65,7 @@ class Auth:
         self._former_ids = former_ids
         self._store = database.store(SYSTEM)
         self._known_keys = known_keys
+        self._refused = RefusedKeys(self._store)
         self._noting: set[asyncio.Task[None]] = set()
 
     async def authenticate(self, request: Request, next: Next) -> Any:
@@ -67,13 +73,27 @@ class Auth:
         route = request.route
         assert route is not None
         if route.access == "open":
-            request.context = Context.of(request.ports, SYSTEM)
+            request.context = Context.of(request.ports, SYSTEM, origin_of(request))
             return await next(request)
+        if route.access == "admin":
+            return await self._admin(request, route, next)
         known = self._recall(request.headers) or await self._look_up(request.headers)
         self._check(known.key, request.headers, route.access, route.scope)
+        request.caller = known.caller
         if known.context is None:
             known.context = Context.for_caller(request.ports, known.caller)
-        request.caller, request.context = known.caller, known.context
+        request.context = known.context
+        return await next(request)
+
+    async def _admin(self, request: Request, route: Route, next: Next) -> Any:
+        """What is done to the organization is told with where it came from, and so is who may do nothing there."""
+        origin = origin_of(request)
+        try:
+            request.caller = await self.caller(request.headers, route.access, route.scope)
+        except (Unauthorized, Forbidden) as refusal:
+            self._refused.note(refusal, origin)
+            raise
+        request.context = Context.for_caller(request.ports, request.caller, origin)
         return await next(request)
 
     async def caller(self, headers: dict[bytes, bytes], access: Access, scope: str) -> Caller:
@@ -106,11 +126,10 @@ class Auth:
         key = await keys.key_of(self._store, digest.hex())
         if key is None or not hmac.compare_digest(key.secret_hash, digest.hex()):
             raise _wrong_key(secret)
-        if refusal := await keys.refusal(self._store, key):
-            raise refusal
+        owner = await keys.owner_of(self._store, key)
         if keys.is_stale(key):
             self._note_use(key)
-        return self._known_keys.remember(digest, key, look)
+        return self._known_keys.remember(digest, key, owner.email if isinstance(owner, User) else "", look)
 
     def _note_use(self, key: Key) -> None:
         """Write down that a key is used, beside the request and not before it."""
@@ -124,6 +143,16 @@ async def _noted(store: Store, key_id: str) -> None:
         await keys.note_use(store, key_id)
     except Exception as problem:  # It is noted at the next look, and tells nobody anything until then.
         log.debug("the use of %s was not noted: %r", key_id, problem)
+
+
+def origin_of(request: Request) -> Origin:
+    """Where a request comes from, as far as the audit log has room for it."""
+    agent, forwarded = request.header(b"user-agent"), request.header(b"x-forwarded-for")
+    return Origin(
+        ip_address=request.client,
+        user_agent=(agent or "")[:_LONGEST_AGENT],
+        forwarded_for=(forwarded or "")[:_LONGEST_FORWARDED],
+    )
 
 
 def _secret(headers: dict[bytes, bytes]) -> bytes:

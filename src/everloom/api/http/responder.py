@@ -103,7 +103,7 @@ class Responder:
     async def _start(self, request: Request, status: int, headers: Headers) -> None:
         request.status = status
         if asked := tickets.get():
-            headers = [*headers, *_pairs(asked[0].headers())]
+            headers = [*headers, *asked[0].headers()]
         elapsed = b"%d" % ((time.perf_counter() - request.started) * 1000)
         await request.send(
             {

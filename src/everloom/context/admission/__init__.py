@@ -92,9 +92,12 @@ class Admission:
         if state is None or rules is None:
             return None
         known = rules.recall(caller.project) or await rules.of(caller.project)
-        if has_budgets(known):
-            await self._prices.learn((backend_model,))  # Which is not done on the loop.
-        ticket = Ticket(state.account(caller, kind, model, backend_model, known), need, self._touch)
+        account = state.known_account(caller, kind, model, backend_model, known)
+        if account is None:
+            if has_budgets(known):
+                await self._prices.learn((backend_model,))  # Which is not done on the loop.
+            account = state.account(caller, kind, model, backend_model, known)
+        ticket = Ticket(account, need, self._touch)
         now = time.monotonic()
         if ticket.fits(now):
             ticket.take()
@@ -111,7 +114,7 @@ class Admission:
             return  # It is found in the ledger within a minute (``work/usage/quotas.py``).
         account = state.account(caller, row.kind, None, row.model, known)
         for budget in account.budgets:
-            budget.settle(0, account.bill(row))
+            budget.settle(0, account.paid(row))
         self._touch(account)
 
     async def _wait(self, ticket: Ticket) -> Ticket:
@@ -131,7 +134,10 @@ class Admission:
         """Have the account's rows looked at soon: what is low is taken ahead, what is owed is told."""
         if self._state is not None:
             self._state.touch(account)
-            self._wake_in(PATIENT_SECONDS if self._waiting else TICK_SECONDS)
+            if self._waiting:
+                self._wake_in(PATIENT_SECONDS)
+            elif self._timer is None:
+                self._wake_in(TICK_SECONDS)
 
     def _wake_in(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from everloom.context.admission.clock import SteadyWallClock
@@ -24,6 +24,9 @@ from everloom.objects.quotas import RateWindows
 from everloom.objects.rules import UNLIMITED
 from everloom.store.base import Add, Change
 
+_PLENTY = 1000
+_PAIRS_SECONDS = 0.02
+
 LOOK_SECONDS = 0.25
 """Between two looks into a window that was found full."""
 
@@ -32,15 +35,15 @@ AHEAD_SECONDS = 0.5
 
 MEGABYTE = 1_000_000
 
-UNLIMITED_HEADERS = {
-    f"x-ratelimit-{name}": value
+UNLIMITED_PAIRS = [
+    (f"x-ratelimit-{name}".encode(), value.encode())
     for kind in ("requests", "tokens")
     for name, value in (
         (f"limit-{kind}", str(UNLIMITED)),
         (f"remaining-{kind}", str(UNLIMITED - 1)),
         (f"reset-{kind}", "0ms"),
     )
-}
+]
 """What answers say of limits that there are not: programs read these headers without asking whether they are there."""
 
 
@@ -92,11 +95,14 @@ class Rate:
 
     def left(self, now: float) -> int:
         """What may be spent now. What was not spent in time goes back."""
-        while self.slices and self.slices[0].until <= now:
-            expired = self.slices.pop(0)
+        slices = self.slices
+        while slices and slices[0].until <= now:
+            expired = slices.pop(0)
             if expired.left:
                 self.back[expired.at] += expired.left
-        return sum(each.left for each in self.slices)
+        if len(slices) == 1:
+            return slices[0].left
+        return sum([each.left for each in slices])
 
     def spend(self, amount: int) -> list[tuple[float, int]]:
         """Take from what is ``left``, which must be enough; by the times of their entries."""
@@ -170,6 +176,8 @@ class ModelRates:
         self._asked: dict[str, Ask] = {}
         self._taken: dict[str, Taken] = {}
         self._began = 0.0
+        self._pairs: Sequence[tuple[bytes, bytes]] = ()
+        self._pairs_until = 0.0
         self.limit(limits)
 
     def limit(self, limits: Mapping[str, int]) -> None:
@@ -233,17 +241,27 @@ class ModelRates:
         return max(0.0, free_at(rate.taken, rate.metric.span, rate.limit, need) - self._clock.now())
 
     def headers(self) -> dict[str, str]:
-        """What an answer says of the limits of requests and tokens."""
-        found = {**UNLIMITED_HEADERS}
+        """As ``pairs``, for an error."""
+        return {name.decode(): value.decode() for name, value in self.pairs()}
+
+    def pairs(self) -> Sequence[tuple[bytes, bytes]]:
+        """What an answer says of the limits of requests and tokens: as it was at most a few milliseconds ago."""
         now = time.monotonic()
+        if now < self._pairs_until:
+            return self._pairs
+        found = dict(UNLIMITED_PAIRS)
         for name in ("requests", "tokens"):
             if (rate := self.rates.get(name)) is not None:
                 remaining = max(0, rate.limit - rate.taken.used + rate.left(now))
                 reset = max(0.0, restored_at(rate.taken, rate.metric.span) - self._clock.now())
-                found[f"x-ratelimit-limit-{name}"] = str(rate.limit)
-                found[f"x-ratelimit-remaining-{name}"] = str(remaining)
-                found[f"x-ratelimit-reset-{name}"] = duration(reset)
-        return found
+                found[f"x-ratelimit-limit-{name}".encode()] = b"%d" % rate.limit
+                found[f"x-ratelimit-remaining-{name}".encode()] = b"%d" % remaining
+                found[f"x-ratelimit-reset-{name}".encode()] = duration(reset).encode()
+        self._pairs = [*found.items()]
+        # Where few are left, each answer says exactly how many.
+        plenty = all(rate.limit - rate.taken.used > _PLENTY for rate in self.rates.values())
+        self._pairs_until = now + _PAIRS_SECONDS if plenty else 0.0
+        return self._pairs
 
 
 def duration(seconds: float) -> str:

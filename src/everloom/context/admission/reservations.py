@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from operator import add, gt, sub
 
 from everloom.context.caller import Caller
 from everloom.kit.clock import now
@@ -22,6 +23,7 @@ class ReservationLine:
     """One key's and model's. ``under_way`` and the other amounts are of ``RESERVED``, in that order."""
 
     def __init__(self, caller: Caller, kind: UsageKind, model: str) -> None:
+        self.model = model
         self.under_way = [0] * len(RESERVED)
         self.used_at = time.monotonic()
         self._most: Sequence[int] = _NOTHING
@@ -43,19 +45,17 @@ class ReservationLine:
 
     def fits(self, amounts: Sequence[int]) -> bool:
         """Whether so much more is covered by what is reserved."""
-        for under_way, amount, most in zip(self.under_way, amounts, self._most, strict=True):
-            if under_way + amount > most:
-                return False
-        return True
+        most = self._most
+        return not any(map(gt, map(add, self.under_way, amounts), most))
 
     def reserve(self, amounts: Sequence[int]) -> None:
         """Have so much more under way. It must fit."""
-        self.under_way = added = [one + other for one, other in zip(self.under_way, amounts, strict=True)]
+        self.under_way = added = [*map(add, self.under_way, amounts)]
         self._peak = [*map(max, self._peak, added)]
 
     def release(self, amounts: Sequence[int]) -> None:
         """It stands in the ledger, or has come to nothing."""
-        self.under_way = [one - other for one, other in zip(self.under_way, amounts, strict=True)]
+        self.under_way = [*map(sub, self.under_way, amounts)]
         self.used_at = time.monotonic()
 
     def is_idle(self, now: float) -> bool:

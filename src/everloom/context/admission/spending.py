@@ -7,7 +7,7 @@ from everloom.context.pricing import PriceList
 from everloom.kit.clock import now
 from everloom.objects.ledger import DAY, MEASURES, LedgerQuery, LedgerRow, UsageKind
 from everloom.objects.quotas import NANO
-from everloom.store.base import Ledger
+from everloom.store.registers import Ledger
 
 _EVERYTHING: tuple[UsageKind, ...] = get_args(UsageKind)
 

@@ -58,16 +58,23 @@ class ProcessState:
         self._accounts: dict[tuple[object, ...], _Remembered] = {}
         self._experiences: dict[str, Experience] = {}
 
-    def account(self, caller: Caller, kind: UsageKind, model: str | None, backend_model: str, known: Known) -> Account:
-        """Whose limits a request passes, by the rules as they are known now."""
-        key = (caller.project, caller.key_id, caller.user, caller.batch, kind, model, backend_model)
-        remembered = self._accounts.get(key)
+    def known_account(
+        self, caller: Caller, kind: UsageKind, model: str | None, backend_model: str, known: Known
+    ) -> Account | None:
+        """As ``account``, if it was asked for before and by the same rules."""
+        remembered = self._accounts.get((caller, kind, model, backend_model))
         if remembered is not None and remembered.known is known:
             return remembered.account
+        return None
+
+    def account(self, caller: Caller, kind: UsageKind, model: str | None, backend_model: str, known: Known) -> Account:
+        """Whose limits a request passes, by the rules as they are known now."""
+        if (account := self.known_account(caller, kind, model, backend_model, known)) is not None:
+            return account
         if len(self._accounts) >= MOST_ACCOUNTS:
             self._accounts.clear()
         account = self._account(caller, kind, model, backend_model, known)
-        self._accounts[key] = _Remembered(known, account)
+        self._accounts[caller, kind, model, backend_model] = _Remembered(known, account)
         return account
 
     def _account(self, caller: Caller, kind: UsageKind, model: str | None, backend_model: str, known: Known) -> Account:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 
 from everloom.context.admission.budgets import Budget
 from everloom.context.admission.needs import Need
-from everloom.context.admission.rates import UNLIMITED_HEADERS, ModelRates, Rate
+from everloom.context.admission.rates import UNLIMITED_PAIRS as UNLIMITED
+from everloom.context.admission.rates import ModelRates, Rate
 from everloom.context.admission.reservations import ReservationLine
 from everloom.objects.ledger import LedgerRow
 from everloom.objects.prices import Price
@@ -15,6 +16,8 @@ _MOST = 2**53
 _FIRST_ANSWER = 1024
 """Tokens that are reserved of an answer without a limit, before there was any."""
 
+_NANO_A_TOKEN = NANO / 1_000_000
+_OF_TOKENS = frozenset({"chat", "complete", "embed", "moderate"})
 _FIRST_EXPECTED = 16
 _WEIGHT = 0.2
 """Of the last answer in the average that is expected of the next."""
@@ -42,8 +45,7 @@ class Experience:
         """What may be used at the most, as far as one can tell: of ``RESERVED``, in that order."""
         output = need.output_tokens or need.answers * max(_FIRST_ANSWER, self.longest)
         read = math.ceil(need.input_tokens * self.ratio)
-        amounts = (1, read, output, need.images, need.characters, need.milliseconds)
-        return tuple(min(amount, _MOST) for amount in amounts)
+        return (1, min(read, _MOST), min(output, _MOST), need.images, need.characters, need.milliseconds)
 
     def tokens(self, need: Need) -> int:
         """What is likely to be used of tokens, as rate limits reserve them."""
@@ -66,10 +68,15 @@ class Account:
         """``share``: of the price, what is to be paid; ``bill``: what a row has cost, in billionths of a dollar."""
         self.line = line
         self.rates = rates
+        self.limited: tuple[Rate, ...] = () if rates is None else tuple(rates.rates.values())
         self.budgets = budgets
         self.experience = experience
-        self.bill = bill
+        self._model = line.model
+        self._price = price
+        self._share = share
+        self._bill = bill
         token = NANO / 1_000_000 * share
+        self._request = price.call * NANO * share
         self._input = max(price.input, price.audio_input or 0.0) * token
         self._output = max(price.output, price.audio_output or 0.0) * token
         self._image = price.image * NANO * share
@@ -80,14 +87,42 @@ class Account:
         """What a request costs at the most, in billionths of a dollar."""
         if not self.budgets:
             return 0
-        _, read, written, images, characters, milliseconds = amounts
+        requests, read, written, images, characters, milliseconds = amounts
         return math.ceil(
-            read * self._input
+            requests * self._request
+            + read * self._input
             + written * self._output
             + images * self._image
             + characters * self._character
             + milliseconds * self._millisecond
         )
+
+    def wanted(self, need: Need) -> list[tuple[Rate, int]]:
+        """What a request takes of each rate that it concerns."""
+        wanted = []
+        for rate in self.limited:
+            match rate.metric.name:
+                case "requests" | "requests_day":
+                    amount = 1
+                case "tokens":
+                    amount = self.experience.tokens(need)
+                case "images":
+                    amount = need.images
+                case _:
+                    amount = need.audio_bytes
+            if amount:
+                wanted.append((rate, amount))
+        return wanted
+
+    def paid(self, row: LedgerRow) -> int:
+        """What a row has cost, in billionths of a dollar. Most rows are of this model's tokens, and soon reckoned."""
+        price = self._price
+        if row.model != self._model or row.input_audio_tokens or row.output_audio_tokens or row.kind not in _OF_TOKENS:
+            return self._bill(row)
+        cached = min(row.cached_tokens, row.input_tokens)
+        dearest = price.input if price.cached_input is None else price.cached_input
+        dollars = (row.input_tokens - cached) * price.input + cached * dearest + row.output_tokens * price.output
+        return round(dollars * self._share * _NANO_A_TOKEN + row.requests * self._request)
 
 
 class Ticket:
@@ -103,17 +138,7 @@ class Ticket:
         self.need = need
         self.amounts = account.experience.amounts(need)
         self.cost = account.cost(self.amounts)
-        self.wanted: tuple[tuple[Rate, int], ...] = ()
-        if account.rates is not None:
-            known = {
-                "requests": 1,
-                "tokens": account.experience.tokens(need),
-                "images": need.images,
-                "audio": need.audio_bytes,
-                "requests_day": 1,
-            }
-            rates = account.rates.rates
-            self.wanted = tuple((rate, known[name]) for name, rate in rates.items() if known[name])
+        self.wanted = account.wanted(need) if account.limited else []
         self._parts: list[tuple[Rate, list[tuple[float, int]]]] = []
         self._open = False
         self._reserved = False
@@ -145,8 +170,10 @@ class Ticket:
         for rate, parts in self._parts:
             if rate.metric.name == "tokens":
                 rate.settle(parts, 0 if row is None else row.input_tokens + row.output_tokens)
-        for budget in self.account.budgets:
-            budget.settle(self.cost, 0 if row is None else self.account.bill(row))
+        if self.account.budgets:
+            cost = 0 if row is None else self.account.paid(row)
+            for budget in self.account.budgets:
+                budget.settle(self.cost, cost)
         if row is not None and not row.estimated:
             self.account.experience.learn(self.need, row)
         self._on_settled(self.account)
@@ -162,6 +189,6 @@ class Ticket:
         self.settle(None)
         self.release()
 
-    def headers(self) -> dict[str, str]:
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
         """What its answer says of the limits that it passed."""
-        return UNLIMITED_HEADERS if self.account.rates is None else self.account.rates.headers()
+        return UNLIMITED if self.account.rates is None else self.account.rates.pairs()

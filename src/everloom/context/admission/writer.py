@@ -14,7 +14,8 @@ from everloom.context.admission.tickets import Ticket
 from everloom.context.pricing import PriceList
 from everloom.objects.organization import ORGANIZATION
 from everloom.objects.quotas import RESERVED, RateWindows, Reservation, ServerProcess, Spend
-from everloom.store.base import Add, Change, Conflict, Ledger, Missing, Operation, Remove, Store
+from everloom.store.base import Add, Change, Conflict, Missing, Operation, Remove, Store
+from everloom.store.registers import Ledger
 
 TICK_SECONDS = 0.25
 """Between two writes that nobody waits for."""

@@ -20,10 +20,26 @@ class TooNew(Exception):
     """The database was brought up to date by a later Everloom than this one: start that one."""
 
 
+class TooOld(Exception):
+    """The database is to be read only, and was not brought up to date: start this Everloom on it, or ``migrate``."""
+
+
+def check(revision: str | None) -> None:
+    """Ask that a database can be read as it is. Errors: ``TooNew``, ``TooOld``."""
+    if revision is not None and revision > NEWEST:
+        raise TooNew(_too_new(revision))
+    if revision != NEWEST:
+        raise TooOld(f"The database is at schema {revision or 'none'}, and this Everloom reads {NEWEST}.")
+
+
+def _too_new(revision: str) -> str:
+    return f"The database is at schema {revision}, and this Everloom knows {NEWEST} and older."
+
+
 def statements(dialect: str, revision: str | None) -> list[str]:
     """What brings a database from ``revision`` (None: empty) to ``NEWEST``; ``TooNew`` if it is beyond it."""
     if revision is not None and revision > NEWEST:
-        raise TooNew(f"The database is at schema {revision}, and this Everloom knows {NEWEST} and older.")
+        raise TooNew(_too_new(revision))
     from alembic import command
     from alembic.config import Config
 

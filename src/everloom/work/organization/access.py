@@ -1,7 +1,7 @@
 """What a key opens at this moment: that is decided by the key, its owner and its project together."""
 
 from everloom.kit.clock import now
-from everloom.kit.errors import ApiError, NotFound, Unauthorized
+from everloom.kit.errors import NotFound, Unauthorized
 from everloom.objects.base import PageQuery
 from everloom.objects.keys import Key
 from everloom.objects.projects import Project
@@ -18,32 +18,35 @@ async def key_of(store: Store, secret_hash: str) -> Key | None:
     return (await store.find(Key, PageQuery(limit=1), secret_hash=secret_hash)).first()
 
 
-async def refusal(store: Store, key: Key) -> ApiError | None:
-    """Why a key that exists opens nothing, if it does not."""
+async def owner_of(store: Store, key: Key) -> User | ServiceAccount:
+    """Who has a key that opens something. Errors: ``Unauthorized``, why it opens nothing."""
     if key.expires_at is not None and key.expires_at <= now():
-        return Unauthorized("This API key has expired.", code="expired_api_key")
+        raise Unauthorized("This API key has expired.", code="expired_api_key")
+    owner: User | ServiceAccount | None = None
     try:
         if key.project_id and (await store.get(Project, key.project_id)).status == "archived":
-            return Unauthorized(
+            raise Unauthorized(
                 "The project of this API key has been archived and is no longer accessible.", code="project_archived"
             )
-        active = await owner_has_access(store, key)
+        owner = await _owner_with_access(store, key)
     except NotFound:
-        active = False
-    if not active:
+        pass
+    if owner is None:
         text = "The owner of this API key has no access to what it opens any more."
-        return Unauthorized(text, code="key_owner_without_access")
-    return None
+        raise Unauthorized(text, code="key_owner_without_access")
+    return owner
 
 
-async def owner_has_access(store: Store, key: Key) -> bool:
-    """Whether the owner of a key may still do what it opens. Errors: ``NotFound`` where there is no such owner."""
+async def _owner_with_access(store: Store, key: Key) -> User | ServiceAccount | None:
+    """The owner of a key, who may still do what it opens. Errors: ``NotFound`` where there is no such owner."""
     if is_service_account(key.owner_id):
-        return (await store.get(ServiceAccount, key.owner_id)).role != "none"
-    if (await store.get(User, key.owner_id)).role == "owner":
-        return True
+        account = await store.get(ServiceAccount, key.owner_id)
+        return account if account.role != "none" else None
+    user = await store.get(User, key.owner_id)
+    if user.role == "owner":
+        return user
     place = membership_key(key.project_id, key.owner_id)
-    return bool(key.project_id and await store.all(Membership, id=place))
+    return user if key.project_id and await store.all(Membership, id=place) else None
 
 
 def is_service_account(owner_id: str) -> bool:

@@ -62,7 +62,7 @@ async def _letters(ports: Ports, alert: SpendAlert, spend: Spend) -> list[Operat
     channel = alert.notification_channel
     subject = f"{channel.subject_prefix or ''} {whose} has spent ${threshold:,.2f} this month".strip()
     text = (
-        f"{whose} has spent ${spent:,.2f} in {spend.month} (UTC), and you asked to hear when it is ${threshold:,.2f}.\n\n"
+        f"{whose} has spent ${spent:,.2f} in {spend.month} (UTC), and you asked to hear of ${threshold:,.2f}.\n\n"
         "Nothing is stopped by this. A spend limit would refuse requests.\n"
     )
     log.warning("%s has spent $%.2f in %s: %s", whose, spent, spend.month, alert.id)

@@ -3,18 +3,23 @@
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from msgspec import Struct
 
 from everloom.kit.clock import now
 from everloom.kit.ids import new_id
+from everloom.objects.audit import AuditEvent, Origin
 from everloom.objects.base import PageQuery
 from everloom.objects.keys import Key, Permissions
 from everloom.objects.organization import ORGANIZATION, Organization
 from everloom.objects.projects import Project
 from everloom.objects.users import Membership, User
-from everloom.store.base import SYSTEM, Add, Change, Conflict, Database, Operation, Remove, Store
+from everloom.store.base import SYSTEM, Add, Audit, Change, Conflict, Database, Operation, Remove, Store
+from everloom.work.organization.audit import by_operator, key_details, operator_event
 from everloom.work.organization.new_keys import new_key, new_secret, secret_hash
+
+_NOWHERE = Origin()
 
 DEFAULT_PROJECT = "proj_default"
 """The id of the project that the first start makes: fixed, so that two servers starting at once make one."""
@@ -44,37 +49,51 @@ class FirstKeys(Struct, frozen=True, kw_only=True):
     admin_key: str | None
 
 
-async def first_start(database: Database, *, api_key: str = "", admin_key: str = "") -> FirstKeys | None:
+async def first_start(
+    database: Database, *, api_key: str = "", admin_key: str = "", origin: Origin = _NOWHERE
+) -> FirstKeys | None:
     """Make the organization and its first keys, once in a database's life; None at every later start.
 
-    Keys that are given exist from now on, in place of the ones that earlier settings gave.
+    Keys that are given exist from now on, in place of the ones that earlier settings gave. ``origin`` says in the audit
+    log by which command the operator does so, here and below.
     """
     first = FirstKeys(
         api_key=None if api_key else new_secret("project"), admin_key=None if admin_key else new_secret("admin")
     )
     keys: list[Operation] = []
     if first.api_key:
-        keys.append(Add(new_key(first.api_key, owner_id=FIRST_OWNER, project_id=DEFAULT_PROJECT, name="first key")))
+        key = new_key(first.api_key, owner_id=FIRST_OWNER, project_id=DEFAULT_PROJECT, name="first key")
+        keys += _made(key, origin)
     if first.admin_key:
-        keys.append(Add(new_key(first.admin_key, owner_id=FIRST_OWNER, name="first admin key")))
+        keys += _made(new_key(first.admin_key, owner_id=FIRST_OWNER, name="first admin key"), origin)
     store = database.store(SYSTEM)
-    await establish(store)
+    await establish(store, origin)
     fresh = await _begin(store, *keys)
     if api_key:
-        await _keep_setting(store, api_key, _API_KEY)
+        await _keep_setting(store, api_key, _API_KEY, origin)
     if admin_key:
-        await _keep_setting(store, admin_key, _ADMIN_KEY)
+        await _keep_setting(store, admin_key, _ADMIN_KEY, origin)
     return first if fresh and keys else None
 
 
-async def establish(store: Store) -> None:
+def _made(key: Key, origin: Origin) -> list[Operation]:
+    return [Add(key), by_operator("api_key.created", key_details(key), origin, project=key.project_id)]
+
+
+async def establish(store: Store, origin: Origin = _NOWHERE) -> None:
     """Have the organization stand, with its owner and the default project."""
-    default = Project(id=DEFAULT_PROJECT, created_at=now(), name="Default project")
+    default = _new_project("Default project", origin, id=DEFAULT_PROJECT)
     try:
-        await store.write(Add(default), *_organization(started=False))
+        await store.write(*default, *_organization(origin, started=False))
     except Conflict:
         with suppress(Conflict):  # It stands, unless the project is older than organizations are.
-            await store.write(*_organization(started=True))
+            await store.write(*_organization(origin, started=True))
+
+
+def _new_project(name: str, origin: Origin, id: str | None = None) -> tuple[Add[Project], Audit]:
+    project = Project(id=id or new_id("proj_"), created_at=now(), name=name)
+    details = {"id": project.id, "data": {"name": name, "title": name}}
+    return Add(project), by_operator("project.created", details, origin, project=project.id)
 
 
 class _Started(Exception):
@@ -96,29 +115,38 @@ async def _begin(store: Store, *keys: Operation) -> bool:
     return True
 
 
-def _organization(*, started: bool) -> list[Operation]:
+def _organization(origin: Origin, *, started: bool) -> list[Operation]:
     made = now()
     secret = secrets.token_hex(32)
+    owner = {"id": FIRST_OWNER, "data": {"role": "owner"}}
     return [
         Add(Organization(id=ORGANIZATION, created_at=made, name="everloom", secret=secret, started=started)),
         Add(User(id=FIRST_OWNER, created_at=made, name="Owner", email="owner@localhost", role="owner")),
         Add(Membership(id=FIRST_OWNER, created_at=made, project_id=DEFAULT_PROJECT, role="owner")),
+        by_operator("user.added", owner, origin),
+        by_operator("user.added", owner, origin, project=DEFAULT_PROJECT),
     ]
 
 
-async def _keep_setting(store: Store, secret: str, setting: _Setting) -> None:
+async def _keep_setting(store: Store, secret: str, setting: _Setting, origin: Origin) -> None:
     """Have the key of a setting stand, and the one that the setting gave earlier no longer."""
     wanted = secret_hash(secret)
     given = [key for key in await store.all(Key, project_id=setting.project_id) if key.name == setting.name]
     if [key.secret_hash for key in given] == [wanted]:
         return
-    operations: list[Operation] = [Remove(Key, [key.id for key in given])] if given else []
+    operations: list[Operation] = []
+    if given:
+        operations.append(Remove(Key, [key.id for key in given], audit=partial(_closed, origin)))
     if all(key in given for key in await store.all(Key, secret_hash=wanted)):  # Else somebody made it by a command.
         owner = await _an_owner(store)
         key = new_key(secret, owner_id=owner, project_id=setting.project_id, name=setting.name, id=setting.id)
-        operations.append(Add(key))
+        operations += _made(key, origin)
     with suppress(Conflict):  # Another server has just done the same.
         await store.write(*operations)
+
+
+def _closed(origin: Origin, key: Key) -> AuditEvent:
+    return operator_event("api_key.deleted", {"id": key.id}, origin, project=key.project_id)
 
 
 async def create_key(
@@ -128,42 +156,43 @@ async def create_key(
     name: str = "",
     permissions: Permissions = "all",
     scopes: Sequence[str] = (),
+    origin: Origin = _NOWHERE,
 ) -> tuple[str, Key]:
     """A new key of the project called ``project`` (made when there is none), by default the default project's."""
     store = database.store(SYSTEM)
-    await establish(store)
+    await establish(store, origin)
     await _begin(store)
     secret = new_secret("project")
     key = new_key(
         secret,
         owner_id=await _an_owner(store),
-        project_id=DEFAULT_PROJECT if project is None else (await _project(store, project)).id,
+        project_id=DEFAULT_PROJECT if project is None else (await _project(store, project, origin)).id,
         name=name or "everloom keys create",
         permissions=permissions,
         scopes=scopes,
     )
-    await store.write(Add(key))
+    await store.write(*_made(key, origin))
     return secret, key
 
 
-async def create_admin_key(database: Database, *, name: str = "") -> tuple[str, Key]:
+async def create_admin_key(database: Database, *, name: str = "", origin: Origin = _NOWHERE) -> tuple[str, Key]:
     """A new key of the organization's half of the API; it opens no project."""
     store = database.store(SYSTEM)
-    await establish(store)
+    await establish(store, origin)
     await _begin(store)
     secret = new_secret("admin")
     key = new_key(secret, owner_id=await _an_owner(store), name=name or "everloom keys create --admin")
-    await store.write(Add(key))
+    await store.write(*_made(key, origin))
     return secret, key
 
 
-async def _project(store: Store, name: str) -> Project:
+async def _project(store: Store, name: str, origin: Origin) -> Project:
     found = await store.all(Project, name=name, status="active")
     if found:
         return found[0]
-    project = Project(id=new_id("proj_"), created_at=now(), name=name)
-    await store.write(Add(project))
-    return project
+    project, told = _new_project(name, origin)
+    await store.write(project, told)
+    return project.object
 
 
 async def _an_owner(store: Store) -> str:

@@ -2,19 +2,25 @@
 
 import hashlib
 import hmac
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
+
+from msgspec import to_builtins
 
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest, Forbidden, NotFound
 from everloom.kit.ids import new_id
+from everloom.objects.audit import AuditActor, AuditEvent
 from everloom.objects.base import Page, PageQuery, encode
 from everloom.objects.invites import Invite, InvitedProject, NewInvite
 from everloom.objects.mail import is_address
 from everloom.objects.organization import ORGANIZATION, Organization
 from everloom.objects.projects import Project
 from everloom.objects.users import Membership, User
-from everloom.store.base import Absent, Add, Change, Remove
+from everloom.store.base import Absent, Add, Audit, Change, Remove
+from everloom.work.organization.audit import recorded
 from everloom.work.organization.establishing import DEFAULT_PROJECT
 from everloom.work.organization.mail import letter
 from everloom.work.organization.projects import archived
@@ -55,7 +61,9 @@ async def create_invite(ctx: Context, asked: NewInvite, base: str) -> Invite:
     organization = await ctx.store.get(Organization, ORGANIZATION)
     link = f"{base}{FOLDER}{invite.id}/accept?signature={_signature(invite, organization)}"
     told = letter(ctx.ports, email, f"Invitation to {organization.name}", _told(invite, organization, link))
-    await ctx.store.write(Absent(User, _is_user, email=email), Add(invite), *told)
+    data = {"email": email, "role": invite.role, "projects": to_builtins(invite.projects)}
+    event = recorded(ctx, "invite.sent", {"id": invite.id, "data": data})
+    await ctx.store.write(Absent(User, _is_user, email=email), Add(invite), event, *told)
     invite.accept_url = link
     return invite
 
@@ -99,7 +107,8 @@ def _as_of_now(invite: Invite) -> Invite:
 
 async def delete_invite(ctx: Context, invite_id: str) -> None:
     """Take an invite back. Errors: 400 for one that has been accepted, 404."""
-    await ctx.store.write(Change(Invite, invite_id, _refuse_accepted), Remove(Invite, invite_id))
+    told = recorded(ctx, "invite.deleted", {"id": invite_id})
+    await ctx.store.write(Change(Invite, invite_id, _refuse_accepted), Remove(Invite, invite_id), told)
 
 
 def _refuse_accepted(invite: Invite) -> None:
@@ -153,5 +162,17 @@ async def accept_invite(ctx: Context, invite_id: str, signature: str) -> User:
 
     change = Change(Invite, invite_id, accept)
     nobody = Absent(User, _is_user, email=invite.email)
-    await ctx.store.write(*one_at_a_time(change, nobody, Add(user), *map(Add, places)))
+    told = Audit(tuple(_events(ctx, invite, user, places)))
+    await ctx.store.write(*one_at_a_time(change, nobody, Add(user), *map(Add, places), told))
     return user
+
+
+def _events(ctx: Context, invite: Invite, user: User, places: Sequence[Membership]) -> Iterator[AuditEvent]:
+    """Who accepts has no key, and is the user who comes of it."""
+    actor = AuditActor(type="session", id=user.id, email=user.email)
+    event = partial(AuditEvent, actor=actor, origin=ctx.origin)
+    yield event(type="invite.accepted", details={"id": invite.id})
+    yield event(type="user.added", details={"id": user.id, "data": {"role": user.role, "email": user.email}})
+    for place in places:
+        details = {"id": user.id, "data": {"role": place.role}}
+        yield event(type="user.added", details=details, project_id=place.project_id)

@@ -22,6 +22,7 @@ from everloom.objects.service_accounts import ServiceAccount
 from everloom.objects.users import Membership, User, membership_key
 from everloom.store.base import SYSTEM, Add, Change, Remove
 from everloom.work.organization.access import is_service_account
+from everloom.work.organization.audit import key_details, recorded
 from everloom.work.organization.new_keys import expiry, new_key, new_secret
 from everloom.work.organization.projects import open_project
 
@@ -55,7 +56,8 @@ async def retrieve_project_key(ctx: Context, project_id: str, key_id: str) -> Pr
 async def delete_project_key(ctx: Context, project_id: str, key_id: str) -> None:
     """Have a key open nothing any more. Errors: 400 for a service account's and in an archived project; 404."""
     key = Change(Key, key_id, _refuse_service_accounts, project_id=project_id)
-    await ctx.store.write(open_project(project_id), key, Remove(Key, key_id))
+    told = recorded(ctx, "api_key.deleted", {"id": key_id}, project=project_id)
+    await ctx.store.write(open_project(project_id), key, Remove(Key, key_id), told)
     ctx.ports.known_keys.forget()
 
 
@@ -136,7 +138,7 @@ async def create_admin_key(ctx: Context, asked: NewAdminApiKey) -> AdminApiKey:
     secret = new_secret("admin")
     key = new_key(secret, owner_id=ctx.caller.user, name=asked.name, expires_at=expiry(asked.expires_in_seconds))
     owner = Change(User, key.owner_id)
-    written = await ctx.store.write(owner, Add(key))
+    written = await ctx.store.write(owner, Add(key), recorded(ctx, "api_key.created", key_details(key)))
     return _admin_key(key, written[owner], secret)
 
 
@@ -148,7 +150,7 @@ async def retrieve_admin_key(ctx: Context, key_id: str) -> AdminApiKey:
 
 async def delete_admin_key(ctx: Context, key_id: str) -> None:
     """Have an admin key open nothing any more, be it the one that asks. Errors: 404."""
-    await ctx.store.write(Remove(Key, key_id, project_id=SYSTEM))
+    await ctx.store.write(Remove(Key, key_id, project_id=SYSTEM), recorded(ctx, "api_key.deleted", {"id": key_id}))
     ctx.ports.known_keys.forget()
 
 

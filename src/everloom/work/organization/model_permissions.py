@@ -3,7 +3,7 @@
 from everloom.context import Context
 from everloom.objects.model_permissions import NewModelPermissions, ProjectModelPermissions
 from everloom.objects.rules import ModelPermissions, Rules
-from everloom.work.organization.rules import change_rules, rules_of
+from everloom.work.organization.rules import change_rules, rules_of, updated
 
 
 async def retrieve_model_permissions(ctx: Context, project_id: str) -> ProjectModelPermissions:
@@ -19,7 +19,8 @@ async def set_model_permissions(ctx: Context, project_id: str, asked: NewModelPe
     def edit(rules: Rules) -> None:
         rules.models = ModelPermissions(mode=asked.mode, model_ids=list(asked.model_ids))
 
-    return _shown(await change_rules(ctx, project_id, edit))
+    changes = {"model_permissions": {"mode": asked.mode, "model_ids": list(asked.model_ids)}}
+    return _shown(await change_rules(ctx, project_id, edit, updated(ctx, project_id, changes)))
 
 
 async def delete_model_permissions(ctx: Context, project_id: str) -> None:
@@ -28,7 +29,7 @@ async def delete_model_permissions(ctx: Context, project_id: str) -> None:
     def edit(rules: Rules) -> None:
         rules.models = None
 
-    await change_rules(ctx, project_id, edit)
+    await change_rules(ctx, project_id, edit, updated(ctx, project_id, {"model_permissions": None}))
 
 
 def _shown(rules: Rules) -> ProjectModelPermissions:

@@ -9,6 +9,7 @@ from everloom.objects.base import Page, PageQuery, encode
 from everloom.objects.users import Membership, NewProjectUser, ProjectUser, ProjectUserChanges, User, membership_key
 from everloom.requests.validation import missing
 from everloom.store.base import Add, Change, Conflict, Missing, Remove
+from everloom.work.organization.audit import recorded
 from everloom.work.organization.projects import open_project, the_open_project
 
 
@@ -19,8 +20,9 @@ async def create_project_user(ctx: Context, project_id: str, asked: NewProjectUs
     user_id = asked.user_id if asked.user_id is not None else await _user_by_email(ctx, asked)
     place = Membership(id=user_id, created_at=now(), project_id=project_id, role=asked.role)
     locked = Change(User, user_id)
+    told = recorded(ctx, "user.added", {"id": user_id, "data": {"role": asked.role}}, project=project_id)
     try:
-        written = await ctx.store.write(open_project(project_id), locked, Add(place))
+        written = await ctx.store.write(open_project(project_id), locked, Add(place), told)
     except Conflict:
         raise BadRequest(f"User {user_id} is in the project already.", param="user_id") from None
     except Missing as problem:
@@ -82,7 +84,9 @@ async def modify_project_user(ctx: Context, project_id: str, user_id: str, asked
         place.role = asked.role or place.role
 
     place, user = Change(Membership, membership_key(project_id, user_id), edit), Change(User, user_id)
-    written = await ctx.store.write(open_project(project_id), place, user)
+    details = {"id": user_id, "changes_requested": {"role": asked.role}}
+    told = recorded(ctx, "user.updated", details, project=project_id)
+    written = await ctx.store.write(open_project(project_id), place, user, told)
     return _shown(written[place], written[user])
 
 
@@ -91,7 +95,9 @@ async def delete_project_user(ctx: Context, project_id: str, user_id: str) -> No
 
     Errors: 400 where it is archived, 404.
     """
-    await ctx.store.write(open_project(project_id), Remove(Membership, membership_key(project_id, user_id)))
+    place = Remove(Membership, membership_key(project_id, user_id))
+    told = recorded(ctx, "user.deleted", {"id": user_id}, project=project_id)
+    await ctx.store.write(open_project(project_id), place, told)
     ctx.ports.known_keys.forget()
 
 

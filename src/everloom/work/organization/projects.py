@@ -9,7 +9,8 @@ from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, BadRequest, NotFound
 from everloom.kit.ids import new_id
 from everloom.objects.projects import NewProject, Project, ProjectChanges
-from everloom.store.base import SYSTEM, Add, Change, change_one
+from everloom.store.base import SYSTEM, Add, Change
+from everloom.work.organization.audit import recorded
 from everloom.work.organization.establishing import DEFAULT_PROJECT
 
 
@@ -61,7 +62,8 @@ async def create_project(ctx: Context, asked: NewProject) -> Project:
     """A new project, with nothing and nobody in it. Errors: 400 for what this server cannot promise."""
     refuse_unkept(asked, residency="GLOBAL")
     project = Project(id=new_id("proj_"), created_at=now(), name=asked.name)
-    await ctx.store.write(Add(project))
+    details = {"id": project.id, "data": {"name": project.name, "title": project.name}}
+    await ctx.store.write(Add(project), recorded(ctx, "project.created", details, project=project.id))
     return project
 
 
@@ -77,7 +79,10 @@ async def modify_project(ctx: Context, project_id: str, asked: ProjectChanges) -
         _refuse_archived(project)
         project.name = asked.name or project.name
 
-    return await change_one(ctx.store, Change(Project, project_id, edit))
+    change = Change(Project, project_id, edit)
+    details = {"id": project_id, "changes_requested": {"name": asked.name, "title": asked.name}}
+    written = await ctx.store.write(change, recorded(ctx, "project.updated", details, project=project_id))
+    return written[change]
 
 
 async def archive_project(ctx: Context, project_id: str) -> Project:
@@ -90,6 +95,7 @@ async def archive_project(ctx: Context, project_id: str) -> Project:
         project.status = "archived"
         project.archived_at = now()
 
-    project = await change_one(ctx.store, Change(Project, project_id, edit))
+    change = Change(Project, project_id, edit)
+    written = await ctx.store.write(change, recorded(ctx, "project.archived", {"id": project_id}, project=project_id))
     ctx.ports.known_keys.forget()
-    return project
+    return written[change]

@@ -7,6 +7,7 @@ from everloom.models.registry import Models, UnknownModel
 from everloom.objects.rate_limits import MAX_LIMITED, PREFIX, ProjectRateLimit, RateLimitChanges
 from everloom.objects.rules import LIMITS, Limits, Rules, ceiling_of, limits_of
 from everloom.requests.validation import invalid
+from everloom.work.organization.audit import recorded
 from everloom.work.organization.rules import change_rules, rules_of
 
 _CONCERNS: dict[str, set[Capability]] = {
@@ -49,7 +50,9 @@ async def update_rate_limit(
         for limit, number in given.items():
             setattr(limits, limit, number)
 
-    return _shown(ctx, models, await change_rules(ctx, project_id, edit), name)
+    details = {"id": rate_limit_id, "changes_requested": given}
+    told = recorded(ctx, "rate_limit.updated", details, project=project_id)
+    return _shown(ctx, models, await change_rules(ctx, project_id, edit, told), name)
 
 
 async def _model(models: Models, rate_limit_id: str) -> str:

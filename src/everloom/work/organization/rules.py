@@ -5,9 +5,11 @@ from contextlib import suppress
 
 from everloom.context import Context
 from everloom.kit.clock import now
+from everloom.objects.base import JsonObject
 from everloom.objects.organization import ORGANIZATION
 from everloom.objects.rules import Rules
-from everloom.store.base import Add, Change, Conflict, Operation
+from everloom.store.base import Add, Audit, Change, Conflict, Operation
+from everloom.work.organization.audit import recorded
 from everloom.work.organization.projects import open_project, the_open_project
 
 
@@ -20,6 +22,13 @@ async def rules_of(ctx: Context, project_id: str | None) -> Rules:
     id = project_id or ORGANIZATION
     found = await ctx.store.all(Rules, id=id)
     return found[0] if found else Rules(id=id, created_at=now())
+
+
+def updated(ctx: Context, project_id: str | None, changes: JsonObject) -> Audit:
+    """Part of a write that tells of a change of a project, or (None) of the organization."""
+    if project_id is None:
+        return recorded(ctx, "organization.updated", {"id": ORGANIZATION, "changes_requested": changes})
+    return recorded(ctx, "project.updated", {"id": project_id, "changes_requested": changes}, project=project_id)
 
 
 async def change_rules(ctx: Context, project_id: str | None, edit: Callable[[Rules], None], *more: Operation) -> Rules:

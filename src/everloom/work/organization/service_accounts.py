@@ -1,9 +1,12 @@
 """Service accounts of projects, and the keys that they alone have."""
 
+from msgspec import to_builtins
+
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest
 from everloom.kit.ids import new_id
+from everloom.objects.audit import AuditEvent
 from everloom.objects.base import Page, PageQuery, encode
 from everloom.objects.keys import Key
 from everloom.objects.service_accounts import (
@@ -16,6 +19,7 @@ from everloom.objects.service_accounts import (
     ServiceAccountKey,
 )
 from everloom.store.base import Add, Change, Operation, Remove
+from everloom.work.organization.audit import event, key_details, recorded
 from everloom.work.organization.new_keys import check_scopes, expiry, new_key, new_secret
 from everloom.work.organization.projects import open_project, the_open_project
 
@@ -39,7 +43,9 @@ async def create_service_account(ctx: Context, project_id: str, asked: NewServic
         name=asked.name,
         role="none" if alone else "member",
     )
-    operations: list[Operation] = [open_project(project_id), Add(account)]
+    details = {"id": account.id, "data": {"role": account.role, "name": account.name}}
+    told = recorded(ctx, "service_account.created", details, project=project_id)
+    operations: list[Operation] = [open_project(project_id), Add(account), told]
     key: ServiceAccountKey | None = None
     if not alone:
         secret = new_secret("service_account")
@@ -50,7 +56,7 @@ async def create_service_account(ctx: Context, project_id: str, asked: NewServic
             name=_KEY_NAME,
             expires_at=expiry(asked.expires_in_seconds),
         )
-        operations.append(Add(kept))
+        operations += [Add(kept), recorded(ctx, "api_key.created", key_details(kept), project=project_id)]
         key = _once(kept, secret)
     await ctx.store.write(*operations)
     return CreatedServiceAccount(
@@ -83,17 +89,24 @@ async def update_service_account(
             account.role = asked.role
 
     change = Change(ServiceAccount, account_id, edit, project_id=project_id)
-    written = await ctx.store.write(open_project(project_id), change)
+    details = {"id": account_id, "changes_requested": to_builtins(asked)}
+    told = recorded(ctx, "service_account.updated", details, project=project_id)
+    written = await ctx.store.write(open_project(project_id), change, told)
     return _shown(written[change])
 
 
 async def delete_service_account(ctx: Context, project_id: str, account_id: str) -> None:
     """Take a service account away, and its keys with it. Errors: 400 where its project is archived, 404."""
+
+    def closed(key: Key) -> AuditEvent:
+        return event(ctx, "api_key.deleted", {"id": key.id}, project=project_id)
+
     await ctx.store.write(
         open_project(project_id),
         Change(ServiceAccount, account_id, project_id=project_id),
         Remove(ServiceAccount, account_id),
-        Remove(Key, owner_id=account_id),
+        recorded(ctx, "service_account.deleted", {"id": account_id}, project=project_id),
+        Remove(Key, owner_id=account_id, audit=closed),
     )
     ctx.ports.known_keys.forget()
 
@@ -117,7 +130,8 @@ async def create_service_account_key(
         expires_at=expiry(asked.expires_in_seconds),
     )
     account = Change(ServiceAccount, account_id, project_id=project_id)
-    await ctx.store.write(open_project(project_id), account, Add(key))
+    told = recorded(ctx, "api_key.created", key_details(key), project=project_id)
+    await ctx.store.write(open_project(project_id), account, Add(key), told)
     return _once(key, secret)
 
 

@@ -4,11 +4,12 @@ from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest
 from everloom.kit.ids import new_id
-from everloom.objects.base import Page, PageQuery, encode
+from everloom.objects.base import JsonObject, Page, PageQuery, encode
 from everloom.objects.rules import NotificationChannel, SpendAlert
 from everloom.objects.spending import MAX_ALERTS, NewSpendAlert, ShownSpendAlert, shown
 from everloom.store.base import SYSTEM, Add, Change, Operation, Remove, Written
 from everloom.work.organization.projects import open_project, the_open_project
+from everloom.work.organization.rules import updated
 
 
 async def list_spend_alerts(ctx: Context, project_id: str | None, page: PageQuery) -> Page[SpendAlert]:
@@ -31,7 +32,7 @@ async def create_spend_alert(ctx: Context, project_id: str | None, asked: NewSpe
         threshold_amount=asked.threshold_amount,
         notification_channel=_channel(asked),
     )
-    await _write(ctx, project_id, Add(alert))
+    await _write(ctx, project_id, Add(alert), _told(alert.id, asked))
     return shown(alert)
 
 
@@ -51,13 +52,14 @@ async def update_spend_alert(
         alert.notification_channel = _channel(asked)
 
     change = Change(SpendAlert, alert_id, edit, project_id=project_id or SYSTEM)
-    written = await _write(ctx, project_id, change)
+    written = await _write(ctx, project_id, change, _told(alert_id, asked))
     return shown(written[change])
 
 
 async def delete_spend_alert(ctx: Context, project_id: str | None, alert_id: str) -> None:
     """Take an alert away. Errors: 404; 400 where the project is archived."""
-    await _write(ctx, project_id, Remove(SpendAlert, alert_id, project_id=project_id or SYSTEM))
+    removed = Remove(SpendAlert, alert_id, project_id=project_id or SYSTEM)
+    await _write(ctx, project_id, removed, {"id": alert_id, "deleted": True})
 
 
 def _channel(asked: NewSpendAlert) -> NotificationChannel:
@@ -65,9 +67,13 @@ def _channel(asked: NewSpendAlert) -> NotificationChannel:
     return NotificationChannel(recipients=list(channel.recipients), subject_prefix=channel.subject_prefix)
 
 
-async def _write(ctx: Context, project_id: str | None, operation: Operation) -> Written:
+def _told(alert_id: str, asked: NewSpendAlert) -> JsonObject:
+    return {"id": alert_id, "threshold_amount": asked.threshold_amount, "recipients": _channel(asked).recipients}
+
+
+async def _write(ctx: Context, project_id: str | None, operation: Operation, changes: JsonObject) -> Written:
     held = [] if project_id is None else [open_project(project_id)]
-    written = await ctx.store.write(*held, operation)
+    written = await ctx.store.write(*held, operation, updated(ctx, project_id, {"spend_alert": changes}))
     ctx.ports.rules.forget()
     return written
 

@@ -4,7 +4,7 @@ from everloom.context import Context
 from everloom.kit.errors import NotFound
 from everloom.objects.rules import Rules
 from everloom.objects.spending import NewSpendLimit, SpendLimit, SpendLimitEnforcement
-from everloom.work.organization.rules import change_rules, rules_of
+from everloom.work.organization.rules import change_rules, rules_of, updated
 from everloom.work.organization.spend import spent_cents
 
 
@@ -24,7 +24,8 @@ async def set_spend_limit(ctx: Context, project_id: str | None, asked: NewSpendL
     def edit(rules: Rules) -> None:
         rules.spend_limit = asked.threshold_amount
 
-    await change_rules(ctx, project_id, edit)
+    changes = {"spend_limit": {"threshold_amount": asked.threshold_amount}}
+    await change_rules(ctx, project_id, edit, updated(ctx, project_id, changes))
     return await _shown(ctx, project_id, asked.threshold_amount)
 
 
@@ -36,7 +37,7 @@ async def delete_spend_limit(ctx: Context, project_id: str | None) -> None:
             raise _none(project_id)
         rules.spend_limit = None
 
-    await change_rules(ctx, project_id, edit)
+    await change_rules(ctx, project_id, edit, updated(ctx, project_id, {"spend_limit": None}))
 
 
 def _none(project_id: str | None) -> NotFound:

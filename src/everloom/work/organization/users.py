@@ -2,10 +2,12 @@
 
 from everloom.context import Context
 from everloom.kit.errors import ApiError
+from everloom.objects.audit import AuditEvent
 from everloom.objects.keys import Key
 from everloom.objects.organization import ORGANIZATION, Organization
 from everloom.objects.users import Membership, User, UserChanges
 from everloom.store.base import Change, Operation, Present, Remove
+from everloom.work.organization.audit import event, recorded
 from everloom.work.organization.projects import refuse_unkept
 
 
@@ -38,7 +40,8 @@ async def modify_user(ctx: Context, user_id: str, asked: UserChanges) -> User:
             user.developer_persona = asked.developer_persona
 
     change = Change(User, user_id, edit)
-    written = await ctx.store.write(*one_at_a_time(change))
+    details = {"id": user_id, "changes_requested": {"role": asked.role}}
+    written = await ctx.store.write(*one_at_a_time(change, recorded(ctx, "user.updated", details)))
     ctx.ports.known_keys.forget()
     return written[change]
 
@@ -47,10 +50,18 @@ async def delete_user(ctx: Context, user_id: str) -> None:
     """Take a user out of the organization and all its projects; his keys go with him. Errors: 400 for the last owner,
     404.
     """
+
+    def left(place: Membership) -> AuditEvent:
+        return event(ctx, "user.deleted", {"id": user_id}, project=place.project_id)
+
+    def closed(key: Key) -> AuditEvent:
+        return event(ctx, "api_key.deleted", {"id": key.id}, project=key.project_id)
+
     operations = (
         Remove(User, user_id),
-        Remove(Membership, user_id=user_id),
-        Remove(Key, owner_id=user_id),
+        recorded(ctx, "user.deleted", {"id": user_id}),
+        Remove(Membership, user_id=user_id, audit=left),
+        Remove(Key, owner_id=user_id, audit=closed),
     )
     await ctx.store.write(*one_at_a_time(*operations))
     ctx.ports.known_keys.forget()

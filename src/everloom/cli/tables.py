@@ -1,0 +1,42 @@
+"""How commands tell what they found: as tables, or in the API's own JSON."""
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from everloom.objects.base import JsonObject, encode
+
+
+def show(things: list[JsonObject], columns: Sequence[str], *, as_json: bool) -> None:
+    """Things as a table of these members."""
+    if as_json:
+        say(things)
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column.removesuffix("_at").replace("_", " ").upper())
+    for thing in things:
+        table.add_row(*(Text(_cell(column, thing.get(column))) for column in columns))
+    # Into a file or a pipe no line is broken: who reads it there looks for whole ids.
+    Console(width=None if sys.stdout.isatty() else 1000).print(table)
+
+
+def _cell(column: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if column.endswith("_at"):
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M")
+    # What people have called something may hold anything, and this is a terminal.
+    return "".join(character if character.isprintable() else "?" for character in str(value))
+
+
+def say(things: Any) -> None:
+    """Things in JSON."""
+    print(msgspec.json.format(encode(things)).decode())

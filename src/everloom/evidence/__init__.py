@@ -1,0 +1,1 @@
+"""What stands outside the database for the audit log: the key that signs its checkpoints, their witness, and sinks."""
