@@ -1,33 +1,32 @@
 """The audit log's contract: an event stands if its write came about, in one chain without a gap, whoever writes."""
 
 import asyncio
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from everloom.kit.errors import BadRequest
 from everloom.objects.audit import (
-    BY_OPERATOR,
     GENESIS,
     AuditActor,
     AuditEvent,
     AuditEventType,
+    AuditPage,
+    AuditQuery,
     AuditRecord,
     AuditRow,
     Origin,
     chained,
     row_of,
 )
-from everloom.objects.base import JsonObject
 from everloom.objects.projects import Project
+from everloom.store import audit_pages
 from everloom.store.base import SYSTEM, Absent, Add, Audit, Change, Conflict, Database, Remove
-from tests.store.databases import address, database_at, every_adapter, on_every_database
-
-
-def an_event(id: str = "proj_1", type: AuditEventType = "project.updated", **fields: object) -> AuditEvent:
-    details: JsonObject = {"id": id}
-    return msgspec.structs.replace(AuditEvent(type=type, details=details, actor=BY_OPERATOR), **fields)
+from tests.audited import an_event, write
+from tests.store.databases import address, database_at, every_adapter, on_every_database, opened
 
 
 def a_project(id: str, name: str = "A project") -> Project:
@@ -137,3 +136,105 @@ def test_four_writers_on_two_connections_make_one_chain(adapter: str, tmp_path: 
         own = [id for id in ids if id.startswith(f"proj_{number}_")]
         assert own == [f"proj_{number}_{each}" for each in range(60) if each % 3 for _ in range(2)]
     assert len({row.id for row in rows}) == len(rows)
+
+
+# --- pages ---------------------------------------------------------------------------------------------------------
+
+KINDS: tuple[AuditEventType, ...] = ("user.added", "user.deleted", "project.updated", "project.archived")
+
+
+def some_events(chance: random.Random, count: int) -> list[AuditEvent]:
+    """Of a few actors, projects and resources, most of them often and some seldom."""
+
+    def one(what: str) -> str:
+        return f"{what}{min(int(chance.expovariate(0.5)), 9)}"
+
+    return [
+        an_event(
+            one("resource"),
+            chance.choice(KINDS),
+            project_id=one("proj_") if chance.random() < 0.7 else "",
+            actor=AuditActor(type="api_key", id=one("user-"), key_id=one("key_"), email=f"{one('u')}@example.org"),
+        )
+        for _ in range(count)
+    ]
+
+
+def some_query(chance: random.Random, rows: Sequence[AuditRow]) -> AuditQuery:
+    def some(*values: str) -> tuple[str, ...]:
+        return tuple(chance.sample(values, chance.choice([0, 0, 1, 1, 2, 5]) % (len(values) + 1)))
+
+    def cursor() -> str | None:
+        return chance.choice(rows).id if chance.random() < 0.3 else None
+
+    def time() -> int | None:
+        return chance.choice(rows).effective_at + chance.randrange(-1, 2) if chance.random() < 0.3 else None
+
+    names = [str(number) for number in range(11)]
+    return AuditQuery(
+        limit=chance.choice([1, 7, 100]),
+        after=cursor(),
+        before=cursor(),
+        since=time(),
+        until=time(),
+        types=some(*KINDS),
+        project_ids=some(*(f"proj_{name}" for name in names)),
+        actor_ids=some(*(f"user-{name}" for name in names), *(f"key_{name}" for name in names)),
+        actor_emails=some(*(f"u{name}@example.org" for name in names)),
+        resource_ids=some(*(f"resource{name}" for name in names)),
+    )
+
+
+def expected(rows: Sequence[AuditRow], query: AuditQuery) -> AuditPage:
+    """The same page, in Python."""
+    seqs = {row.id: row.seq for row in rows}
+
+    def fits(row: AuditRow) -> bool:
+        return (
+            (query.after is None or row.seq < seqs[query.after])
+            and (query.before is None or row.seq > seqs[query.before])
+            and (query.since is None or row.effective_at >= query.since)
+            and (query.until is None or row.effective_at <= query.until)
+            and (not query.types or row.type in query.types)
+            and (not query.project_ids or row.project_id in query.project_ids)
+            and (not query.actor_ids or not {row.actor_id, row.key_id}.isdisjoint(query.actor_ids))
+            and (not query.actor_emails or row.actor_email in query.actor_emails)
+            and (not query.resource_ids or row.resource_id in query.resource_ids)
+        )
+
+    found = [row.body for row in reversed(rows) if fits(row)]
+    backward = query.before is not None and query.after is None
+    page = found[-query.limit :] if backward else found[: query.limit]
+    return AuditPage(page, len(found) > len(page))
+
+
+@pytest.mark.parametrize("few", [20, 1000])
+@every_adapter
+def test_every_page_is_what_it_should_be(
+    few: int, adapter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_pages, "FEW", few)
+    monkeypatch.setattr(audit_pages, "MERGED", 4)
+    chance = random.Random(few)
+    clock = 1_750_000_000
+    monkeypatch.setattr("everloom.store.audit.time.time", lambda: clock)
+
+    async def main(database: Database) -> None:
+        nonlocal clock
+        for _ in range(40):
+            clock += chance.randrange(-30, 60)
+            await database.store(SYSTEM).write(Audit(tuple(some_events(chance, 15))))
+        rows = await chain(database)
+        for _ in range(400):
+            query = some_query(chance, rows)
+            assert await database.audit.find(query) == expected(rows, query), query
+
+    asyncio.run(opened(address(adapter, tmp_path), main))
+
+
+@on_every_database
+async def test_a_cursor_that_is_no_event(database: Database) -> None:
+    await write(database, "one")
+    for query in (AuditQuery(after="proj_1"), AuditQuery(before="audit_log-0123")):
+        with pytest.raises(BadRequest, match="No audit log found with id"):
+            await database.audit.find(query)

@@ -44,6 +44,7 @@ _LATER: dict[str, tuple[str, ...]] = {
     "certificates": ("activated", "deactivated"),
     "checkpoint.permission": _MADE,
     "external_key": ("registered", "removed"),
+    "external_storage": ("registered", "removed"),
     "group": _CHANGED,
     "ip_allowlist": _CHANGED,
     "ip_allowlist.config": ("activated", "deactivated"),

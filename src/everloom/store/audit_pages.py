@@ -1,13 +1,15 @@
 """Pages of the audit log by what they are filtered for, in the order of the chain, whatever the clock has said.
 
-Each filter has an index of its own. One that matches few is read whole, and the others are asked of those rows; where
-all match many, the chain is walked from its end until a page is full.
+Each filter has an index of its own. One that matches few rows is read whole, and the others are asked of those. Where
+there is one alone that matches many, the newest of each of its values are merged; where all of several match many, the
+database chooses. Bodies are read for the page alone.
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest
 from everloom.objects.audit import AuditPage, AuditQuery
 from everloom.objects.base import encode
@@ -18,6 +20,9 @@ _keep = lru_cache(maxsize=512)
 FEW = 1000
 """Rows that are read whole, some milliseconds."""
 
+MERGED = 50
+"""Values whose rows are merged."""
+
 _FIRST, _LAST = -(2**63), 2**63 - 1
 
 
@@ -27,13 +32,15 @@ class _Filter(NamedTuple):
     columns: tuple[str, ...]
     test: str
     parameters: tuple[Any, ...]
+    values: tuple[str, ...] = ()
+    """What the columns may be, where it says so."""
 
     @property
     def text(self) -> str:
         return f"({' OR '.join(f'{column} {self.test}' for column in self.columns)})"
 
     @property
-    def values(self) -> tuple[Any, ...]:
+    def all_parameters(self) -> tuple[Any, ...]:
         return self.parameters * len(self.columns)
 
 
@@ -44,11 +51,25 @@ def find(dialect: Dialect, query: AuditQuery) -> Procedure[AuditPage]:
     backward = before is not None and after is None
     filters = _filters(dialect, query)
     bounds = [_Filter(("seq",), sign, (seq,)) for sign, seq in (("< ?", after), ("> ?", before)) if seq is not None]
-    driver = yield from _rarest(dialect, filters)
-    text, parameters = _page(dialect, driver, [*filters, *bounds], "ASC" if backward else "DESC")
-    rows = yield Statement(text, [*parameters, query.limit + 1])
+    order = "ASC" if backward else "DESC"
+    count = query.limit + 1
+    if (driver := (yield from _rarest(dialect, filters))) is not None:
+        rest = [one for one in (*filters, *bounds) if one is not driver]
+        text = _of_few(dialect, driver.text, tuple(one.text for one in rest), order)
+        parameters = [*driver.all_parameters, *_parameters(rest), count]
+    elif len(filters) == 1 and 0 < len(filters[0].values) * len(filters[0].columns) <= MERGED:
+        text, parameters = _merging(dialect, filters[0], bounds, order, count)
+    else:
+        filters = [_unindexed(one) if _reaches_now(query, one) else one for one in filters]
+        text = _of_many(dialect, tuple(one.text for one in (*filters, *bounds)), order)
+        parameters = [*_parameters([*filters, *bounds]), count]
+    rows = yield Statement(text, parameters)
     bodies = [body for (body,) in rows[: query.limit]]
     return AuditPage(bodies[::-1] if backward else bodies, len(rows) > query.limit)
+
+
+def _parameters(filters: Sequence[_Filter]) -> list[Any]:
+    return [value for one in filters for value in one.all_parameters]
 
 
 def _place(dialect: Dialect, name: str, id: str | None) -> Procedure[int | None]:
@@ -71,17 +92,28 @@ def _filters(dialect: Dialect, query: AuditQuery) -> list[_Filter]:
         (("actor_email",), query.actor_emails),
         (("resource_id",), query.resource_ids),
     ):
+        values = tuple(dict.fromkeys(values))
         if len(values) == 1:
-            found.append(_Filter(columns, "= ?", values))
+            found.append(_Filter(columns, "= ?", values, values))
         elif values and dialect == "postgresql":
-            found.append(_Filter(columns, "= ANY(?)", (list(values),)))
+            found.append(_Filter(columns, "= ANY(?)", (list(values),), values))
         elif values:
-            found.append(_Filter(columns, "IN (SELECT value FROM json_each(?))", (encode(values).decode(),)))
+            found.append(_Filter(columns, "IN (SELECT value FROM json_each(?))", (encode(values).decode(),), values))
     if query.since is not None or query.until is not None:
         since = _FIRST if query.since is None else query.since
         until = _LAST if query.until is None else query.until
         found.append(_Filter(("effective_at",), "BETWEEN ? AND ?", (_within(since), _within(until))))
     return found
+
+
+def _reaches_now(query: AuditQuery, one: _Filter) -> bool:
+    """Whether a filter is a time that goes on: its rows are the newest, and walking the chain finds them at once."""
+    return one.columns == ("effective_at",) and (query.until is None or query.until >= now())
+
+
+def _unindexed(one: _Filter) -> _Filter:
+    """The same, in words that keep a database from looking for an index."""
+    return one._replace(columns=tuple(f"{column} + 0" for column in one.columns))
 
 
 def _within(number: int) -> int:
@@ -92,7 +124,7 @@ def _rarest(dialect: Dialect, filters: Sequence[_Filter]) -> Procedure[_Filter |
     """The filter that the fewest rows match, if those are few."""
     found, least = None, FEW
     for one in filters:
-        rows = yield Statement(_count(dialect, one.columns, one.test), [*one.values, least])
+        rows = yield Statement(_count(dialect, one.columns, one.test), [*one.all_parameters, least])
         if rows[0][0] < least:
             found, least = one, rows[0][0]
     return found
@@ -105,16 +137,52 @@ def _count(dialect: Dialect, columns: tuple[str, ...], test: str) -> str:
     return numbered(dialect, f"SELECT COUNT(*) FROM (SELECT 1 FROM ({some}) AS fitting LIMIT ?) AS counted")
 
 
-def _page(dialect: Dialect, driver: _Filter | None, filters: Sequence[_Filter], order: str) -> tuple[str, list[Any]]:
-    """The page's text and all its parameters but the limit."""
-    rest = [one for one in filters if one is not driver]
-    parameters = [*(driver.values if driver else ()), *(value for one in rest for value in one.values)]
-    return _text(dialect, driver.text if driver else "", tuple(one.text for one in rest), order), parameters
+# --- texts ---------------------------------------------------------------------------------------------------------
+
+_FOUND_BY = "seq, type, effective_at, project_id, key_id, actor_id, actor_email, resource_id"
 
 
 @_keep
-def _text(dialect: Dialect, driver: str, rest: tuple[str, ...], order: str) -> str:
-    few = f"WITH few AS MATERIALIZED (SELECT * FROM audit_events WHERE {driver}) " if driver else ""
-    where = f" WHERE {' AND '.join(rest)}" if rest else ""
-    source = "few" if driver else "audit_events"
-    return numbered(dialect, f"{few}SELECT body FROM {source}{where} ORDER BY seq {order} LIMIT ?")
+def _of_few(dialect: Dialect, driver: str, rest: tuple[str, ...], order: str) -> str:
+    few = f"WITH few AS MATERIALIZED (SELECT {_FOUND_BY} FROM audit_events WHERE {driver})"
+    return numbered(
+        dialect, f"{few} {_bodies(f'SELECT seq FROM few{_where(rest)} ORDER BY seq {order} LIMIT ?', order)}"
+    )
+
+
+@_keep
+def _of_many(dialect: Dialect, filters: tuple[str, ...], order: str) -> str:
+    return numbered(
+        dialect, _bodies(f"SELECT seq FROM audit_events{_where(filters)} ORDER BY seq {order} LIMIT ?", order)
+    )
+
+
+def _merging(
+    dialect: Dialect, one: _Filter, bounds: Sequence[_Filter], order: str, count: int
+) -> tuple[str, list[Any]]:
+    """The first of each value in each column, and of those the first."""
+    each = [value for _ in one.columns for value in one.values]
+    text = _merged(dialect, one.columns, len(one.values), tuple(bound.text for bound in bounds), order)
+    return text, [part for value in each for part in (value, *_parameters(bounds), count)] + [count]
+
+
+@_keep
+def _merged(dialect: Dialect, columns: tuple[str, ...], values: int, bounds: tuple[str, ...], order: str) -> str:
+    parts = [
+        f"SELECT seq FROM (SELECT seq FROM audit_events{_where((f'{column} = ?', *bounds))}"
+        f" ORDER BY seq {order} LIMIT ?) AS part"
+        for column in columns
+        for _ in range(values)
+    ]
+    return numbered(
+        dialect,
+        _bodies(f"SELECT seq FROM ({' UNION '.join(parts)}) AS parts ORDER BY seq {order} LIMIT ?", order),
+    )
+
+
+def _bodies(seqs: str, order: str) -> str:
+    return f"SELECT body FROM audit_events WHERE seq IN ({seqs}) ORDER BY seq {order}"
+
+
+def _where(conditions: Sequence[str]) -> str:
+    return f" WHERE {' AND '.join(conditions)}" if conditions else ""

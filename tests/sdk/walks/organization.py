@@ -84,6 +84,23 @@ assert holder.admin.organization.admin_api_keys.delete(made.id).deleted is True
 raises(openai.AuthenticationError, holder.admin.organization.users.retrieve, user.id)
 ok("admin keys")
 
+logs = organization.audit_logs
+told = [event.type for event in logs.list(project_ids=[project.id], limit=1)]
+assert told[-1] == "project.created"
+assert told[:3] == ["api_key.deleted", "api_key.deleted", "service_account.deleted"]
+assert {"project.updated", "user.added", "user.updated", "user.deleted", "api_key.created"} <= set(told)
+(sent, came) = list(logs.list(resource_ids=[invite.id], event_types=["invite.sent", "invite.accepted"]))[::-1]
+assert (sent.invite_sent.data.email, sent.invite_sent.data.role) == (invite.email, "reader")
+assert sent.actor.api_key.user.email == "owner@localhost"
+assert (came.actor.type, came.actor.session.user.id, came.invite_accepted.id) == ("session", user.id, invite.id)
+assert [event.id for event in logs.list(actor_emails=[invite.email])][-1] == came.id
+times = {"gte": sent.effective_at, "lte": came.effective_at}
+assert {sent.id, came.id} <= {event.id for event in logs.list(effective_at=times, actor_ids=[user.id, "user-owner"])}
+page = logs.list(before=sent.id, limit=1)
+assert (page.data[0].effective_at >= sent.effective_at, page.has_more) == (True, True)
+raises(openai.BadRequestError, logs.list, after="proj_nothing")
+ok("audit logs")
+
 account = projects.service_accounts.create(project.id, name="last")
 robot = client.with_options(api_key=account.api_key.value)
 assert robot.models.list() is not None

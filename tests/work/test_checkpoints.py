@@ -1,0 +1,71 @@
+"""When the audit log's end is signed, and by whom."""
+
+from pathlib import Path
+
+import pytest
+
+from everloom.evidence.witness import WitnessFile, read_witness
+from everloom.kit.clock import now
+from everloom.objects.audit import AuditHead
+from everloom.work.organization import checkpoints
+from everloom.work.organization.checkpoints import CHECKPOINT_SECONDS
+from tests.audited import AuditedDatabase
+from tests.blobs import ports_of
+from tests.store.databases import every_adapter
+
+
+def sweep(log: AuditedDatabase) -> list[int]:
+    """Look once; the rows that the witness has seen signed since the beginning."""
+    log.run(lambda database: checkpoints.sweep(log.ports(database)))
+    return [each.seq for each in read_witness(log.witness)[0]] if log.witness.exists() else []
+
+
+def signed_at(log: AuditedDatabase, at: int) -> None:
+    """A checkpoint of the end, made at a time."""
+    ((seq, hash),) = log.query("SELECT seq, hash FROM audit_heads")
+    checkpoint = log.evidence().signer.sign(AuditHead(seq, bytes(hash)), at)
+    log.run(lambda database: database.audit.keep_checkpoint(checkpoint))
+    WitnessFile(log.witness).append([checkpoint])
+
+
+@every_adapter
+def test_every_hour_where_there_is_something_new(adapter: str, tmp_path: Path) -> None:
+    log = AuditedDatabase(adapter, tmp_path)
+    assert sweep(log) == []
+    log.write("a", "b")
+    assert sweep(log) == [2], "the first at once"
+    log.write("c")
+    assert sweep(log) == [2], "the next in an hour"
+    signed_at(log, now() - CHECKPOINT_SECONDS)
+    assert sweep(log) == [2, 3], "nothing is new"
+    log.write("d")
+    assert sweep(log) == [2, 3, 4]
+    assert log.verify().faults == ()
+
+
+def test_a_clock_that_was_set_back_puts_nothing_off(tmp_path: Path) -> None:
+    log = AuditedDatabase("sqlite", tmp_path)
+    log.write("a")
+    signed_at(log, now() + 1_000_000)
+    log.write("b")
+    assert sweep(log) == [1, 2]
+
+
+@pytest.mark.parametrize("adapter", ["sqlite", "postgresql"])
+def test_who_comes_later_keeps_none(adapter: str, tmp_path: Path) -> None:
+    log = AuditedDatabase(adapter, tmp_path)
+    log.write("a", "b")
+    ((seq, hash),) = log.query("SELECT seq, hash FROM audit_heads")
+    signer = log.evidence().signer
+    first, second, earlier = (signer.sign(AuditHead(at, bytes(hash)), 5) for at in (seq, seq, seq - 1))
+    assert log.run(lambda database: database.audit.keep_checkpoint(first))
+    assert not log.run(lambda database: database.audit.keep_checkpoint(second))
+    assert not log.run(lambda database: database.audit.keep_checkpoint(earlier))
+    assert log.query("SELECT COUNT(*) FROM audit_checkpoints") == [(1,)]
+
+
+def test_nothing_is_signed_without_evidence(tmp_path: Path) -> None:
+    log = AuditedDatabase("sqlite", tmp_path)
+    log.write("a")
+    log.run(lambda database: checkpoints.sweep(ports_of(database, tmp_path)))
+    assert log.query("SELECT COUNT(*) FROM audit_checkpoints") == [(0,)]
