@@ -14,7 +14,7 @@ routes = Routes(access="admin")
 
 
 class RateLimitsQuery(Struct, frozen=True, kw_only=True):
-    """The list parameters of rate limits, which stand in the order of their ids. The reference names no highest limit."""
+    """The list parameters of rate limits, which stand in the order of their ids. The reference bounds no page."""
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     after: str | None = None
