@@ -25,8 +25,8 @@ def map_path_parameters(context: schemathesis.HookContext, path_parameters: Any)
 
 @schemathesis.hook
 def filter_query(context: schemathesis.HookContext, query: Any) -> bool:
-    """Leave out what counts as not given: an empty text is no wrong value here."""
-    return not isinstance(query, dict) or "" not in query.values()
+    """Leave out what counts as not given: an empty text, or a list of nothing, is no wrong value here."""
+    return not isinstance(query, dict) or not any(value in ("", []) for value in query.values())
 
 
 @schemathesis.hook

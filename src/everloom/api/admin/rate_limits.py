@@ -14,9 +14,9 @@ routes = Routes(access="admin")
 
 
 class RateLimitsQuery(Struct, frozen=True, kw_only=True):
-    """The list parameters of rate limits, which stand in the order of their ids."""
+    """The list parameters of rate limits, which stand in the order of their ids. The reference bounds no page."""
 
-    limit: Annotated[int, Meta(ge=1, le=100)] = 100
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     after: str | None = None
     before: str | None = None
 

@@ -34,7 +34,8 @@ async def update_rate_limit(
     Errors: 400 for what is beyond the organization's limits, and where the project is archived; 404 also for a model
     that the project may not see.
     """
-    models = ctx.ports.models.seen_by(project_id, (await rules_of(ctx, project_id)).models)
+    rules = await rules_of(ctx, project_id)
+    models = ctx.ports.models.seen_by(project_id, rules.models)
     name = await _model(models, rate_limit_id)
     kept_as = models.limited_as(name)
     given = {limit: number for limit in LIMITS if (number := getattr(asked, limit)) is not None}
@@ -50,9 +51,11 @@ async def update_rate_limit(
         for limit, number in given.items():
             setattr(limits, limit, number)
 
-    details = {"id": rate_limit_id, "changes_requested": given}
-    told = recorded(ctx, "rate_limit.updated", details, project=project_id)
-    return _shown(ctx, models, await change_rules(ctx, project_id, edit, told), name)
+    if given:
+        details = {"id": rate_limit_id, "changes_requested": given}
+        told = recorded(ctx, "rate_limit.updated", details, project=project_id)
+        rules = await change_rules(ctx, project_id, edit, told)
+    return _shown(ctx, models, rules, name)
 
 
 async def _model(models: Models, rate_limit_id: str) -> str:
