@@ -31,6 +31,8 @@ KINDS = (
     "audio_transcriptions",
     "vector_stores",
     "code_interpreter_sessions",
+    "file_search_calls",
+    "web_search_calls",
 )
 DAY = 86_400
 ASK: Json = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello!"}]}
@@ -217,6 +219,27 @@ def test_file_search_is_counted_and_so_are_its_embeddings(team: Team, upstream: 
     assert team.waits_for("embeddings", len(mine))["num_model_requests"] == len(mine)
     costs = page(team.admin, "costs", start_time=midnight(), project_ids=team.project, group_by="line_item")
     assert "file_search, calls" in {result["line_item"] for result in costs["data"][-1]["results"]}
+    groups = ["vector_store_id", "project_id", "model"]
+    (result,) = team.used("file_search_calls", group_by=groups, vector_store_ids=[store["id"], "vs_other"])
+    assert result["object"] == "organization.usage.file_searches.result"
+    assert (result["num_requests"], result["vector_store_id"]) == (1, store["id"])
+    assert team.used("file_search_calls", vector_store_ids="vs_other") == []
+
+
+def test_a_search_of_several_stores_is_one_call_and_of_none_of_them(team: Team, upstream: ScriptedUpstream) -> None:
+    assistants, threads = a_store(team.http, "apples are red"), a_store(team.http, "pears are green")
+    upstream.script(Calls(("file_search", {"query": "apples"})), Says("Red."))
+    resources = [{"file_search": {"vector_store_ids": [store["id"]]}} for store in (assistants, threads)]
+    assistant = an_assistant(team.http, tools=[{"type": "file_search"}], tool_resources=resources[0])
+    thread = a_thread(team.http, "What are apples?", tool_resources=resources[1])
+    settled(team.http, a_run(team.http, thread, assistant), "completed")
+    (result,) = team.used("file_search_calls", group_by="vector_store_id")
+    assert (result["num_requests"], result["vector_store_id"]) == (1, None)
+
+
+def test_nothing_searches_the_web(team: Team) -> None:
+    groups = ["project_id", "user_id", "api_key_id", "model", "context_level", "api_source"]
+    assert team.used("web_search_calls", group_by=groups, context_levels=["low", "high"], models="gpt-4o") == []
 
 
 @pytest.mark.skipif(not shutil.which("bwrap"), reason="there is no bubblewrap here")
@@ -260,6 +283,24 @@ def test_moderations_are_counted(team: Team) -> None:
     posted(team.http, "/moderations", {"input": "Have a great day!", "model": "minilm-moderation"})
     result = team.waits_for("moderations", 1, seconds=20)
     assert (result["num_model_requests"], result["input_tokens"] > 0) == (1, True)
+
+
+def test_what_a_kind_cannot_be_told_apart_by_is_passed_over(team: Team) -> None:
+    """An exporter asks every kind in the same words."""
+    posted(team.http, "/chat/completions", ASK)
+    posted(team.http, "/embeddings", {"model": "scripted", "input": "one"})
+    team.waits_for("completions", 1)
+    team.waits_for("embeddings", 2)
+    groups = "project_id,user_id,api_key_id,model,batch,service_tier,api_source,size,vector_store_id"
+    (told,) = team.used("completions", group_by=groups)
+    assert (told["project_id"], told["model"], told["batch"]) == (team.project, "gpt-4o", False)
+    assert (told["service_tier"], told["api_source"]) == (None, "unlabeled")
+    (plain,) = team.used("completions")
+    assert (plain["batch"], {"service_tier", "api_source"} & plain.keys()) == (None, set())
+    (embedded,) = team.used("embeddings", group_by=groups, models="scripted")
+    assert (embedded["project_id"], embedded["model"], "batch" in embedded) == (team.project, "scripted", False)
+    for kind in KINDS:
+        team.used(kind, group_by=groups)
 
 
 # --- buckets -------------------------------------------------------------------------------------------------------
@@ -405,6 +446,15 @@ def test_costs_are_the_prices_of_the_settings(tmp_path: Any, upstream: ScriptedU
         assert amounts == pytest.approx({"gpt-4o, input": 0.0025, "gpt-4o, output": 0.00003, "dall-e-2, images": 0.04})
         (whole,) = page(admin, "costs", start_time=midnight())["data"][0]["results"]
         assert whole["amount"]["value"] == pytest.approx(0.04253)
+        assert (whole["quantity"], whole["quantity_unit"]) == (None, None)
+        assert not {"user_id", "api_source"} & whole.keys()
+        groups = {"group_by": ["line_item", "user_id", "api_source"]}
+        asked = groups | {"line_items[]": ["gpt-4o, input", "dall-e-2, images"]}
+        some = page(admin, "costs", start_time=midnight(), **asked)["data"][0]["results"]
+        shown = [(one["line_item"], one["quantity"], one["quantity_unit"]) for one in some]
+        assert shown == [("dall-e-2, images", 2, "images"), ("gpt-4o, input", 1000, "tokens")]
+        assert {one["user_id"] for one in some} == {"user-owner"}
+        assert {one["api_source"] for one in some} == {"unlabeled"}
 
 
 def test_models_of_upstreams_cost_what_is_published_and_those_of_this_machine_nothing(
@@ -466,8 +516,12 @@ BAD: list[tuple[str, Json, str, str, str]] = [
     ("completions", START | {"bucket_width": "1w"}, "Supported values are: '1d', '1h', and '1m'.", "bucket_width",
      "invalid_value"),
     ("completions", START | {"group_by": "colour"}, "Invalid value: 'colour'.", "group_by[0]", "invalid_value"),
-    ("embeddings", START | {"group_by": ["model", "batch"]}, "Invalid value: 'batch'.", "group_by[1]", "invalid_value"),
-    ("vector_stores", START | {"group_by[]": "model"}, "Invalid value", "group_by[0]", None),
+    ("embeddings", START | {"group_by": ["model", "hue"]}, "Invalid value: 'hue'.", "group_by[1]", "invalid_value"),
+    ("vector_stores", START | {"group_by[]": "line_item"}, "Invalid value", "group_by[0]", None),
+    ("web_search_calls", START | {"context_levels": "huge"}, "Supported values are: 'high', 'low', and 'medium'.",
+     "context_levels[0]", "invalid_value"),
+    ("completions", {"start_time": "1739096063.5"}, "expected an integer, but got a string", "start_time",
+     "invalid_type"),
     ("images", START | {"sources": "image.dream"}, "Supported values are: 'image.edit', 'image.generation', and "
      "'image.variation'.", "sources[0]", "invalid_value"),
     ("completions", START | {"batch": "perhaps"}, "expected a boolean", "batch", "invalid_type"),

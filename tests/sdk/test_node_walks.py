@@ -59,10 +59,7 @@ SECTIONS = (
     *("rate limits", "audit logs", "spend limits", "spend alerts", "model permissions", "ends"),
 )
 
-NOT_THERE = {
-    *("file search calls", "web search calls"),
-    *("rate limits", "audit logs", "spend limits", "spend alerts", "model permissions"),
-}
+NOT_THERE = {"rate limits", "audit logs", "spend limits", "spend alerts", "model permissions"}
 """Sections whose operations this server does not have yet."""
 
 

@@ -566,7 +566,37 @@ def _body(required: tuple[str, ...] = (), **properties: Json) -> Json:
     return {"required": bool(required), "content": {"application/json": {"schema": schema}}}
 
 
+def _usage(name: str, *counted: str) -> Json:
+    """A page of buckets with a kind of usage that came after 2024."""
+    result: Json = {name: {"type": "integer"} for name in counted}
+    result["object"] = {"type": "string", "enum": [f"organization.usage.{name}.result"]}
+    bucket = {
+        "object": {"type": "string", "enum": ["bucket"]},
+        "start_time": {"type": "integer"},
+        "end_time": {"type": "integer"},
+        "results": {"type": "array", "items": {"type": "object", "properties": result, "required": list(result)}},
+    }
+    buckets = {"type": "array", "items": {"type": "object", "properties": bucket, "required": list(bucket)}}
+    page = {
+        "object": {"type": "string", "enum": ["page"]},
+        "data": buckets,
+        "has_more": {"type": "boolean"},
+        "next_page": {"type": "string", "nullable": True},
+    }
+    schema = {"type": "object", "properties": page, "required": list(page)}
+    start = {"name": "start_time", "in": "query", "required": True, "schema": {"type": "integer", "minimum": 0}}
+    return {"parameters": [start], "responses": {"200": _answer("application/json", schema)}}
+
+
 _ORGANIZATION: dict[tuple[str, str], Json] = {
+    ("GET", "/organization/usage/file_search_calls"): {
+        "operationId": "usageFileSearchCalls",
+        **_usage("file_searches", "num_requests"),
+    },
+    ("GET", "/organization/usage/web_search_calls"): {
+        "operationId": "usageWebSearchCalls",
+        **_usage("web_searches", "num_requests", "num_model_requests"),
+    },
     ("GET", "/organization/admin_api_keys"): {
         "operationId": "listAdminApiKeys",
         "parameters": [_parameter("after", "query")],

@@ -82,7 +82,7 @@ async def test_a_session_of_the_interpreter_lasts_an_hour(ctx: Context, upstream
         made = ToolWork(
             id="work_1", created_at=1, run_id=run.id, step_id="step_1", call_id="c", type=type, arguments=""
         )
-        operations = [*await session_begun(ctx, run, made), *searched(ctx, made)]
+        operations = [*await session_begun(ctx, run, made), *searched(ctx, made, ["vs_1"])]
         await ctx.store.write(*operations)
 
     async def counted(kind: str) -> int:

@@ -40,6 +40,8 @@ UsageName = Literal[
     "audio_transcriptions",
     "vector_stores",
     "code_interpreter_sessions",
+    "file_search_calls",
+    "web_search_calls",
     "costs",
 ]
 

@@ -40,6 +40,7 @@ class LedgerRow(Struct, frozen=True, kw_only=True):
     estimated: bool = False
     size: str = ""
     source: str = ""
+    """Of images: what for. Of a file search: the vector store, where it was one."""
     requests: int = 1
     input_tokens: int = 0
     cached_tokens: int = 0

@@ -36,10 +36,12 @@ class Price(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class LineItem(NamedTuple):
-    """A line of a bill: its name, and US dollars."""
+    """A line of a bill: its name, US dollars, and of what so many are billed (CostQuantityUnit; None: pieces)."""
 
     name: str
     dollars: float
+    quantity: float
+    unit: str | None
 
 
 FILE_SEARCH, CODE_INTERPRETER = "file_search", "code_interpreter"
@@ -48,7 +50,6 @@ NOBODYS = Price(model="*")
 """Of what nobody names a price for."""
 
 _MILLION = 1_000_000
-_GIGABYTE_HOURS_A_DAY = 24 * 2**30
 
 
 def billed_name(kind: UsageKind, model: str) -> str:
@@ -59,27 +60,33 @@ def billed_name(kind: UsageKind, model: str) -> str:
 def bill(price: Price, kind: UsageKind, name: str, batch: bool, sums: Mapping[str, int]) -> list[LineItem]:
     """What the sums of one kind and name cost, item by item; those that cost nothing are there too, at 0."""
     share = price.batch if batch else 1.0
-    return [LineItem(f"{name}, {item}", dollars * share) for item, dollars in _items(price, kind, sums)]
+    items = _items(price, kind, sums)
+    return [LineItem(f"{name}, {item}", dollars * share, count, unit) for item, count, dollars, unit in items]
 
 
-def _items(price: Price, kind: UsageKind, sums: Mapping[str, int]) -> Iterator[tuple[str, float]]:
+def _items(price: Price, kind: UsageKind, sums: Mapping[str, int]) -> Iterator[tuple[str, float, float, str | None]]:
+    """The name of each, how many of what there are, and what they cost."""
+    requests = sums["requests"]
     if kind == "search":
-        yield "calls", sums["requests"] * price.call
+        yield "calls", requests, requests * price.call, None
     elif kind == "storage":
-        yield "storage", sums["bytes"] / _GIGABYTE_HOURS_A_DAY * price.gigabyte_day
+        hours = sums["bytes"] / 2**30
+        yield "storage", hours, hours / 24 * price.gigabyte_day, "gibibyte_hours"
     elif kind == "session":
-        yield "sessions", sums["requests"] * price.session
+        yield "sessions", requests, requests * price.session, None
     elif kind == "draw":
-        yield "images", sums["images"] * price.image
+        yield "images", sums["images"], sums["images"] * price.image, "images"
     elif kind == "speak":
-        yield "characters", sums["characters"] / _MILLION * price.characters
+        yield "characters", sums["characters"], sums["characters"] / _MILLION * price.characters, "characters"
     elif kind == "transcribe":
-        yield "audio", sums["milliseconds"] / 60_000 * price.minute
+        minutes = sums["milliseconds"] / 60_000
+        yield "audio", minutes, minutes * price.minute, "duration_minutes"
     if price.call and kind not in ("search", "storage", "session"):
-        yield "requests", sums["requests"] * price.call
+        yield "requests", requests, requests * price.call, None
     if sums["input_tokens"] or sums["output_tokens"]:
         written = _or(price.image_output, price.output) if kind == "draw" else price.output
-        yield from ((item, tokens * dollars / _MILLION) for item, tokens, dollars in _tokens(price, written, sums))
+        for item, tokens, dollars in _tokens(price, written, sums):
+            yield item, tokens, tokens * dollars / _MILLION, "tokens"
 
 
 def _tokens(price: Price, written: float, sums: Mapping[str, int]) -> Iterator[tuple[str, int, float]]:

@@ -2,9 +2,12 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from everloom.objects.ledger import UsageKind
+
+ApiSource = Literal["unlabeled"]
+"""Through which of the platform's products a request came: here all come by themselves."""
 
 
 class UsageResult(Struct, kw_only=True):
@@ -46,6 +49,9 @@ class CompletionsUsage(ModelUsageResult, kw_only=True):
     input_audio_tokens: int
     output_audio_tokens: int
     batch: bool | None = None
+    service_tier: str | None | UnsetType = UNSET
+    """Nobody keeps it here. This and the next are shown where they are asked for."""
+    api_source: ApiSource | UnsetType = UNSET
 
 
 class EmbeddingsUsage(ModelUsageResult, kw_only=True):
@@ -108,20 +114,47 @@ class CodeInterpreterSessionsUsage(UsageResult, kw_only=True):
     num_sessions: int
 
 
+class FileSearchCallsUsage(UsageResult, kw_only=True):
+    """Searches of runs. One that looked into several vector stores has none of them."""
+
+    kinds = ("search",)
+    sums = {"num_requests": "requests"}
+    object: Literal["organization.usage.file_searches.result"] = "organization.usage.file_searches.result"
+    num_requests: int
+    user_id: str | None = None
+    api_key_id: str | None = None
+    vector_store_id: str | None = None
+
+
+class WebSearchCallsUsage(ModelUsageResult, kw_only=True):
+    """Nothing here searches the web, so there are none."""
+
+    kinds = ()
+    sums = {"num_requests": "requests", "num_model_requests": "requests"}
+    object: Literal["organization.usage.web_searches.result"] = "organization.usage.web_searches.result"
+    num_requests: int
+    context_level: str | None = None
+    api_source: ApiSource | UnsetType = UNSET
+
+
 class CostAmount(Struct, kw_only=True):
     value: float
     currency: Literal["usd"] = "usd"
 
 
 class CostsResult(Struct, kw_only=True):
-    """US dollars by the operator's prices."""
+    """US dollars by the operator's prices, or those that are published. ``quantity``: of what a line item counts."""
 
     object: Literal["organization.costs.result"] = "organization.costs.result"
     amount: CostAmount
     line_item: str | None = None
     project_id: str | None = None
+    user_id: str | None | UnsetType = UNSET
     api_key_id: str | None = None
+    api_source: ApiSource | UnsetType = UNSET
     organization_id: str
+    quantity: float | None = None
+    quantity_unit: str | None = None
 
 
 class UsageBucket(Struct, kw_only=True):
@@ -150,6 +183,26 @@ Time = Annotated[int, Meta(ge=0, le=253_402_300_799)]
 Names = Annotated[list[str], Meta(max_length=1000)]
 
 
+_Group = Literal[
+    "project_id",
+    "user_id",
+    "api_key_id",
+    "model",
+    "batch",
+    "service_tier",
+    "size",
+    "source",
+    "vector_store_id",
+    "context_level",
+    "api_source",
+]
+
+GroupBy = list[_Group]
+"""What one kind of usage or another can be told apart by. Exporters ask all kinds for all of it, so what a kind has not
+is passed over.
+"""
+
+
 class BucketQuery(Struct, frozen=True, kw_only=True):
     """The time that is asked for, cut in buckets; ``limit`` of them a page, which depends on their width."""
 
@@ -167,7 +220,7 @@ class UsageQuery(BucketQuery, frozen=True, kw_only=True):
 class ProjectUsageQuery(UsageQuery, frozen=True, kw_only=True):
     """Usage that is told apart by project alone."""
 
-    group_by: list[Literal["project_id"]] = field(default_factory=list)
+    group_by: GroupBy = field(default_factory=list)
 
 
 class CallerUsageQuery(UsageQuery, frozen=True, kw_only=True):
@@ -179,27 +232,37 @@ class CallerUsageQuery(UsageQuery, frozen=True, kw_only=True):
 
 
 class ModelUsageQuery(CallerUsageQuery, frozen=True, kw_only=True):
-    group_by: list[Literal["project_id", "user_id", "api_key_id", "model"]] = field(default_factory=list)
+    group_by: GroupBy = field(default_factory=list)
 
 
-class CompletionsUsageQuery(CallerUsageQuery, frozen=True, kw_only=True):
+class CompletionsUsageQuery(ModelUsageQuery, frozen=True, kw_only=True):
     batch: bool | None = None
-    group_by: list[Literal["project_id", "user_id", "api_key_id", "model", "batch"]] = field(default_factory=list)
 
 
-class ImagesUsageQuery(CallerUsageQuery, frozen=True, kw_only=True):
+class FileSearchCallsUsageQuery(UsageQuery, frozen=True, kw_only=True):
+    user_ids: Names = field(default_factory=list)
+    api_key_ids: Names = field(default_factory=list)
+    vector_store_ids: Names = field(default_factory=list)
+    group_by: GroupBy = field(default_factory=list)
+
+
+class WebSearchCallsUsageQuery(ModelUsageQuery, frozen=True, kw_only=True):
+    context_levels: list[Literal["low", "medium", "high"]] = field(default_factory=list)
+
+
+class ImagesUsageQuery(ModelUsageQuery, frozen=True, kw_only=True):
     sources: list[Literal["image.generation", "image.edit", "image.variation"]] = field(default_factory=list)
     sizes: Names = field(default_factory=list)
     """Of any kind: the platform's newer models, and others, draw in sizes that its reference does not list."""
-    group_by: list[Literal["project_id", "user_id", "api_key_id", "model", "size", "source"]] = field(
-        default_factory=list
-    )
 
 
-AnyUsageQuery = ProjectUsageQuery | ModelUsageQuery | CompletionsUsageQuery | ImagesUsageQuery
+AnyUsageQuery = ProjectUsageQuery | ModelUsageQuery | FileSearchCallsUsageQuery
 
 
 class CostsQuery(BucketQuery, frozen=True, kw_only=True):
     bucket_width: Literal["1d"] = "1d"
     api_key_ids: Names = field(default_factory=list)
-    group_by: list[Literal["project_id", "line_item", "api_key_id"]] = field(default_factory=list)
+    line_items: Names = field(default_factory=list)
+    group_by: list[Literal["project_id", "user_id", "line_item", "api_key_id", "api_source"]] = field(
+        default_factory=list
+    )

@@ -10,6 +10,8 @@ from everloom.objects.usage import (
     CompletionsUsageQuery,
     CostsQuery,
     EmbeddingsUsage,
+    FileSearchCallsUsage,
+    FileSearchCallsUsageQuery,
     ImagesUsage,
     ImagesUsageQuery,
     ModelUsageQuery,
@@ -17,6 +19,8 @@ from everloom.objects.usage import (
     ProjectUsageQuery,
     UsagePage,
     VectorStoresUsage,
+    WebSearchCallsUsage,
+    WebSearchCallsUsageQuery,
 )
 from everloom.work.usage import reports
 
@@ -71,7 +75,19 @@ async def usage_code_interpreter_sessions(ctx: Context, query: ProjectUsageQuery
     return await reports.usage(ctx, CodeInterpreterSessionsUsage, query)
 
 
+@routes.get("/organization/usage/file_search_calls")
+async def usage_file_search_calls(ctx: Context, query: FileSearchCallsUsageQuery) -> UsagePage:
+    """usage-file-search-calls: searches of runs."""
+    return await reports.usage(ctx, FileSearchCallsUsage, query)
+
+
+@routes.get("/organization/usage/web_search_calls")
+async def usage_web_search_calls(ctx: Context, query: WebSearchCallsUsageQuery) -> UsagePage:
+    """usage-web-search-calls: none, since nothing here searches the web."""
+    return await reports.usage(ctx, WebSearchCallsUsage, query)
+
+
 @routes.get("/organization/costs")
 async def usage_costs(ctx: Context, query: CostsQuery) -> UsagePage:
-    """usage-costs: dollars by the prices of the settings."""
+    """usage-costs: dollars by the prices of the settings, or those that are published."""
     return await reports.costs(ctx, query)

@@ -73,7 +73,7 @@ def _ended(execution: RunToolExecution, outcome: Outcome) -> list[Operation]:
     return [
         Change(RunStep, execution.step.id, fill),
         Change(ToolWork, execution.work.id, end),
-        *searched(execution.ctx, execution.work),
+        *searched(execution.ctx, execution.work, execution.searched),
     ]
 
 

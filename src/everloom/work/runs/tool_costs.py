@@ -1,5 +1,7 @@
 """What the tools of runs cost beside tokens: sessions of the code interpreter, and file searches."""
 
+from collections.abc import Sequence
+
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.objects.ledger import LedgerRow, UsageKind
@@ -28,15 +30,23 @@ async def session_begun(ctx: Context, run: Run, work: ToolWork) -> list[Operatio
     return [Change(CodeSession, run.thread_id, renew), entered]
 
 
-def searched(ctx: Context, work: ToolWork) -> list[Operation]:
-    """What is kept with the end of a call, if it was a file search."""
-    return [_entered(ctx, "search", now())] if work.type == "file_search" else []
+def searched(ctx: Context, work: ToolWork, store_ids: Sequence[str]) -> list[Operation]:
+    """What is kept with the end of a call, if it was a file search of these vector stores."""
+    if work.type != "file_search":
+        return []
+    return [_entered(ctx, "search", now(), store_ids[0] if len(store_ids) == 1 else "")]
 
 
-def _entered(ctx: Context, kind: UsageKind, at: int) -> Enter:
+def _entered(ctx: Context, kind: UsageKind, at: int, source: str = "") -> Enter:
     caller = ctx.caller
     row = LedgerRow(
-        at=at, project=caller.project, kind=kind, key_id=caller.key_id, user_id=caller.user, batch=caller.batch
+        at=at,
+        project=caller.project,
+        kind=kind,
+        key_id=caller.key_id,
+        user_id=caller.user,
+        batch=caller.batch,
+        source=source,
     )
     ctx.ports.gate.admission.charge(caller, row)
     return Enter((row,))

@@ -31,6 +31,8 @@ class RunToolHost:
     def __init__(self, ctx: Context, run: Run) -> None:
         self.ctx = ctx
         self.run = run
+        self.searched: Sequence[str] = ()
+        """The vector stores that were searched last."""
 
     async def thread(self) -> Thread:
         """See ``ToolHost.thread``."""
@@ -45,6 +47,7 @@ class RunToolHost:
         self, store_ids: Sequence[str], query: str, *, limit: int, score_threshold: float
     ) -> list[SearchResult]:
         """See ``ToolHost.search``."""
+        self.searched = store_ids
         return await search(self.ctx, store_ids, query, SearchOptions(limit=limit, score_threshold=score_threshold))
 
     async def keep_file(self, name: str, blocks: AsyncIterator[bytes]) -> File:

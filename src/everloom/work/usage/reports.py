@@ -4,11 +4,12 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
-from msgspec import convert
+from msgspec import UNSET, convert
 
 from everloom.context import Context
 from everloom.objects.ledger import HOUR, MEASURES, LedgerQuery, LedgerSum, UsageKind
 from everloom.objects.organization import ORGANIZATION
+from everloom.objects.prices import LineItem
 from everloom.objects.usage import (
     AnyUsageQuery,
     BucketQuery,
@@ -30,8 +31,12 @@ _COLUMNS = {
     "batch": "batch",
     "size": "size",
     "source": "source",
+    "vector_store_id": "source",
 }
 """What is grouped by on the wire, and in the ledger."""
+
+_CONSTANTS: dict[str, Any] = {"service_tier": None, "api_source": "unlabeled"}
+"""What can be grouped by and is everywhere the same."""
 
 _FILTERS = {
     "project_ids": "project",
@@ -40,6 +45,7 @@ _FILTERS = {
     "models": "model",
     "sizes": "size",
     "sources": "source",
+    "vector_store_ids": "source",
 }
 """Parameters that are lists of what may stand in a column."""
 
@@ -49,19 +55,21 @@ _EVERYTHING: tuple[UsageKind, ...] = get_args(UsageKind)
 async def usage(ctx: Context, cls: type[UsageResult], query: AnyUsageQuery) -> UsagePage:
     """A page of buckets with results of ``cls``. Errors: 400, see ``stretch``."""
     page = stretch(cls.__name__, query, query.bucket_width)
-    keys = list(dict.fromkeys(query.group_by))
+    groups = [key for key in dict.fromkeys(query.group_by) if key in cls.__struct_fields__]
+    keys = [key for key in groups if key in _COLUMNS]
+    same = {key: _CONSTANTS[key] for key in groups if key in _CONSTANTS}
     asked = _query(page, query, cls.kinds, [_COLUMNS[key] for key in keys], tuple(dict.fromkeys(cls.sums.values())))
 
     def results(start: int, end: int, sums: Sequence[LedgerSum]) -> list[UsageResult]:
-        return [convert(_shown(cls, each, start, end) | _keys(each, keys), cls) for each in sums]
+        return [convert(_shown(cls, each, start, end) | _keys(each, keys) | same, cls) for each in sums]
 
-    return _page(page, await ctx.ports.database.ledger.total(asked), results)
+    return _page(page, await ctx.ports.database.ledger.total(asked) if cls.kinds else [], results)
 
 
 async def costs(ctx: Context, query: CostsQuery) -> UsagePage:
     """A page of days with what they cost. Errors: 400, see ``stretch``."""
     page = stretch("costs", query, query.bucket_width, COSTS_LIMITS, whole=True)
-    keys = [key for key in dict.fromkeys(query.group_by) if key != "line_item"]
+    keys = [key for key in dict.fromkeys(query.group_by) if key in _COLUMNS]
     columns = [_COLUMNS[key] for key in keys]
     asked = _query(page, query, _EVERYTHING, [*columns, "kind", "model", "batch"])
     prices = ctx.ports.prices
@@ -69,24 +77,37 @@ async def costs(ctx: Context, query: CostsQuery) -> UsagePage:
     await prices.learn({each.group["model"] for each in sums})
 
     def results(start: int, end: int, sums: Sequence[LedgerSum]) -> list[CostsResult]:
-        dollars: dict[tuple[Any, ...], float] = defaultdict(float)
+        lines: dict[tuple[Any, ...], LineItem] = {}
         for each in sums:
             group = each.group
             for item in prices.bill(group["kind"], group["model"], bool(group["batch"]), each.sums):
-                line = item.name if "line_item" in query.group_by else None
-                dollars[(*(group[column] for column in columns), line)] += item.dollars
-        return [_cost(dollars[group], group[-1], dict(zip(keys, group, strict=False))) for group in sorted(dollars)]
+                if not query.line_items or item.name in query.line_items:
+                    line = item.name if "line_item" in query.group_by else ""
+                    place = (*(group[column] for column in columns), line)
+                    lines[place] = _added(lines.get(place), item)
+        return [_cost(lines[place], dict(zip(keys, place, strict=False)), query.group_by) for place in sorted(lines)]
 
     return _page(page, sums, results)
 
 
-def _cost(dollars: float, line: str | None, group: dict[str, str]) -> CostsResult:
+def _added(line: LineItem | None, item: LineItem) -> LineItem:
+    if line is None:
+        return item
+    return item._replace(dollars=line.dollars + item.dollars, quantity=line.quantity + item.quantity)
+
+
+def _cost(line: LineItem, group: dict[str, str], group_by: Sequence[str]) -> CostsResult:
+    by_line = "line_item" in group_by
     return CostsResult(
-        amount=CostAmount(value=dollars),
-        line_item=line,
+        amount=CostAmount(value=line.dollars),
+        line_item=line.name if by_line else None,
         project_id=group.get("project_id") or None,
+        user_id=(group["user_id"] or None) if "user_id" in group else UNSET,
         api_key_id=group.get("api_key_id") or None,
+        api_source="unlabeled" if "api_source" in group_by else UNSET,
         organization_id=ORGANIZATION,
+        quantity=line.quantity if by_line else None,
+        quantity_unit=line.unit if by_line else None,
     )
 
 
