@@ -54,7 +54,9 @@ class Budget:
         return self._spent - self._reported
 
     def fits(self, cost: int) -> bool:
-        """Whether a cost is covered by what is reserved."""
+        """Whether a cost is covered by what is reserved. Nothing is before the row was seen, or made."""
+        if self._edited is None:
+            return False
         return self.limit is None or self.under_way + self.unreported + cost <= self.held
 
     def is_spent(self, now: float) -> bool:
@@ -84,9 +86,9 @@ class Budget:
 
     def _ahead(self, now: float) -> int:
         """What is reserved beyond need: half a second's spending, an eighth of what there is at the most."""
-        if self.limit is None:
-            return 0
         pace = (self._spent - self._pace_from) / max(now - self._looked, 0.05) if self._looked else 0.0
+        if self.limit is None:
+            return math.ceil(pace * AHEAD_SECONDS)
         free = max(0, self.limit - self.settled - self._others - self.under_way)
         return min(math.ceil(pace * AHEAD_SECONDS), free // 8)
 
@@ -127,7 +129,7 @@ class Budget:
         anything under way and not all is spent. So the last request may go beyond the limit, and no other.
         """
         if self.limit is None:
-            return under_way
+            return most
         free = max(0, self.limit - spend.settled - others)
         if free >= least:
             return min(most, free)

@@ -41,11 +41,14 @@ def over_budget(budget: Budget) -> ApiError:
     """429 for a project or an organization that has spent its month's budget."""
     whole = budget.id == ORGANIZATION
     whose, code = ("organization", "organization_spend_limit_exceeded") if whole else ("project", _PROJECT)
-    dollars = (budget.limit or 0) / NANO
-    text = (
-        f"The {whose} has reached its spend limit of ${dollars:,.2f} for this month. Whoever administers it can raise "
-        "the limit; otherwise requests are answered again from the first of the next month (UTC)."
-    )
+    limit = f"spend limit of ${(budget.limit or 0) / NANO:,.2f} for this month"
+    if budget.limit is not None and budget.settled < budget.limit:
+        text = f"What is left of the {whose}'s {limit} is reserved by requests that are under way."
+    else:
+        text = (
+            f"The {whose} has reached its {limit}. Whoever administers it can raise the limit; otherwise requests are "
+            "answered again from the first of the next month (UTC)."
+        )
     headers = {"x-should-retry": "false"}
     return ApiError(429, text, type="insufficient_quota", code=code, headers=headers)
 

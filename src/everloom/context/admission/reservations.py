@@ -14,7 +14,6 @@ from everloom.store.base import Add, Change, Operation, Remove
 IDLE_SECONDS = 5.0
 """How long a reservation stays for what may come next, once all is entered."""
 
-FORGET_SECONDS = 60.0
 
 _NOTHING = (0,) * len(RESERVED)
 
@@ -62,9 +61,9 @@ class ReservationLine:
         """Whether its reservation is not needed any more."""
         return self._row is not None and not self.under_way[0] and now - self.used_at >= IDLE_SECONDS
 
-    def is_forgotten(self, now: float) -> bool:
-        """Whether nobody has used it for long."""
-        return self._row is None and not self.under_way[0] and now - self.used_at >= FORGET_SECONDS
+    def is_empty(self) -> bool:
+        """Whether nothing would be lost with it."""
+        return self._row is None and not self.under_way[0]
 
     def is_roomy(self) -> bool:
         """Whether much more is reserved than was needed of late."""

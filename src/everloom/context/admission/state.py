@@ -1,6 +1,5 @@
 """What one process knows of limits and budgets, by whose they are."""
 
-import time
 from collections.abc import Sequence
 
 from everloom.context.admission.budgets import Budget
@@ -20,6 +19,7 @@ from everloom.objects.quotas import NANO
 from everloom.objects.rules import UNLIMITED, Ceiling, Rules, SpendAlert, limits_of
 
 MOST_ACCOUNTS = 10_000
+MOST_LINES = 2_000
 
 _CENT = NANO // 100
 
@@ -159,10 +159,11 @@ class ProcessState:
         for line in self.lines.values():
             line.forget()
 
-    def forget_idle(self) -> None:
-        """Let go of what nobody has used for long."""
-        now = time.monotonic()
-        self.lines = {key: line for key, line in self.lines.items() if not line.is_forgotten(now)}
+    def forget_empty(self) -> None:
+        """Let go of what nothing is reserved for, where there is much of it: callers may make up names."""
+        if len(self.lines) < MOST_LINES:
+            return
+        self.lines = {key: line for key, line in self.lines.items() if not line.is_empty()}
         lines = set(map(id, self.lines.values()))
         self._accounts = {key: each for key, each in self._accounts.items() if id(each.account.line) in lines}
         rates = {id(each.account.rates) for each in self._accounts.values()}

@@ -113,13 +113,13 @@ class QuotaWriter:
             for line in state.lines.values():
                 if line.is_roomy() and len(round) < MOST_ROWS:
                     round.lines.setdefault(line, [0] * len(RESERVED))
-            state.forget_idle()
 
     async def _rest(self, now: float) -> None:
         """Let go of what has nothing to tell any more; of everything, when nobody has asked anything for a while."""
         state = self._state
         state.touched_rates = {rates for rates in state.touched_rates if not rates.is_quiet(now)}
         state.touched_budgets = {budget for budget in state.touched_budgets if budget.owes() or budget.under_way}
+        state.forget_empty()
         if state.registered and state.is_idle():
             await self.leave()
 

@@ -12,7 +12,7 @@ from everloom.work.organization.rules import change_rules, rules_of
 
 _CONCERNS: dict[str, set[Capability]] = {
     "max_images_per_1_minute": {"draw"},
-    "max_audio_megabytes_per_1_minute": {"speak", "transcribe"},
+    "max_audio_megabytes_per_1_minute": {"transcribe"},
     "batch_1_day_max_input_tokens": {"chat", "complete", "embed", "moderate"},
 }
 """The limits that only some models have: those that do one of these."""

@@ -21,9 +21,11 @@ from everloom.work.organization.due_alerts import due_alerts, send_alerts
 BURY_SECONDS = 5.0
 COMPARE_SECONDS = 60.0
 COMPARE_SHARE = 0.1
-PURGE_SECONDS = 3600.0
+PURGE_SECONDS = 600.0
 
-_LONGEST_WINDOW = 2 * DAY
+_UNUSED_SECONDS = 600
+"""Behind the end of all that stands in a window."""
+
 _MOST_ROWS = 100_000
 
 
@@ -112,22 +114,29 @@ def _at_least(spend_id: str, cost: int) -> Change[Spend]:
 
     def edit(spend: Spend) -> None:
         if spend.month == month:
-            spend.settled = max(spend.settled, cost)
+            # What stands in the ledger and was not reported yet is held by whoever will report it.
+            held = sum(share.held for share in spend.shares.values())
+            spend.settled = max(spend.settled, cost - held)
 
     return Change(Spend, spend_id, edit)
 
 
 async def purge(ports: Ports) -> None:
-    """Take away the windows of models that nobody has asked for days."""
+    """Take away windows in which nothing counts any more: callers may make up models."""
     store = ports.database.store(SYSTEM)
     for _, windows in await ports.database.across(RateWindows, limit=_MOST_ROWS):
-        if windows.at < now() - _LONGEST_WINDOW:
+        if _is_unused(windows):
             try:
                 await store.write(Change(RateWindows, windows.id, _still_unused), Remove(RateWindows, windows.id))
             except (_Alive, Missing):
                 continue
 
 
+def _is_unused(windows: RateWindows) -> bool:
+    longest = DAY if windows.windows.get("requests_day") else 0
+    return windows.at + longest + _UNUSED_SECONDS < now()
+
+
 def _still_unused(windows: RateWindows) -> None:
-    if windows.at >= now() - _LONGEST_WINDOW:
+    if not _is_unused(windows):
         raise _Alive
