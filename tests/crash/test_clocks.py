@@ -9,8 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.builders import WEATHER, Json, a_run, fetched, run_path, settled
+from tests.builders import WEATHER, Json, a_run, fetched, posted, run_path, settled
 from tests.crash.test_outages import client
+from tests.crowd import ask
+from tests.organization import PROJECTS, admin_of, refused
 from tests.postgres import fresh_database
 from tests.replies import Calls, Hangs, Says
 from tests.scripted import ScriptedUpstream
@@ -57,3 +59,22 @@ def test_a_clock_that_jumps_ends_no_run_and_spares_none(
         run = settled(http, working, seconds=RUN_SECONDS)
         assert run["status"] == "expired"
         assert RUN_SECONDS - 2 <= time.monotonic() - began <= RUN_SECONDS + 4
+
+
+@pytest.mark.parametrize("jump", [signal.SIGUSR1, signal.SIGUSR2], ids=["forwards", "back"])
+def test_a_clock_that_jumps_opens_no_limit_and_shuts_none(
+    server: Everloom, upstream: ScriptedUpstream, jump: signal.Signals
+) -> None:
+    with admin_of(server) as admin, client(server) as http:
+        for model, limit in (("gpt-4o", 2), ("gpt-4-turbo", 4)):
+            path = f"{PROJECTS}/proj_default/rate_limits/rl-{model}"
+            posted(admin, path, {"max_requests_per_1_minute": limit, "max_requests_per_1_day": 1000})
+        for model in ("gpt-4o", "gpt-4-turbo"):
+            for _ in range(2):
+                assert http.post("/chat/completions", json=ask("Hello!", model=model)).status_code == 200
+        os.kill(server.pid, jump)
+        time.sleep(1.5)
+        refused(http.post("/chat/completions", json=ask("Hello!")), 429, "rate_limit_exceeded")
+        for _ in range(2):
+            assert http.post("/chat/completions", json=ask("Hello!", model="gpt-4-turbo")).status_code == 200
+        refused(http.post("/chat/completions", json=ask("Hello!", model="gpt-4-turbo")), 429, "rate_limit_exceeded")

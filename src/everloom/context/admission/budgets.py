@@ -11,7 +11,7 @@ from everloom.kit.clock import now
 from everloom.objects.quotas import Share, Spend
 from everloom.store.base import Add, Change
 
-AHEAD_SECONDS = 0.5
+AHEAD_SECONDS = 0.75
 """For how long what is reserved ahead is to last, at the pace of the last reservation."""
 
 LOOK_SECONDS = 0.25

@@ -30,7 +30,7 @@ _PAIRS_SECONDS = 0.02
 LOOK_SECONDS = 0.25
 """Between two looks into a window that was found full."""
 
-AHEAD_SECONDS = 0.5
+AHEAD_SECONDS = 0.75
 """For how long a slice is to last, at the pace of the last one."""
 
 MEGABYTE = 1_000_000

@@ -35,10 +35,10 @@ def renew(process: ServerProcess) -> None:
         process.until = now() + ALIVE_SECONDS
 
 
-def is_dead(process: ServerProcess) -> bool:
-    """Whether a process is no more: at once where it can be looked for, else when it has been silent for long."""
+def is_dead(process: ServerProcess, *, by_time: bool = True) -> bool:
+    """Whether a process is no more: at once where it can be looked for, else (``by_time``) when it was silent long."""
     if process.place != place():
-        return process.until < now()
+        return by_time and process.until < now()
     try:
         return bool(abs(psutil.Process(process.pid).create_time() - process.started) > 1.0)
     except psutil.NoSuchProcess:

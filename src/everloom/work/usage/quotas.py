@@ -35,8 +35,9 @@ class _Alive(Exception):
 
 async def bury(ports: Ports) -> None:
     """Settle what dead processes had reserved: it stands as used, as an estimate."""
+    by_time = not ports.deadlines.unsettled()  # Else this machine's clock has just jumped, and says nothing of others.
     for _, process in await ports.database.across(ServerProcess):
-        if is_dead(process):
+        if is_dead(process, by_time=by_time):
             await _bury(ports, process)
 
 
