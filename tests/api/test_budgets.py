@@ -12,11 +12,13 @@ import pytest
 from tests.builders import Json, a_run, a_thread, an_assistant, fetched, posted, settled
 from tests.crowd import Crowd, ask
 from tests.organization import PROJECTS, a_project, admin_of, an_account, refused
+from tests.postbox import Postbox, text_of
 from tests.postgres import fresh_database
-from tests.replies import Says, Slow
+from tests.replies import Calls, Says, Slow
 from tests.scripted import ScriptedUpstream
 from tests.servers import Everloom
 from tests.servers import http as client_of
+from tests.stores import a_store
 
 PRICES = """
 [[prices]]
@@ -40,8 +42,12 @@ def priced(
     """A server whose upstream's answers cost something."""
     folder = tmp_path_factory.mktemp("priced")
     (folder / "everloom.toml").write_text(PRICES)
-    settings: dict[str, Any] = {"database": fresh_database()} if request.param == "postgres" else {}
-    with Everloom(folder, upstream=_upstream.url, default_prices="false", **settings) as server:
+    settings: dict[str, Any] = {"default_prices": "false", "embedding_model": "scripted"}
+    if request.param == "postgres":
+        settings["database"] = fresh_database()
+    with Everloom(
+        folder, upstream=_upstream.url, **settings
+    ) as server:
         yield server
 
 
@@ -165,3 +171,54 @@ def test_the_organization_has_a_budget_of_its_own(tmp_path: Path, upstream: Scri
             assert len(upstream.requests) < 10
         refused(answer, 429, "organization_spend_limit_exceeded")
         assert len(upstream.requests) == 3
+
+
+def test_a_run_pays_for_its_searches_and_ends_where_its_budget_does(
+    priced: Everloom, admin: httpx.Client, upstream: ScriptedUpstream
+) -> None:
+    project = a_project(admin)
+    key = an_account(admin, project)["api_key"]["value"]
+    upstream.rule(lambda body: Calls(("file_search", {"query": "boats"}), prompt_tokens=10))
+    with client_of(priced, key) as http:
+        store = a_store(http, "The harbour holds many boats in summer.")
+        resources = {"file_search": {"vector_store_ids": [store["id"]]}}
+        assistant = an_assistant(http, model="gpt-4o", tools=[{"type": "file_search"}], tool_resources=resources)
+        posted(admin, f"{PROJECTS}/{project['id']}/spend_limit", LIMIT | {"threshold_amount": 20})
+        run = settled(http, a_run(http, a_thread(http, "Boats?"), assistant))
+    assert run["status"] == "failed"
+    assert run["last_error"]["code"] == "rate_limit_exceeded"
+    assert "spend limit of $0.20" in run["last_error"]["message"]
+    searches = len(upstream.requests)
+    assert 3 <= searches <= 4  # Five cents each, and a little for the tokens.
+    assert run["usage"]["total_tokens"] > 0
+    assert 0.15 < spent(admin, project["id"]) < 0.26
+
+
+def test_an_alert_is_mailed_once_however_many_servers_see_it(tmp_path: Path, upstream: ScriptedUpstream) -> None:
+    (tmp_path / "everloom.toml").write_text(PRICES)
+    upstream.rule(lambda body: Says("one two three", prompt_tokens=10))
+    with Postbox() as box, ExitStack() as stack:
+        mail = {"smtp_url": f"smtp://127.0.0.1:{box.port}?starttls=never", "mail_from": "everloom@example.org"}
+        settings = {"upstream": upstream.url, "database": fresh_database(), **mail}
+        servers = [stack.enter_context(Everloom(tmp_path, **settings)) for _ in range(2)]
+        admin = stack.enter_context(admin_of(servers[0]))
+        project = a_project(admin)
+        key = an_account(admin, project)["api_key"]["value"]
+        for path, cents, prefix in (
+            (f"{PROJECTS}/{project['id']}/spend_alerts", 5, "Team"),
+            ("/organization/spend_alerts", 8, "All"),
+            ("/organization/spend_alerts", 1_000_000, "Never"),
+        ):
+            channel = {"type": "email", "recipients": ["finance@example.org"], "subject_prefix": prefix}
+            posted(admin, path, LIMIT | {"threshold_amount": cents, "notification_channel": channel})
+        until = time.monotonic() + 4
+        crowd = Crowd([server.url for server in servers], [key], clients=16, ways=("plain",))
+        crowd.run(lambda: time.monotonic() > until)
+        mails = box.wait(2)
+        time.sleep(2)
+        assert not crowd.refused
+        subjects = sorted(mail["Subject"] for mail in box.mails)
+    assert subjects[0] == "All Your organization has spent $0.08 this month"
+    assert subjects[1].startswith("Team Project ")
+    assert len(subjects) == 2
+    assert "has spent $" in text_of(mails[0])
