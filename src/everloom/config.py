@@ -182,6 +182,8 @@ def load(
     values["models"] = values.get("models", ()) + _added(values, environ)
     if values.get("api_key") and values.get("api_key") == values.get("admin_key"):
         raise SettingsError("api_key and admin_key are the same; a key opens either the API or the organization")
+    if values.get("audit_sink_token") and "@" in urlsplit(values.get("audit_sink", "")).netloc:
+        raise SettingsError("audit_sink has a user in it, and there is an audit_sink_token; a sink takes one of them")
     settings = Settings(**values)
     SECRETS.add(_secrets(settings, environ))
     return settings
