@@ -177,6 +177,13 @@ def test_wrong_database_does_not_show_its_password() -> None:
     assert "hush" not in said
 
 
+def test_a_sink_takes_one_password() -> None:
+    given = {"audit_sink": "https://a:b@host/", "audit_sink_token": "token"}
+    with pytest.raises(SettingsError, match="a sink takes one of them"):
+        load(given, environ={})
+    assert load(given | {"audit_sink": "https://host/@b"}, environ={}).audit_sink == "https://host/@b"
+
+
 def test_one_key_cannot_be_both() -> None:
     assert "are the same" in wrong({"EVERLOOM_API_KEY": "sk-a", "EVERLOOM_ADMIN_KEY": "sk-a"})
 

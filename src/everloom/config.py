@@ -158,6 +158,8 @@ def load(
         raise SettingsError("api_key and admin_key are the same; a key opens either the API or the organization")
     if bool(values.get("smtp_url")) != bool(values.get("mail_from")):
         raise SettingsError("smtp_url and mail_from belong together: the mail server, and whom its mail is from")
+    if values.get("audit_sink_token") and "@" in urlsplit(values.get("audit_sink", "")).netloc:
+        raise SettingsError("audit_sink has a user in it, and there is an audit_sink_token; a sink takes one of them")
     settings = Settings(**values)
     SECRETS.add(_secrets(settings, environ))
     return settings

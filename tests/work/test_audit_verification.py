@@ -155,10 +155,18 @@ def test_a_row_behind_the_end(log: AuditedDatabase) -> None:
     assert first_fault(log) == (13, "row 13 was added behind the end of the chain")
 
 
+def test_an_end_that_names_another_row(log: AuditedDatabase) -> None:
+    log.by_hand("UPDATE audit_heads SET hash = :hash", hash=GENESIS)
+    assert first_fault(log) == (12, "row 12 is not the one that the chain's end names")
+    log.by_hand("DELETE FROM audit_heads")
+    assert first_fault(log) == (1, "row 1 was added behind the end of the chain")
+    with pytest.raises(RuntimeError, match="the audit log's end is gone"):
+        log.write("more")
+
+
 def put(log: AuditedDatabase, seq: int, before: bytes, body: bytes) -> bytes:
     """Write a row as the program would."""
     record = msgspec.json.decode(body, type=AuditRecord)
-    hash = chained(before, body)
     values = {"id": f"{record.id}_", "body": body.replace(record.id.encode(), f"{record.id}_".encode())}
     hash = chained(before, values["body"])
     log.by_hand(

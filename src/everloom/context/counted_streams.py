@@ -55,6 +55,7 @@ def _with_usage(raw: bytes | None) -> bytes | None:
     return raw.rstrip()[:-1] + _MEMBER
 
 
+_COMPACT_NULL = b',"usage":null'
 _NULL = re.compile(rb',\s*"usage"\s*:\s*null')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
@@ -73,6 +74,9 @@ class UsageFilter:
         """Whole lines, without the event of the usage and the empty line behind it."""
         if self._skipping:
             self._skipping, lines = not lines, lines.removeprefix(b"\r").removeprefix(b"\n")
+        if b'"usage"' not in lines:
+            return lines
+        lines = lines.replace(_COMPACT_NULL, b"")
         if b'"usage"' not in lines:
             return lines
         lines = _NULL.sub(b"", lines)

@@ -7,6 +7,7 @@ from msgspec.structs import astuple
 
 from everloom.objects.audit import (
     AUDIT_COLUMNS,
+    GENESIS,
     AuditedProject,
     AuditEvent,
     AuditHead,
@@ -70,7 +71,9 @@ def head(dialect: Dialect) -> Procedure[AuditHead]:
 def _head(dialect: Dialect, *, lock: bool = False) -> Procedure[AuditHead]:
     text = "SELECT seq, hash FROM audit_heads WHERE id = 1"
     rows = yield Statement(f"{text} FOR UPDATE" if lock and dialect == "postgresql" else text, [])
-    return AuditHead(*rows[0])
+    if not rows and lock:
+        raise RuntimeError("the audit log's end is gone from audit_heads: 'everloom audit verify' tells more")
+    return AuditHead(*rows[0]) if rows else AuditHead(0, GENESIS)
 
 
 def rows(dialect: Dialect, after: int, limit: int) -> Procedure[list[AuditRow]]:
