@@ -45,9 +45,7 @@ def priced(
     settings: dict[str, Any] = {"default_prices": "false", "embedding_model": "scripted"}
     if request.param == "postgres":
         settings["database"] = fresh_database()
-    with Everloom(
-        folder, upstream=_upstream.url, **settings
-    ) as server:
+    with Everloom(folder, upstream=_upstream.url, **settings) as server:
         yield server
 
 

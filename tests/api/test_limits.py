@@ -20,6 +20,7 @@ from tests.replies import Fails, Says
 from tests.scripted import ScriptedUpstream
 from tests.servers import Everloom
 from tests.servers import http as client_of
+from tests.stores import a_store
 
 LIMIT = "x-ratelimit-limit-requests"
 
@@ -211,3 +212,9 @@ def _silence(seconds: int) -> bytes:
         file.setframerate(16_000)
         file.writeframes(bytes(2 * 16_000 * seconds))
     return sound.getvalue()
+
+
+def test_vector_stores_read_on_whatever_may_be_asked_of_their_model(each_server: Everloom, team: Team) -> None:
+    team.limit("scripted", max_requests_per_1_minute=0)
+    assert team.http.post("/embeddings", json={"model": "scripted", "input": "Hi"}).status_code == 429
+    assert a_store(team.http, "The harbour holds many boats.")["file_counts"]["completed"] == 1

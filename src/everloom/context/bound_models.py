@@ -62,9 +62,7 @@ class ModelGate(Struct, frozen=True, kw_only=True):
 
 
 class BoundModel(Generic[B]):
-    """A model as one caller asks it. ``name`` is what the caller calls it, ``limited_as`` what rate limits do, and
-    ``backend_model`` what its backend does.
-    """
+    """A model as one caller asks it. ``name`` is what the caller calls it, ``backend_model`` what its backend does."""
 
     capability: ClassVar[Capability]
     queued: ClassVar[bool] = False
@@ -72,7 +70,8 @@ class BoundModel(Generic[B]):
 
     def __init__(self, found: ServedModel, name: str, caller: Caller, gate: ModelGate) -> None:
         self.name = name
-        self.limited_as = found.model
+        self.limited_as: str | None = found.model
+        """What rate limits know it by; None where they do not concern what is asked."""
         self.backend_model = found.backend_model
         self._ticket: Ticket | None = None
         self._slot: Slot | None = None
@@ -217,10 +216,12 @@ class EmbeddingModel(BoundModel[Embeds]):
         """The answer to a createEmbedding request, as the model's server gave it; the numbers of one that knows no
         base64 are encoded, where that was asked for. Errors: as ``ChatModel.chat``.
 
-        ``plain``: vectors of the model's own size, whatever the name is that it is asked by.
+        ``plain``: for vector stores: vectors of the model's own size, whatever the name is that it is asked by, and
+        however many were asked for of late.
         """
         asked = {**body, "model": self.backend_model}
         named = None if plain else self.name
+        self.limited_as = None if plain else self.limited_as
         answer = await self._ask(needs.of_embedding(body), self._backend.embed, asked, asked_as=named)
         record = self._record(self.backend_model, "failed")
         try:
