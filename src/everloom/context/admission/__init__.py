@@ -37,12 +37,14 @@ PATIENCE_SECONDS = 20.0
 class _Waiting:
     """A request that waits for a write, and perhaps for others to be settled."""
 
-    __slots__ = ("admitted", "patient_until", "ticket")
+    __slots__ = ("admitted", "looked", "patient_until", "ticket")
 
     def __init__(self, ticket: Ticket) -> None:
         self.ticket = ticket
         self.admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.patient_until = time.monotonic() + PATIENCE_SECONDS
+        self.looked = False
+        """Whether a write has been made for it."""
 
 
 class Admission:
@@ -59,6 +61,7 @@ class Admission:
         self._woken = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._serving: asyncio.Task[None] | None = None
+        self._looked_at_all = 0.0
 
     def open(self, database: Database, rules: KnownRules, prices: PriceList, ceilings: Sequence[Ceiling]) -> None:
         """Reserve from now on, by rows of the organization's store."""
@@ -171,14 +174,19 @@ class Admission:
         """Let in who fits; write what it takes for the others to fit, and let in or refuse them."""
         assert self._writer is not None
         assert self._state is not None
-        self._let_in()
+        some = self._due()
+        self._let_in(some)
+        some = [waiting for waiting in some if waiting in self._waiting]
         try:
-            await self._writer.write([waiting.ticket for waiting in self._waiting])
+            await self._writer.write([waiting.ticket for waiting in some])
         except BegunAnew:
             return self._woken.set()
-        self._let_in()
+        self._let_in(some)
         now = time.monotonic()
-        for waiting in [*self._waiting]:
+        for waiting in some:
+            waiting.looked = True
+            if waiting not in self._waiting:
+                continue
             refusal = _known_refusal(waiting.ticket, now) or _impatient(waiting, now)
             if refusal is not None:
                 self._conclude(waiting, refusal)
@@ -188,10 +196,18 @@ class Admission:
                 await self.on_alert(budget.id, due)
         return None
 
-    def _let_in(self) -> None:
+    def _due(self) -> list[_Waiting]:
+        """Those that wait and have not been looked at, or not for a moment."""
         now = time.monotonic()
-        for waiting in [*self._waiting]:
-            if waiting.ticket.fits(now):
+        if now - self._looked_at_all >= PATIENT_SECONDS:
+            self._looked_at_all = now
+            return [*self._waiting]
+        return [waiting for waiting in self._waiting if not waiting.looked]
+
+    def _let_in(self, some: Sequence[_Waiting]) -> None:
+        now = time.monotonic()
+        for waiting in some:
+            if waiting in self._waiting and waiting.ticket.fits(now):
                 if not waiting.admitted.done():
                     waiting.ticket.take()
                     self._touch(waiting.ticket.account)

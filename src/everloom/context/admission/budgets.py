@@ -40,13 +40,16 @@ class Budget:
         self._spent = 0
         self._reported = 0
         self._others = 0
-        self._wanted = 0
         self._pace_from = 0
         self._looked = 0.0
         self._known_until = 0.0
         self._began = 0.0
         self._asked = (0, 0, 0)
         self._edited: Spend | None = None
+        self._shared = False
+        self._goes_beyond = self._for_one = False
+        """Whether what is held goes beyond the limit, and is for one request alone, whatever that leaves."""
+        self._is_last_taken = False
 
     @property
     def unreported(self) -> int:
@@ -55,7 +58,7 @@ class Budget:
 
     def fits(self, cost: int) -> bool:
         """Whether a cost is covered by what is reserved. Nothing is before the row was seen, or made."""
-        if self._edited is None:
+        if self._edited is None or self._is_last_taken:
             return False
         return self.limit is None or self.under_way + self.unreported + cost <= self.held
 
@@ -70,6 +73,7 @@ class Budget:
     def reserve(self, cost: int) -> None:
         """Have a cost under way. It must fit."""
         self.under_way += cost
+        self._is_last_taken = self._for_one
 
     def settle(self, reserved: int, cost: int) -> None:
         """A request has cost so much, for which so much was reserved."""
@@ -99,20 +103,22 @@ class Budget:
         ahead = self._ahead(self._began)
         under_way, spent = self.under_way, self._spent
         least_held, most_held = under_way + (least if wanted else 0), under_way + wanted + ahead
-        if self.limit is not None:
-            # No longer to be spent from now on: what is given back, and all that is not in use where there is little.
-            free = self.limit - self.settled - self._others
-            kept = under_way if free < 2 * most_held else most_held
-            self.held = min(self.held, kept + self.unreported)
+        # What may be given back is no longer to be spent from now on: all that is not in use, where somebody waits, so
+        # that processes which wait do not hold what the others wait for.
+        keeps = under_way if wanted else most_held
+        self.held = min(self.held, keeps + self.unreported)
         self._asked = (least_held, most_held, spent)
 
         def edit(spend: Spend) -> None:
             self._turn_month(spend)
             share = spend.shares.get(self._process) or Share()
-            spend.settled += max(0, spent - share.reported)
+            reported = max(0, spent - share.reported)
+            kept = min(share.held - reported, keeps)
+            spend.settled += reported
             share.reported = spent
+            self._goes_beyond = False
             others = sum(each.held for name, each in spend.shares.items() if name != self._process)
-            share.held = self._held(spend, others, under_way, least_held, most_held)
+            share.held = max(kept, self._held(spend, others, under_way, least_held, most_held))
             spend.shares[self._process] = share
             self._edited = spend
 
@@ -134,6 +140,7 @@ class Budget:
         if free >= least:
             return min(most, free)
         if not others and not under_way and spend.settled < self.limit:
+            self._goes_beyond = True
             return least
         return under_way
 
@@ -141,10 +148,11 @@ class Budget:
         """That write is through."""
         spend = self._edited
         assert spend is not None
-        self._reported = self._asked[2]
+        self._reported, self._shared = self._asked[2], True
         self.settled = spend.settled
         self._others = sum(each.held for name, each in spend.shares.items() if name != self._process)
         self.held = spend.shares[self._process].held
+        self._for_one, self._is_last_taken = self._goes_beyond, False
         self._looked, self._pace_from = self._began, self._spent
         self._known_until = self._began + LOOK_SECONDS
         self.due = [id for id, least in self.thresholds.items() if spend.settled >= least and id not in spend.alerts]
@@ -160,9 +168,9 @@ class Budget:
 
         return Change(Spend, self.id, edit)
 
-    def is_known(self) -> bool:
-        """Whether its row was ever written."""
-        return self._edited is not None
+    def is_shared(self) -> bool:
+        """Whether this process has a share in its row."""
+        return self._shared
 
     def has_left(self) -> None:
         """The write of ``leave`` is through."""
@@ -172,6 +180,7 @@ class Budget:
     def begin_anew(self) -> None:
         """The others do not know what this process has reported any more, nor what it holds."""
         self._spent, self._reported, self._pace_from, self.held = self.unreported, 0, 0, 0
+        self._shared = False
 
     def row(self, settled: int) -> Add[Spend]:
         """The row that ``change`` edits, with what was spent in this month before anybody counted."""

@@ -172,7 +172,7 @@ class QuotaWriter:
         state = self._state
         if not state.registered:
             return
-        process, budgets = state.process.id, [budget for budget in state.budgets.values() if budget.is_known()]
+        process, budgets = state.process.id, [budget for budget in state.budgets.values() if budget.is_shared()]
         operations: list[Operation] = [Change(ServerProcess, process)]
         operations += [rates.leave() for rates in state.rates.values() if not rates.is_quiet(time.monotonic())]
         operations += [budget.leave(process) for budget in budgets]
