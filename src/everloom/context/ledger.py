@@ -18,7 +18,7 @@ from everloom.store.registers import Ledger
 
 log = logging.getLogger(__name__)
 
-GATHER_SECONDS = 0.02
+GATHER_SECONDS = 0.03
 """How long a row waits for others to be written with, at most; 50 ms after its request's end it stands in the table."""
 
 ROWS_AT_ONCE = 1000

@@ -30,11 +30,11 @@ def append(dialect: Dialect, rows: Sequence[LedgerRow]) -> Procedure[None]:
     """``Ledger.append``, to be run inside a transaction."""
     if not rows:
         return
-    values = [astuple(row) for row in rows]
     if dialect == "sqlite":
         # As one text, since each statement of Python's lets others run in between, at the expense of both.
-        yield Statement(_insert(dialect), [encode(values).decode()], True)
+        yield Statement(_insert(dialect), [encode(rows).decode()], True)
     else:
+        values = [astuple(row) for row in rows]
         yield Statement(_insert(dialect), [[_stored(each) for each in one] for one in zip(*values, strict=True)], True)
 
 
