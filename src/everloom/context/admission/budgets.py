@@ -36,6 +36,8 @@ class Budget:
         self.settled = 0
         self.held = 0
         self.under_way = 0
+        self._peak = 0
+        """Of what was under way since the last write."""
         self._process = ""
         self._spent = 0
         self._reported = 0
@@ -73,6 +75,7 @@ class Budget:
     def reserve(self, cost: int) -> None:
         """Have a cost under way. It must fit."""
         self.under_way += cost
+        self._peak = max(self._peak, self.under_way)
         self._is_last_taken = self._for_one
 
     def settle(self, reserved: int, cost: int) -> None:
@@ -89,12 +92,15 @@ class Budget:
         return self.limit is not None and (self.under_way + self.unreported) * 4 > self.held * 3 and self.held > 0
 
     def _ahead(self, now: float) -> int:
-        """What is reserved beyond need: half a second's spending, an eighth of what there is at the most."""
+        """What is reserved beyond need: what was under way of late, and some spending; an eighth of what there is at the
+        most.
+        """
         pace = (self._spent - self._pace_from) / max(now - self._looked, 0.05) if self._looked else 0.0
+        ahead = self._peak - self.under_way + math.ceil(pace * AHEAD_SECONDS)
         if self.limit is None:
-            return math.ceil(pace * AHEAD_SECONDS)
+            return ahead
         free = max(0, self.limit - self.settled - self._others - self.under_way)
-        return min(math.ceil(pace * AHEAD_SECONDS), free // 8)
+        return min(ahead, free // 8)
 
     def change(self, process: str, wanted: int = 0, least: int = 0) -> Change[Spend]:
         """Part of a write by which a process reports, and reserves what is ``wanted``, or the ``least`` of it."""
@@ -108,6 +114,7 @@ class Budget:
         keeps = under_way if wanted else most_held
         self.held = min(self.held, keeps + self.unreported)
         self._asked = (least_held, most_held, spent)
+        self._peak = under_way
 
         def edit(spend: Spend) -> None:
             self._turn_month(spend)
