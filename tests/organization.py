@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import httpx
 
-from tests.builders import Json, posted
+from tests.builders import Json, fetched, posted
 from tests.servers import ADMIN_KEY, Everloom
 from tests.servers import http as client_of
 
@@ -42,6 +42,17 @@ def an_email() -> str:
 def a_project(admin: httpx.Client) -> Json:
     """A new project."""
     return posted(admin, PROJECTS, {"name": a_name("project")})
+
+
+def all_projects(admin: httpx.Client) -> list[Json]:
+    """Those that are active, oldest first."""
+    found: list[Json] = []
+    page = fetched(admin, PROJECTS, limit=100)
+    while True:
+        found += page["data"]
+        if not page["has_more"]:
+            return found
+        page = fetched(admin, PROJECTS, limit=100, after=page["last_id"])
 
 
 def an_account(admin: httpx.Client, project: Json, **fields: object) -> Json:

@@ -17,6 +17,7 @@ from tests.organization import (
     a_project,
     a_user,
     admin_of,
+    all_projects,
     an_account,
     refused,
 )
@@ -234,7 +235,7 @@ def test_accounts_of_another_project_are_not_there(admin: httpx.Client) -> None:
 def test_keys_of_a_project_are_shown_with_their_owner_and_deleted(each_server: Everloom, admin: httpx.Client) -> None:
     name = a_name("project")
     secret = each_server.command("keys", "create", "--project", name).strip()
-    (project,) = [each for each in fetched(admin, PROJECTS, limit=100)["data"] if each["name"] == name]
+    (project,) = [each for each in all_projects(admin) if each["name"] == name]
     path = f"{PROJECTS}/{project['id']}/api_keys"
     account = an_account(admin, project)
     first, second = fetched(admin, path)["data"]

@@ -7,7 +7,18 @@ import httpx
 import pytest
 
 from tests.builders import Json, fetched, posted
-from tests.organization import INVITES, PROJECTS, USERS, a_name, a_project, a_user, admin_of, an_account, refused
+from tests.organization import (
+    INVITES,
+    PROJECTS,
+    USERS,
+    a_name,
+    a_project,
+    a_user,
+    admin_of,
+    all_projects,
+    an_account,
+    refused,
+)
 from tests.servers import Everloom
 from tests.servers import http as client_of
 
@@ -28,11 +39,11 @@ def test_a_project_lies_where_its_server_does(admin: httpx.Client) -> None:
     for harmless in ({"residency": "GLOBAL"}, {"residency": None, "geography": None, "external_key_id": None}):
         made = posted(admin, PROJECTS, {"name": a_name(), **harmless})
         assert made["status"] == "active"
-    before = len(fetched(admin, PROJECTS, limit=100)["data"])
+    before = len(all_projects(admin))
     for param, value in (("residency", "EU_STORAGE_PROCESSING"), ("geography", "EU"), ("external_key_id", "key_1")):
         unsupported(admin.post(PROJECTS, json={"name": a_name(), param: value}), param)
     refused(admin.post(PROJECTS, json={"name": a_name(), "residency": 7}), 400, "invalid_type")
-    assert len(fetched(admin, PROJECTS, limit=100)["data"]) == before
+    assert len(all_projects(admin)) == before
 
 
 def test_a_project_is_changed_in_what_is_given(admin: httpx.Client) -> None:

@@ -92,7 +92,7 @@ class Budget:
         return self.limit is not None and (self.under_way + self.unreported) * 4 > self.held * 3 and self.held > 0
 
     def _ahead(self, now: float) -> int:
-        """What is reserved beyond need: what was under way of late, and some spending; an eighth of what there is at the
+        """What is reserved beyond need: what was under way of late, and some spending; an eighth of what is left at the
         most.
         """
         pace = (self._spent - self._pace_from) / max(now - self._looked, 0.05) if self._looked else 0.0
