@@ -1,6 +1,6 @@
 """Every benchmark, one after the other, in the one table that the project's README shows."""
 
-from benchmarks import litellm, passthrough, runs, start, steps
+from benchmarks import governed, litellm, passthrough, runs, start, steps
 from benchmarks.measure import machine, options, table
 
 
@@ -14,6 +14,7 @@ def main() -> None:
         *steps.measure([int(size) for size in chosen.sizes.split(",")], chosen.repetitions, chosen.seconds),
         *runs.measure(chosen.repetitions, chosen.runs),
         *passthrough.measure(chosen.repetitions, chosen.seconds, chosen.streams),
+        *governed.measure(chosen.repetitions, chosen.seconds),
         *litellm.measure(chosen.repetitions, chosen.seconds),
         *start.measure(chosen.repetitions + 2),
     ]

@@ -22,6 +22,12 @@ STOP_SECONDS = 2.0
 _logger = logging.getLogger(__name__)
 
 
+_GC_THRESHOLDS = (10_000, 20, 50)
+"""What a request makes goes by its references, but for a few circles: Python's own 700 looks for those at each tenth
+request, in vain.
+"""
+
+
 def run_serve(settings: Settings, build: Callable[[Settings], Any] | None = None) -> int:
     """Serve until a signal; the exit status. ``build`` makes another application of the settings than ours."""
     log.setup(settings.log_level, settings.log_format)
@@ -136,6 +142,7 @@ class _Started:
             raise _cannot_start(error) from error
         self._stop.then = lambda: None
         gc.freeze()  # Collections while it serves pass over what there is now, some hundred thousand objects.
+        gc.set_threshold(*_GC_THRESHOLDS)
         gc.enable()
         return self._app
 

@@ -103,7 +103,10 @@ class BoundModel(Generic[B]):
         the verb, and what brings no answer is recorded behind it. Errors: 429 of limits and budgets, too.
         """
         try:
-            await self._admit(need, self.limited_as)
+            door, ask = self._gate.admission, (self._caller, self.capability, self.limited_as, self.backend_model, need)
+            self._ticket = door.try_admit(*ask) or await door.admit(*ask)
+            if self._ticket is not None:
+                noted(self._ticket)
             return await verb(*asked, **more)
         except ApiError as error:
             self._end("failed" if error.status >= 500 else "refused")
@@ -115,12 +118,6 @@ class BoundModel(Generic[B]):
             if self._ticket is not None:
                 self._ticket.cancel()
             raise
-
-    async def _admit(self, need: Need, limited_as: str | None) -> None:
-        gate = self._gate.admission
-        self._ticket = await gate.admit(self._caller, self.capability, limited_as, self.backend_model, need)
-        if self._ticket is not None:
-            noted(self._ticket)
 
     def _record(self, model: str, outcome: Outcome = "closed") -> UsageRecord:
         ticket, self._ticket = self._ticket, None

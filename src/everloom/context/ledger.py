@@ -3,10 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from prometheus_client import Counter
 
+from everloom.context.admission import Ticket
 from everloom.context.metering import EstimatedUsage, UsageRecord
 from everloom.kit.backoff import Backoff
 from everloom.kit.errors import Unavailable
@@ -82,33 +82,26 @@ def _believed(number: int) -> int:
     return min(max(number, 0), MOST_BELIEVED)
 
 
-class _Waiting(NamedTuple):
-    """A row that is to be entered, and what it is of."""
-
-    row: LedgerRow
-    record: UsageRecord
-
-
 class LedgerBuffer:
     """Writes rows soon, many at once, in the order they come. While the database is away they wait for it."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[LedgerRow] = []
+        self._tickets: list[Ticket | None] = []
+        """Of the rows, in the same order."""
         self._writing: asyncio.Task[None] | None = None
 
     def take(self, record: UsageRecord) -> None:
         """Enter what a request has used, soon. Never raises, and never waits."""
-        if (row := settled(record)) is not None:
-            self._put(_Waiting(row, record))
-        else:
+        if (row := settled(record)) is None:
             entered((record,))
-
-    def _put(self, waiting: "_Waiting") -> None:
+            return
         if len(self._waiting) >= MOST_WAITING:
             _LOST.inc()
             return
-        self._waiting.append(waiting)
+        self._waiting.append(row)
+        self._tickets.append(record.ticket)
         if self._writing is None or self._writing.done():
             self._writing = asyncio.get_running_loop().create_task(self._write())
 
@@ -125,10 +118,12 @@ class LedgerBuffer:
     async def _write(self) -> None:
         while self._waiting:
             await asyncio.sleep(GATHER_SECONDS)  # Before each write: one that follows at once would have few rows.
-            some = self._waiting[:ROWS_AT_ONCE]
-            await self._append([waiting.row for waiting in some])
-            entered([waiting.record for waiting in some])
-            del self._waiting[: len(some)]
+            rows = self._waiting[:ROWS_AT_ONCE]
+            await self._append(rows)
+            for ticket in self._tickets[: len(rows)]:
+                if ticket is not None:
+                    ticket.release()
+            del self._waiting[: len(rows)], self._tickets[: len(rows)]
 
     async def _append(self, rows: Sequence[LedgerRow]) -> None:
         """Once, or again until the database is back: a row that stands already is not entered twice."""

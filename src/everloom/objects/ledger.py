@@ -21,7 +21,7 @@ def new_entry_id() -> int:
     return time.time_ns() // 1_000_000 % 1000 << 53 | random.getrandbits(53)
 
 
-class LedgerRow(Struct, frozen=True, kw_only=True, array_like=True):
+class LedgerRow(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """What one request, tool call or sample has used. A row that is entered twice (the same ``at`` and ``id``) is one.
 
     ``at`` is the Unix second in which it ended. ``requests`` counts requests to models, searches, sessions; ``bytes``

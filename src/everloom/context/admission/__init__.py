@@ -83,6 +83,23 @@ class Admission:
         self._refuse_all(Unavailable("this server", "it is stopping"))
         await self._writer.leave()
 
+    def try_admit(
+        self, caller: Caller, kind: UsageKind, model: str | None, backend_model: str, need: Need
+    ) -> Ticket | None:
+        """As ``admit``, where all that it takes is at hand, as it mostly is; else None."""
+        state, rules = self._state, self._rules
+        if state is None or rules is None or (known := rules.recall(caller.project)) is None:
+            return None
+        account = state.known_account(caller, kind, model, backend_model, known)
+        if account is None:
+            return None
+        ticket = Ticket(account, need, self._touch)
+        if not ticket.fits(time.monotonic()):
+            return None
+        ticket.take()
+        self._touch(account)
+        return ticket
+
     async def admit(
         self, caller: Caller, kind: UsageKind, model: str | None, backend_model: str, need: Need
     ) -> Ticket | None:
@@ -91,6 +108,8 @@ class Admission:
 
         None where nothing is counted. Errors: 429 (``over_rate``, ``over_budget``), ``Unavailable``.
         """
+        if (at_hand := self.try_admit(caller, kind, model, backend_model, need)) is not None:
+            return at_hand
         state, rules = self._state, self._rules
         if state is None or rules is None:
             return None
@@ -102,10 +121,6 @@ class Admission:
             account = state.account(caller, kind, model, backend_model, known)
         ticket = Ticket(account, need, self._touch)
         now = time.monotonic()
-        if ticket.fits(now):
-            ticket.take()
-            self._touch(ticket.account)
-            return ticket
         if (refusal := _known_refusal(ticket, now)) is not None:
             raise refusal
         return await self._wait(ticket)

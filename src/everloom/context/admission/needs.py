@@ -14,7 +14,7 @@ SILENT = 0
 """Of a request that says nothing about how long its answer may be."""
 
 
-class Need(Struct, frozen=True):
+class Need(Struct, frozen=True, gc=False):
     """``output_tokens``: as many as the request allows in all its ``answers``; ``SILENT`` where it sets no limit."""
 
     input_tokens: int = 0
