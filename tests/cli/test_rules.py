@@ -15,7 +15,7 @@ def test_limits_are_shown_and_set(tmp_path: Path) -> None:
     set_to = as_json(tmp_path, "limits", "set", "Default project", "smollm2-135m", "--requests-per-minute", "50")
     assert (set_to["id"], set_to["max_requests_per_1_minute"]) == ("rl-smollm2-135m", 50)
     assert set_to in as_json(tmp_path, "limits", "list", "proj_default")
-    assert "50" in told(tmp_path, "limits", "set", "proj_default", "espeak-ng", "--audio-megabytes-per-minute", "50")
+    assert "50" in told(tmp_path, "limits", "set", "proj_default", "pocketsphinx", "--audio-megabytes-per-minute", "50")
     wrong = ("limits", "set", "proj_default", "smollm2-135m")
     assert "nothing to set" in refused(tmp_path, *wrong)
     assert "up to the organization's" in refused(tmp_path, *wrong, "--requests-per-minute", "2001")
