@@ -326,3 +326,24 @@ def test_every_replica_obeys_within_two_seconds(tmp_path: Path, upstream: Script
             assert chat(mine, "gpt-4o").status_code == 200
             time.sleep(max(0.0, changed + 2.2 - time.monotonic()))
             assert chat(other, "gpt-4o").status_code == 200
+
+
+@pytest.mark.parametrize("first", [b'"model":"gpt-4-turbo",', b'"mod\\u0065l":"gpt-4-turbo",'])
+def test_a_name_that_is_said_twice_is_one_to_the_upstream(
+    each_server: Everloom, upstream: ScriptedUpstream, first: bytes
+) -> None:
+    """Of two members of one name some parsers take the first."""
+    with admin_of(each_server) as admin:
+        project = a_project(admin)
+        allowed = {"mode": "allow_list", "model_ids": ["gpt-4o"]}
+        posted(admin, f"{PROJECTS}/{project['id']}/model_permissions", allowed)
+        key = an_account(admin, project)["api_key"]["value"]
+    rest = b'"model":"gpt-4o","max_tokens":9,"messages":[{"role":"user","content":"\\"model\\": Hi"}]}'
+    with client_of(each_server, key) as http:
+        for body in (b"{" + first + rest, b'{"max_tokens":100000,' + rest):
+            answer = http.post("/chat/completions", content=body, headers={"content-type": "application/json"})
+            assert answer.status_code == 200, answer.text
+            raw = upstream.requests[-1].raw
+            assert raw.count(b'"model"') == 1
+            assert raw.count(b'"max_tokens"') == 1
+            assert upstream.requests[-1].body["max_tokens"] == 9

@@ -6,6 +6,7 @@ The good case is one call of a cached msgspec decoder. What it refuses is looked
 
 import codecs
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -14,7 +15,7 @@ import msgspec.inspect as mi
 from msgspec import Struct
 
 from everloom.kit.errors import BadRequest
-from everloom.objects.base import encode
+from everloom.objects.base import JsonObject, encode
 from everloom.requests.validation import below, explain, invalid
 
 T = TypeVar("T")
@@ -90,6 +91,19 @@ def read_body(body: bytes, type: type[T]) -> tuple[T, bytes]:
     if b"\\u0000" in body:
         _refuse_nul_in_names(_parse(body))
     return cast(T, value), body
+
+
+_SPELT_OUT = re.compile(rb"\\u00[4-7]")
+"""A letter as an escape: so might the name of a member be written."""
+
+
+def said_once(raw: bytes, body: JsonObject, names: Sequence[bytes]) -> bytes:
+    """The bytes of a request that has been read as ``body``, for whoever reads them again: where one of ``names`` may
+    stand there twice, of which some parsers take the first, what was read is written anew.
+    """
+    if any(raw.count(name) > 1 for name in names) or _SPELT_OUT.search(raw):
+        return encode(body)
+    return raw
 
 
 # --- the second look -----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from everloom.kit.errors import BadRequest
 from everloom.objects.base import JsonObject, Metadata, encode
 from everloom.objects.tools import FunctionDefinition, FunctionName
-from everloom.requests.binding import read_body
+from everloom.requests.binding import read_body, said_once
 
 
 class TextPart(Struct, tag="text"):
@@ -189,7 +189,14 @@ def read_with_bytes(raw: bytes) -> tuple[JsonObject, bytes]:
     request, raw = read_body(raw, NewChatCompletion)
     check(request)
     body: JsonObject = msgspec.json.decode(raw)
-    return body, raw
+    return body, said_once(raw, body, _TELLING)
+
+
+_TELLING = (
+    *(b'"model"', b'"messages"', b'"n"', b'"max_tokens"', b'"max_completion_tokens"'),
+    *(b'"stream"', b'"stream_options"', b'"tools"', b'"store"', b'"modalities"'),
+)
+"""What decides whether a request may be made, and what it may cost."""
 
 
 def check(body: NewChatCompletion) -> None:

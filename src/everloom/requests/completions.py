@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from everloom.kit.errors import BadRequest
 from everloom.objects.base import JsonObject
-from everloom.requests.binding import read_body
+from everloom.requests.binding import read_body, said_once
 
 MOST_COMPLETIONS = 2048
 """Texts that one request may have written: prompts times ``n`` or ``best_of``. The platform names no number."""
@@ -59,7 +59,11 @@ def read_with_bytes(raw: bytes) -> tuple[JsonObject, bytes]:
     request, raw = read_body(raw, NewCompletion)
     check(request)
     body: JsonObject = msgspec.json.decode(raw)
-    return body, raw
+    return body, said_once(raw, body, _TELLING)
+
+
+_TELLING = (b'"model"', b'"prompt"', b'"n"', b'"best_of"', b'"max_tokens"', b'"stream"', b'"stream_options"', b'"echo"')
+"""What decides whether a request may be made, and what it may cost."""
 
 
 def check(body: NewCompletion) -> None:
