@@ -31,7 +31,6 @@ ELSEWHERE: dict[str, str] = {
 """Exchanges that are not replayed, and why."""
 
 _AT_ONCE = "the platform looked through such files for a moment; here a file is ready when its upload is answered"
-_LIMITS = "no rate limits are kept yet, and none of the upstream's are shown as ours"
 _MODEL = "the answer's body says which model it was"
 _CACHE = "nobody keeps an answer to a POST; a stream says no-cache to the proxies that would hold it back"
 _BATCH = "the reference and the official clients say vector_store.files_batch"
@@ -48,15 +47,12 @@ ALLOWED: tuple[tuple[str, str, str], ...] = (
     *(
         (f"v6.5.0/gpt-3_5-turbo{chat}_chat", rf"header\.{header}", reason)
         for chat in ("-0301", "_streamed", "_valid_tool_call")
-        for header, reason in (("x-ratelimit-.*", _LIMITS), ("openai-model", _MODEL), ("cache-control", _CACHE))
+        for header, reason in (("openai-model", _MODEL), ("cache-control", _CACHE))
     ),
-    *(
-        (f"{made}_embeddings_the_food_was_delicious_and_the_waiter_", rf"header\.{header}", reason)
-        for made, headers in (
-            ("v6.5.0/babbage-similarity", {"x-ratelimit-.*": _LIMITS}),
-            ("v7.0.0/text-embedding-ada-002", {"x-ratelimit-.*": _LIMITS, "openai-model": _MODEL}),
-        )
-        for header, reason in headers.items()
+    (
+        "v7.0.0/text-embedding-ada-002_embeddings_the_food_was_delicious_and_the_waiter_",
+        r"header\.openai-model",
+        _MODEL,
     ),
     *(
         (f"{made}_embeddings_the_food_was_delicious_and_the_waiter_", r"data\[0\]\.embedding", _NUMBERS)
