@@ -95,3 +95,14 @@ class AuditedDatabase:
         with psycopg.connect(self.where) as connection:
             cursor = connection.execute(statement.encode(), values)
             return cursor.fetchall() if cursor.description else []
+
+
+def a_signed_log(adapter: str, folder: Path) -> AuditedDatabase:
+    """Twelve rows, signed at the fifth and the ninth."""
+    made = AuditedDatabase(adapter, folder)
+    made.write(*(f"r{number}" for number in range(1, 6)))
+    made.sign()
+    made.write(*(f"r{number}" for number in range(6, 10)))
+    made.sign()
+    made.write("r10", "r11", "r12")
+    return made

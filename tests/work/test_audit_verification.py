@@ -12,7 +12,7 @@ from everloom.evidence.keys import KeyFile
 from everloom.evidence.witness import WitnessFile
 from everloom.objects.audit import GENESIS, AuditHead, AuditRecord, chained
 from everloom.work.organization.checkpoints import ChainBroken
-from tests.audited import AuditedDatabase
+from tests.audited import AuditedDatabase, a_signed_log
 from tests.store.databases import every_adapter
 
 COLUMNS = "id, type, effective_at, project_id, key_id, actor_id, actor_email, resource_id, body, hash"
@@ -21,13 +21,7 @@ COLUMNS = "id, type, effective_at, project_id, key_id, actor_id, actor_email, re
 @pytest.fixture(params=["sqlite", "postgresql"])
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> AuditedDatabase:
     """Twelve rows, signed at the fifth and the ninth."""
-    made = AuditedDatabase(request.param, tmp_path)
-    made.write(*(f"r{number}" for number in range(1, 6)))
-    made.sign()
-    made.write(*(f"r{number}" for number in range(6, 10)))
-    made.sign()
-    made.write("r10", "r11", "r12")
-    return made
+    return a_signed_log(request.param, tmp_path)
 
 
 def first_fault(log: AuditedDatabase) -> tuple[int | None, str]:

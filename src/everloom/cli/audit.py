@@ -27,6 +27,7 @@ from everloom.work.organization.audit_verification import Verification, verify
 
 _COLUMNS = ("effective_at", "type", "resource", "project", "actor", "from", "id")
 _PAGE = 100
+_ALWAYS = 2**63
 
 
 @asynccontextmanager
@@ -97,7 +98,7 @@ def _line(event: JsonObject) -> JsonObject:
     actor = event["actor"].get("api_key") or event["actor"].get("session") or {}
     who = actor.get("user") or actor.get("service_account") or {}
     return event | {
-        "resource": event[event["type"]].get("id"),
+        "resource": "(illegible)" if event.get("illegible") else event[event["type"]].get("id"),
         "project": event.get("project", {}).get("name"),
         "actor": who.get("email") or who.get("id"),
         "from": actor.get("ip_address") or actor.get("id") or actor.get("user_agent"),
@@ -120,8 +121,9 @@ async def export(settings: Settings, out: Path | None, since: str | None, until:
     async with reading(settings) as database:
         with out.open("wb") if out else nullcontext(sys.stdout.buffer) as file:
             async for row in all_rows(database.audit):
-                if (first is None or row.effective_at >= first) and (last is None or row.effective_at <= last):
-                    file.write(encode(export_form(row)) + b"\n")
+                event = export_form(row)
+                if (first or 0) <= event["effective_at"] <= (_ALWAYS if last is None else last):
+                    file.write(encode(event) + b"\n")
             file.flush()
             if out:
                 os.fsync(file.fileno())

@@ -3,8 +3,10 @@
 import hashlib
 from typing import Literal, get_args
 
+import msgspec
 from msgspec import Struct, field
 
+from everloom.kit.errors import NO_JSON
 from everloom.kit.ids import new_id
 from everloom.objects.base import JsonObject
 
@@ -135,7 +137,10 @@ class AuditRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class AuditRow(Struct, frozen=True):
-    """A row of the chain as it is kept: the columns that it is found by, the record's JSON, and the hash."""
+    """A row of the chain as it is kept: the columns that it is found by, the record's JSON, and the hash.
+
+    Where somebody has put something of another type into the database, it is None.
+    """
 
     seq: int
     id: str
@@ -197,9 +202,9 @@ class AuditQuery(Struct, frozen=True, kw_only=True):
 
 
 class AuditPage(Struct, frozen=True):
-    """Bodies of rows, the newest first, and whether there are more in the direction walked."""
+    """Rows, the newest first, and whether there are more in the direction walked."""
 
-    bodies: list[bytes]
+    rows: list[AuditRow]
     has_more: bool
 
 
@@ -219,6 +224,23 @@ def row_of(record: AuditRecord, body: bytes, hash: bytes) -> AuditRow:
         body,
         hash,
     )
+
+
+def legible(row: AuditRow) -> AuditRecord | None:
+    """What a row says; None where somebody has made something of it that nobody can read."""
+    if not isinstance(row.body, bytes) or not isinstance(row.hash, bytes):
+        return None
+    try:
+        record = _decode(row.body)
+    except NO_JSON:
+        return None
+    return record if 0 <= record.effective_at <= _LATEST else None
+
+
+_decode = msgspec.json.Decoder(AuditRecord).decode
+
+_LATEST = 253_402_300_799
+"""The last second of the year 9999, behind which nobody has a calendar."""
 
 
 def chained(before: bytes, body: bytes) -> bytes:

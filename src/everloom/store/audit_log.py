@@ -34,6 +34,14 @@ class StoredAuditLog:
         """See ``AuditLog.rows``."""
         return await self._runs.read(partial(audit.rows, self._dialect, after, limit))
 
+    async def count(self, until: int) -> int:
+        """See ``AuditLog.count``."""
+        return await self._runs.read(partial(audit.count, self._dialect, until))
+
+    async def index_faults(self) -> list[str]:
+        """See ``AuditLog.index_faults``."""
+        return await self._runs.read(partial(audit.index_faults, self._dialect))
+
     async def head(self) -> AuditHead:
         """See ``AuditLog.head``."""
         return await self._runs.read(partial(audit.head, self._dialect))

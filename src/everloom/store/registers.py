@@ -31,7 +31,15 @@ class AuditLog(Protocol):
         ...
 
     async def rows(self, after: int, limit: int) -> list[AuditRow]:
-        """The rows behind a seq, in order."""
+        """The rows behind a seq, in order, as they stand there: what is of another type than it was written is None."""
+        ...
+
+    async def count(self, until: int) -> int:
+        """How many rows there are up to a seq, be they part of the chain or not."""
+        ...
+
+    async def index_faults(self) -> list[str]:
+        """What is wrong with the indexes by which pages are found, in the database's own words."""
         ...
 
     async def head(self) -> AuditHead:

@@ -8,15 +8,21 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-import msgspec
 from msgspec.structs import asdict
 
-from everloom.kit.errors import NO_JSON
-from everloom.objects.audit import AUDIT_COLUMNS, GENESIS, AuditHead, AuditRecord, AuditRow, Checkpoint, chained, row_of
+from everloom.objects.audit import (
+    AUDIT_COLUMNS,
+    GENESIS,
+    AuditHead,
+    AuditRecord,
+    AuditRow,
+    Checkpoint,
+    chained,
+    legible,
+    row_of,
+)
 from everloom.store.registers import AuditLog
 from everloom.work.organization.audit_logs import all_rows
-
-_decode = msgspec.json.Decoder(AuditRecord).decode
 
 Signed = Callable[[Checkpoint], bool]
 """Whether a checkpoint bears the signature of a key that is trusted."""
@@ -58,12 +64,21 @@ async def verify(log: AuditLog, witness: Sequence[Checkpoint] | None, is_signed:
     before = await log.head()
     walk = _Walk(good)
     fault = None
+    if strays := await log.count(0):
+        faults.append(Fault(f"{strays} rows stand before row 1, where the chain has none: they were put in"))
     async for row in all_rows(log):
         if (fault := walk.step(row)) is not None:
             break
     fault = fault or walk.end(before, await log.head())
+    if fault is None and (found := await log.count(walk.seq)) != walk.seq + strays:
+        fault = Fault(
+            f"{found} rows stand where the chain has {walk.seq}: some were put in beside those of their number"
+        )
     if fault is not None:
         faults.insert(0, fault)
+    faults += [
+        Fault(f"the database finds its rows no more by its indexes: {text}") for text in await log.index_faults()
+    ]
     return Verification(walk.seq, walk.hash, walk.signed, tuple(faults))
 
 
@@ -97,8 +112,10 @@ class _Walk:
         expected = self.seq + 1
         if row.seq != expected:
             return Fault(f"row {expected} is missing: on row {self.seq} follows row {row.seq}", expected)
+        if (record := legible(row)) is None:
+            return Fault(f"row {row.seq} was changed: nobody can read it", expected)
         hash = chained(self.hash, row.body)
-        if fault := _fault_of(row, hash):
+        if fault := _fault_of(row, record, hash):
             return Fault(fault, expected)
         for checkpoint in self._checkpoints.get(expected, ()):
             if checkpoint.hash != hash.hex():
@@ -128,12 +145,8 @@ class _Walk:
         return None
 
 
-def _fault_of(row: AuditRow, hash: bytes) -> str | None:
+def _fault_of(row: AuditRow, record: AuditRecord, hash: bytes) -> str | None:
     """What is wrong with a row that has to have this hash."""
-    try:
-        record = _decode(row.body)
-    except NO_JSON:
-        return f"row {row.seq} was changed: nobody can read it"
     if record.seq != row.seq:
         return f"row {row.seq} is not in its place: it was written as row {record.seq}"
     if row.hash != hash:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from everloom.context import Ports
 from everloom.evidence.base import Evidence
 from everloom.kit.clock import now
-from everloom.objects.audit import GENESIS, AuditHead, Checkpoint, chained
+from everloom.objects.audit import GENESIS, AuditHead, Checkpoint, chained, legible
 from everloom.store.registers import AuditLog
 from everloom.work.organization.audit_logs import all_rows
 
@@ -71,7 +71,7 @@ async def _go_on(log: AuditLog, head: AuditHead, last: Checkpoint | None) -> Non
     async for row in all_rows(log, seq):
         if row.seq > head.seq:
             break
-        if row.seq != seq + 1 or row.hash != chained(hash, row.body):
+        if row.seq != seq + 1 or legible(row) is None or row.hash != chained(hash, row.body):
             raise ChainBroken(f"row {row.seq} of the audit log does not follow on row {seq}")
         seq, hash = row.seq, row.hash
     if (seq, hash) != (head.seq, head.hash):
