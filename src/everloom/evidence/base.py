@@ -41,7 +41,17 @@ class Witness(Protocol):
 
 
 class SinkAway(Exception):
-    """A sink did not take what it was sent, or nobody knows whether it did: the same has to be sent again."""
+    """A sink did not take what it was sent, or nobody knows whether it did: the same has to be sent again.
+
+    Sinks say what they like, so of a text no more is kept than a line has room for.
+    """
+
+    def __init__(self, text: str) -> None:
+        shown = "".join(letter if letter.isprintable() else "?" for letter in text[:LONGEST_TEXT])
+        super().__init__(shown if len(text) <= LONGEST_TEXT else f"{shown}…")
+
+
+LONGEST_TEXT = 300
 
 
 class Sink(Protocol):
@@ -55,6 +65,14 @@ class Sink(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+def summary(event: JsonObject, size: int) -> JsonObject:
+    """What is sent in place of an event that a sink has no room for: which it is, and where it stands in the chain."""
+    type = event["type"]
+    kept = {name: event[name] for name in ("id", "type", "effective_at", "chain") if name in event}
+    details = event.get(type, {})
+    return kept | {type: {"id": details["id"]} if "id" in details else {}, "too_large": {"bytes": size}}
 
 
 def _new_holder() -> str:
