@@ -14,7 +14,7 @@ from everloom.context import Ports
 from everloom.evidence.base import Evidence, Sink
 from everloom.evidence.keys import KeyFile, PublicKey
 from everloom.evidence.witness import WitnessFile, read_witness
-from everloom.objects.audit import BY_OPERATOR, AuditEvent, AuditEventType
+from everloom.objects.audit import BY_OPERATOR, AuditEvent, AuditEventType, Checkpoint
 from everloom.store.base import SYSTEM, Audit, Database
 from everloom.work.organization import checkpoints
 from everloom.work.organization.audit_verification import Verification, verify
@@ -75,10 +75,16 @@ class AuditedDatabase:
     def verify(self, *keys: Path, witness: bool = True) -> Verification:
         """What comes of looking, by the key here, or by others."""
         trusted = [PublicKey.read(path) for path in keys or [self.key]]
-        seen = read_witness(self.witness)[0] if witness else None
-        return self.run(
-            lambda database: verify(database.audit, seen, lambda each: any(key.has_signed(each) for key in trusted))
-        )
+        seen, illegible = read_witness(self.witness) if witness else (None, {})
+
+        def is_signed(each: Checkpoint) -> bool:
+            return any(key.has_signed(each) for key in trusted)
+
+        return self.run(lambda database: verify(database.audit, seen, is_signed, illegible=illegible))
+
+    def accept(self) -> None:
+        """Have what is there accepted, as the operator would."""
+        self.run(lambda database: checkpoints.accept(database.audit, self.evidence()))
 
     def by_hand(self, *statements: str, **values: Any) -> None:
         """Lay hands on the database."""

@@ -172,11 +172,13 @@ class App:
 
     async def _close_evidence(self) -> None:
         """Sign the end of the audit log, where this process has done so before."""
-        if self._works:
-            async with asyncio.timeout(CHECKPOINT_GRACE):
-                await checkpoints.at_stop(self.ports)
-        if self.ports.evidence is not None and self.ports.evidence.sink is not None:
-            await self.ports.evidence.sink.close()
+        try:
+            if self._works:
+                async with asyncio.timeout(CHECKPOINT_GRACE):
+                    await checkpoints.at_stop(self.ports)
+        finally:
+            if self.ports.evidence is not None and self.ports.evidence.sink is not None:
+                await self.ports.evidence.sink.close()
 
 
 def claim(lock: Path) -> IO[str]:

@@ -24,6 +24,14 @@ class Signer(Protocol):
         """Whether a checkpoint is this key's."""
         ...
 
+    def has_signed_before(self) -> bool | None:
+        """Whether the key was made to sign by another process; None where nobody knows."""
+        ...
+
+    def has_begun(self) -> None:
+        """Its first checkpoint is kept."""
+        ...
+
 
 class Witness(Protocol):
     """Remembers checkpoints where the database's owner need not reach: what was appended is never taken back.
@@ -32,11 +40,19 @@ class Witness(Protocol):
     """
 
     def append(self, checkpoints: Sequence[Checkpoint]) -> None:
-        """Remember those of rows behind the last that is remembered. Durable when it returns."""
+        """Remember those that are not remembered yet. Durable when it returns."""
         ...
 
     def last(self) -> Checkpoint | None:
-        """The newest that is remembered."""
+        """The one that was remembered last."""
+        ...
+
+    def all(self) -> list[Checkpoint]:
+        """Everything that is remembered."""
+        ...
+
+    def begin(self) -> None:
+        """Put what is remembered aside, under another name, and remember nothing."""
         ...
 
 
