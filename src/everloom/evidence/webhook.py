@@ -1,5 +1,6 @@
 """Events posted to an HTTP endpoint, as lists of JSON objects in the envelope of the API's own lists."""
 
+import io
 import logging
 from collections.abc import Sequence
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
@@ -54,7 +55,8 @@ class WebhookSink:
     async def _post(self, session: aiohttp.ClientSession, body: bytes) -> int:
         """The status of the answer. Errors: ``SinkAway``, which says nothing of the URL's user and query."""
         try:
-            async with session.post(self._url, data=body, headers=self._headers, allow_redirects=False) as answer:
+            data = io.BytesIO(body)
+            async with session.post(self._url, data=data, headers=self._headers, allow_redirects=False) as answer:
                 return answer.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             told = str(error)[: 2 * LONGEST_TEXT]

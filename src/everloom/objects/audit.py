@@ -1,14 +1,14 @@
 """The audit log: what somebody did to the organization, each event a row of a hash chain that is never changed."""
 
 import hashlib
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 from msgspec import Struct, field
 
 from everloom.kit.errors import NO_JSON
 from everloom.kit.ids import new_id
-from everloom.objects.base import JsonObject
+from everloom.objects.base import JsonObject, encode
 
 PREFIX = "audit_log-"
 
@@ -158,6 +158,11 @@ class AuditRow(Struct, frozen=True):
 AUDIT_COLUMNS: tuple[str, ...] = AuditRow.__struct_fields__
 
 
+ROW_BYTES = 8 * 1024 * 1024
+PAGE_BYTES = 2 * 1024 * 1024
+"""Bytes of rows that are read at once, and listed at once: an event of before there was a bound may have a megabyte."""
+
+
 class AuditHead(Struct, frozen=True):
     """The end of the chain: the newest row's seq and hash; 0 and ``GENESIS`` where there is none."""
 
@@ -246,3 +251,36 @@ _LATEST = 253_402_300_799
 def chained(before: bytes, body: bytes) -> bytes:
     """The hash of a row: SHA-256 over the hash before (32 bytes) and the row's body."""
     return hashlib.sha256(before + body).digest()
+
+
+DETAIL_BYTES = 16_384
+"""What the details of an event have room for."""
+
+_PART_BYTES = 1024
+_FIRST = 3
+
+
+def bounded(details: JsonObject) -> JsonObject:
+    """Details as they are kept: where they are too many, what is large in them is its beginning, size and SHA-256."""
+    if len(encode(details)) <= DETAIL_BYTES:
+        return details
+    cut: JsonObject = _cut(details)
+    if len(encode(cut)) <= DETAIL_BYTES:
+        return cut
+    kept: JsonObject = {"id": details["id"]} if isinstance(details.get("id"), str) else {}
+    return kept | {"bytes": len(encode(details)), "sha256": _sha256(details)}
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _cut(part) for name, part in value.items()}
+    if isinstance(value, str) and len(value) > _PART_BYTES:
+        return {"characters": len(value), "sha256": _sha256(value), "first": value[: _PART_BYTES // 4]}
+    if isinstance(value, list) and len(encode(value)) > _PART_BYTES:
+        return {"count": len(value), "sha256": _sha256(value), "first": [_cut(part) for part in value[:_FIRST]]}
+    return value
+
+
+def _sha256(value: Any) -> str:
+    """That of its JSON."""
+    return hashlib.sha256(encode(value)).hexdigest()

@@ -15,6 +15,7 @@ from everloom.objects.audit import (
     AuditRecord,
     AuditRow,
     Checkpoint,
+    bounded,
     chained,
     row_of,
 )
@@ -76,7 +77,7 @@ def append(dialect: Dialect, events: Sequence[AuditEvent]) -> Procedure[None]:
             project=AuditedProject(event.project_id, names.get(event.project_id, "")) if event.project_id else None,
             actor=event.actor,
             origin=event.origin,
-            details=event.details,
+            details=bounded(event.details),
         )
         body = encode(record)
         hash = chained(hash, body)
@@ -112,11 +113,28 @@ def _head(dialect: Dialect, *, lock: bool = False) -> Procedure[AuditHead]:
     return AuditHead(seq or 0, hash or (b"" if rows else GENESIS))
 
 
-def rows(dialect: Dialect, after: int, limit: int) -> Procedure[list[AuditRow]]:
+def rows(dialect: Dialect, after: int, limit: int, size: int) -> Procedure[list[AuditRow]]:
     """``AuditLog.rows``."""
-    text = f"SELECT {row_columns(dialect)} FROM audit_events WHERE seq > ? ORDER BY seq LIMIT ?"
-    found = yield Statement(numbered(dialect, text), [after, limit])
+    sizes = "SELECT seq, LENGTH(body) FROM audit_events WHERE seq > ? ORDER BY seq LIMIT ?"
+    standing = yield Statement(numbered(dialect, sizes), [after, limit])
+    seqs = that_fit(standing, size)
+    if not seqs:
+        return []
+    text = f"SELECT {row_columns(dialect)} FROM audit_events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+    found = yield Statement(numbered(dialect, text), [after, seqs[-1], limit])
     return [row_from(row) for row in found]
+
+
+def that_fit(sizes: Sequence[tuple[int, int | None]], most: int) -> list[int]:
+    """The first of some rows, by seq and bytes, that are not more bytes than that together; one at least."""
+    seqs: list[int] = []
+    total = 0
+    for seq, size in sizes:
+        total += size or 0
+        if seqs and total > most:
+            break
+        seqs.append(seq)
+    return seqs
 
 
 def count(dialect: Dialect, until: int) -> Procedure[int]:

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest
-from everloom.objects.audit import AuditPage, AuditQuery
+from everloom.objects.audit import PAGE_BYTES, AuditPage, AuditQuery, AuditRow
 from everloom.objects.base import encode
-from everloom.store.audit import row_columns, row_from
+from everloom.store.audit import row_columns, row_from, that_fit
 from everloom.store.sql import Dialect, Procedure, Statement, numbered
 
 _keep = lru_cache(maxsize=512)
@@ -23,6 +23,8 @@ FEW = 1000
 
 MERGED = 50
 """Values whose rows are merged."""
+
+_ONE_OF = "IN (SELECT value FROM json_each(?))"
 
 _FIRST, _LAST = -(2**63), 2**63 - 1
 
@@ -72,8 +74,17 @@ def find(dialect: Dialect, query: AuditQuery) -> Procedure[AuditPage]:
         text = _of_many(dialect, tuple(one.text for one in (*filters, *bounds)), order)
         parameters = [*_parameters([*filters, *bounds]), count]
     rows = yield Statement(text, parameters)
-    found = [row_from(row) for row in rows[: query.limit]]
-    return AuditPage(found[::-1] if backward else found, len(rows) > query.limit)
+    seqs = that_fit(rows[: query.limit], PAGE_BYTES)
+    found = yield from _whole(dialect, seqs)
+    return AuditPage(found, len(rows) > len(seqs))
+
+
+def _whole(dialect: Dialect, seqs: Sequence[int]) -> Procedure[list[AuditRow]]:
+    """These rows, the newest first."""
+    test, values = ("= ANY(?)", list(seqs)) if dialect == "postgresql" else (_ONE_OF, encode(seqs).decode())
+    text = f"SELECT {row_columns(dialect)} FROM audit_events WHERE seq {test} ORDER BY seq DESC"
+    rows = yield Statement(numbered(dialect, text), [values])
+    return [row_from(row) for row in rows]
 
 
 def _parameters(filters: Sequence[_Filter]) -> list[Any]:
@@ -106,7 +117,7 @@ def _filters(dialect: Dialect, query: AuditQuery) -> list[_Filter]:
         elif values and dialect == "postgresql":
             found.append(_Filter(columns, "= ANY(?)", (list(values),), values))
         elif values:
-            found.append(_Filter(columns, "IN (SELECT value FROM json_each(?))", (encode(values).decode(),), values))
+            found.append(_Filter(columns, _ONE_OF, (encode(values).decode(),), values))
     if query.since is not None or query.until is not None:
         since = _FIRST if query.since is None else query.since
         until = _LAST if query.until is None else query.until
@@ -154,14 +165,14 @@ _FOUND_BY = "seq, type, effective_at, project_id, key_id, actor_id, actor_email,
 def _of_few(dialect: Dialect, driver: str, rest: tuple[str, ...], order: str) -> str:
     few = f"WITH few AS MATERIALIZED (SELECT {_FOUND_BY} FROM audit_events WHERE {driver})"
     return numbered(
-        dialect, f"{few} {_rows(dialect, f'SELECT seq FROM few{_where(rest)} ORDER BY seq {order} LIMIT ?', order)}"
+        dialect, f"{few} {_sizes(f'SELECT seq FROM few{_where(rest)} ORDER BY seq {order} LIMIT ?', order)}"
     )
 
 
 @_keep
 def _of_many(dialect: Dialect, filters: tuple[str, ...], order: str) -> str:
     return numbered(
-        dialect, _rows(dialect, f"SELECT seq FROM audit_events{_where(filters)} ORDER BY seq {order} LIMIT ?", order)
+        dialect, _sizes(f"SELECT seq FROM audit_events{_where(filters)} ORDER BY seq {order} LIMIT ?", order)
     )
 
 
@@ -184,12 +195,12 @@ def _merged(dialect: Dialect, columns: tuple[str, ...], values: int, bounds: tup
     ]
     return numbered(
         dialect,
-        _rows(dialect, f"SELECT seq FROM ({' UNION '.join(parts)}) AS parts ORDER BY seq {order} LIMIT ?", order),
+        _sizes(f"SELECT seq FROM ({' UNION '.join(parts)}) AS parts ORDER BY seq {order} LIMIT ?", order),
     )
 
 
-def _rows(dialect: Dialect, seqs: str, order: str) -> str:
-    return f"SELECT {row_columns(dialect)} FROM audit_events WHERE seq IN ({seqs}) ORDER BY seq {order}"
+def _sizes(seqs: str, order: str) -> str:
+    return f"SELECT seq, LENGTH(body) FROM audit_events WHERE seq IN ({seqs}) ORDER BY seq {order}"
 
 
 def _where(conditions: Sequence[str]) -> str:
