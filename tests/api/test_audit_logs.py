@@ -380,3 +380,15 @@ def test_refused_admin_keys_are_told_once_and_then_counted(tmp_path: Path) -> No
         assert event["actor"]["session"]["ip_address"] == "127.0.0.1"
         assert "user" not in event["actor"]["session"]
         assert "guessed" not in str(event)
+
+
+def test_refused_keys_that_were_counted_are_told_at_a_stop(tmp_path: Path) -> None:
+    with Everloom(tmp_path) as server:
+        with client_of(server, "sk-admin-wrong", beta=None) as guesser:
+            for _ in range(50):
+                refused(guesser.get(USERS), 401, "invalid_api_key")
+        assert server.stop() == 0
+    assert Everloom(tmp_path).command("audit", "verify").splitlines()[-1].startswith("Signed up to row ")
+    with Everloom(tmp_path) as server, admin_of(server) as admin:
+        texts = [event["login.failed"]["error_message"] for event in events(admin, event_types="login.failed")]
+    assert sum(int(text.split()[0].replace("A", "1")) for text in texts) == 50

@@ -160,6 +160,7 @@ class App:
             self.ports.bus.close(),
             self._ledger.close(LEDGER_GRACE),
             self.ports.gate.admission.close(),
+            self._tell_refused(),
             self._close_evidence(),
             self.ports.database.close(),
         ):
@@ -169,6 +170,10 @@ class App:
                 log.exception("closing failed")
         if self._claim is not None:
             self._claim.close()
+
+    async def _tell_refused(self) -> None:
+        async with asyncio.timeout(CHECKPOINT_GRACE):
+            await self.asgi.close()
 
     async def _close_evidence(self) -> None:
         """Sign the end of the audit log, where this process has done so before."""
