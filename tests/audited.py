@@ -14,7 +14,7 @@ from everloom.context import Ports
 from everloom.evidence.base import Evidence, Sink
 from everloom.evidence.keys import KeyFile, PublicKey
 from everloom.evidence.witness import WitnessFile, read_witness
-from everloom.objects.audit import BY_OPERATOR, AuditEvent, AuditEventType
+from everloom.objects.audit import BY_OPERATOR, AuditEvent, AuditEventType, Checkpoint
 from everloom.store.base import SYSTEM, Audit, Database
 from everloom.work.organization import checkpoints
 from everloom.work.organization.audit_verification import Verification, verify
@@ -75,10 +75,16 @@ class AuditedDatabase:
     def verify(self, *keys: Path, witness: bool = True) -> Verification:
         """What comes of looking, by the key here, or by others."""
         trusted = [PublicKey.read(path) for path in keys or [self.key]]
-        seen = read_witness(self.witness)[0] if witness else None
-        return self.run(
-            lambda database: verify(database.audit, seen, lambda each: any(key.has_signed(each) for key in trusted))
-        )
+        seen, illegible = read_witness(self.witness) if witness else (None, {})
+
+        def is_signed(each: Checkpoint) -> bool:
+            return any(key.has_signed(each) for key in trusted)
+
+        return self.run(lambda database: verify(database.audit, seen, is_signed, illegible=illegible))
+
+    def accept(self) -> None:
+        """Have what is there accepted, as the operator would."""
+        self.run(lambda database: checkpoints.accept(database.audit, self.evidence()))
 
     def by_hand(self, *statements: str, **values: Any) -> None:
         """Lay hands on the database."""
@@ -95,3 +101,14 @@ class AuditedDatabase:
         with psycopg.connect(self.where) as connection:
             cursor = connection.execute(statement.encode(), values)
             return cursor.fetchall() if cursor.description else []
+
+
+def a_signed_log(adapter: str, folder: Path) -> AuditedDatabase:
+    """Twelve rows, signed at the fifth and the ninth."""
+    made = AuditedDatabase(adapter, folder)
+    made.write(*(f"r{number}" for number in range(1, 6)))
+    made.sign()
+    made.write(*(f"r{number}" for number in range(6, 10)))
+    made.sign()
+    made.write("r10", "r11", "r12")
+    return made

@@ -184,7 +184,7 @@ def _secrets(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
             continue
         yield unquote(parts.password or "")
         yield from (
-            value for name, value in parse_qsl(parts.query) if re.search("pass|secret|token|key|sig", name, re.I)
+            value for name, value in parse_qsl(parts.query) if re.search("pass|secret|tok|key|sig|auth", name, re.I)
         )
 
 

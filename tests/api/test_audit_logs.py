@@ -286,6 +286,11 @@ def test_times(admin: httpx.Client) -> None:
         ("limit", "101", "limit", "Invalid 'limit': integer above maximum value"),
         ("limit", "many", "limit", "Invalid type for 'limit'"),
         ("effective_at[gt]", "yesterday", "effective_at.gt", "Invalid type for 'effective_at.gt'"),
+        ("effective_at[foo]", "5", "effective_at[foo]", "Unknown parameter: 'effective_at[foo]'"),
+        ("effective_at[]", "5", "effective_at[]", "Unknown parameter: 'effective_at[]'"),
+        ("effective_at[gt][lt]", "5", "effective_at[gt][lt]", "Unknown parameter: 'effective_at[gt][lt]'"),
+        ("event_types[][]", "x", "event_types[][]", "Unknown parameter: 'event_types[][]'"),
+        ("project_ids[", "x", "project_ids[", "Unknown parameter: 'project_ids['"),
         ("effective_at", "5", "effective_at", "Invalid type for 'effective_at'"),
         ("after", "audit_log-0123456789", "after", "Invalid 'after': No audit log found with id"),
         ("before", "proj_default", "before", "Invalid 'before': No audit log found with id"),
@@ -296,6 +301,12 @@ def test_what_nobody_can_ask(admin: httpx.Client, name: str, value: str, param: 
     answer = admin.get(AUDIT_LOGS, params=[(name, value)])
     assert says in refused(answer, 400)
     assert answer.json()["error"]["param"] == param
+
+
+def test_an_address_is_found_however_it_is_written(admin: httpx.Client) -> None:
+    project = a_project(admin)
+    query = [("actor_emails[]", "OWNER@LocalHost"), ("project_ids[]", project["id"])]
+    assert len(events(admin, query)) == 1
 
 
 def test_types_that_never_happen_here_can_be_asked_for(admin: httpx.Client) -> None:
@@ -369,3 +380,15 @@ def test_refused_admin_keys_are_told_once_and_then_counted(tmp_path: Path) -> No
         assert event["actor"]["session"]["ip_address"] == "127.0.0.1"
         assert "user" not in event["actor"]["session"]
         assert "guessed" not in str(event)
+
+
+def test_refused_keys_that_were_counted_are_told_at_a_stop(tmp_path: Path) -> None:
+    with Everloom(tmp_path) as server:
+        with client_of(server, "sk-admin-wrong", beta=None) as guesser:
+            for _ in range(50):
+                refused(guesser.get(USERS), 401, "invalid_api_key")
+        assert server.stop() == 0
+    assert Everloom(tmp_path).command("audit", "verify").splitlines()[-1].startswith("Signed up to row ")
+    with Everloom(tmp_path) as server, admin_of(server) as admin:
+        texts = [event["login.failed"]["error_message"] for event in events(admin, event_types="login.failed")]
+    assert sum(int(text.split()[0].replace("A", "1")) for text in texts) == 50

@@ -98,7 +98,10 @@ def test_a_server_signs_when_it_stops_and_anybody_can_verify(adapter: str, tmp_p
         "faults": [],
         "notes": [],
     }
-    assert "no key in" in everloom(tmp_path, "audit", "verify", **settings).stderr
+    keyless = everloom(tmp_path, "audit", "verify", **settings)
+    assert keyless.returncode == 1
+    assert keyless.stdout.startswith(f"note: there is no key in {key}, so that no signature can be looked at\n")
+    assert "FAULT: a checkpoint of row 6 in the database bears no signature of a key that was given" in keyless.stdout
     missing = everloom(tmp_path, "audit", "verify", "--public-key", str(public), **settings)
     assert missing.returncode == 1
     assert missing.stdout.splitlines()[:2] == [
@@ -107,6 +110,52 @@ def test_a_server_signs_when_it_stops_and_anybody_can_verify(adapter: str, tmp_p
     ]
     listed = everloom(tmp_path, "audit", "list", "--json", "--resource", project["id"], **settings)
     assert len(json.loads(listed.stdout)) == 1
+
+
+def test_a_log_that_nobody_has_signed_yet(tmp_path: Path) -> None:
+    told(tmp_path, "projects", "create", "Mine")
+    done = everloom(tmp_path, "audit", "verify")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "4 rows are good" in done.stdout
+    assert done.stdout.splitlines()[-1] == "No checkpoint vouches for any of them."
+    named = refused(tmp_path, "audit", "public-key")
+    assert named == f"everloom: there is no key in {tmp_path / 'data' / 'audit-key.pem'} yet: " + (
+        "it is made by the first server that signs\n"
+    )
+    none = everloom(tmp_path, "audit", "verify", "--public-key", str(tmp_path / "none.pem"))
+    assert none.stderr == f"everloom: no key in {tmp_path / 'none.pem'}: No such file or directory\n"
+    with closing(sqlite3.connect(tmp_path / "data" / "everloom.db")) as database, database:
+        database.execute("UPDATE audit_events SET type = 'user.deleted' WHERE seq = 2")
+    assert everloom(tmp_path, "audit", "verify").returncode == 1
+
+
+def test_a_witness_that_was_emptied_is_begun_anew_by_the_operator_alone(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    with Everloom(data) as server:
+        server.stop()
+    witness = data / "audit-witness.jsonl"
+    before = witness.read_text()
+    witness.write_text("")
+    with closing(sqlite3.connect(data / "everloom.db")) as database, database:
+        database.execute("DELETE FROM audit_checkpoints")
+    done = everloom(tmp_path, "audit", "verify")
+    assert done.returncode == 1
+    assert "FAULT: the witness remembers nothing" in done.stdout
+    with Everloom(data) as server:
+        server.stop()
+        assert "nothing is signed until 'everloom audit accept' says that all is well" in "".join(server.output)
+    assert witness.read_text() == ""
+    assert told(tmp_path, "audit", "accept") == "Accepted, and signed up to row 5.\n"
+    assert everloom(tmp_path, "audit", "verify").returncode == 0
+    assert len(witness.read_text().splitlines()) == 1
+    assert witness.read_text() != before
+
+
+def test_an_export_to_nowhere(tmp_path: Path) -> None:
+    told(tmp_path, "projects", "create", "Mine")
+    text = refused(tmp_path, "audit", "export", "--out", str(tmp_path / "none" / "x"))
+    assert text == f"everloom: cannot write {tmp_path / 'none' / 'x'}: No such file or directory\n"
 
 
 def test_what_was_changed_is_told(tmp_path: Path) -> None:

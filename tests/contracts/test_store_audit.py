@@ -202,7 +202,7 @@ def expected(rows: Sequence[AuditRow], query: AuditQuery) -> AuditPage:
             and (not query.resource_ids or row.resource_id in query.resource_ids)
         )
 
-    found = [row.body for row in reversed(rows) if fits(row)]
+    found = [row for row in reversed(rows) if fits(row)]
     backward = query.before is not None and query.after is None
     page = found[-query.limit :] if backward else found[: query.limit]
     return AuditPage(page, len(found) > len(page))

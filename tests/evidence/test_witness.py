@@ -21,7 +21,8 @@ def test_what_is_appended_is_remembered_in_order(tmp_path: Path) -> None:
     witness.append([a_checkpoint(5), a_checkpoint(3), a_checkpoint(9)])
     assert witness.last() == a_checkpoint(9)
     path = tmp_path / "folder" / "witness.jsonl"
-    assert read_witness(path) == ([a_checkpoint(1), a_checkpoint(5), a_checkpoint(9)], [])
+    assert read_witness(path) == ([a_checkpoint(seq) for seq in (1, 5, 3, 9)], {})
+    assert witness.all() == read_witness(path)[0]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -40,7 +41,7 @@ def test_a_line_that_was_cut_off_is_none(tmp_path: Path) -> None:
         witness.append([a_checkpoint(seq) for seq in range(1, 61)])
         found, illegible = read_witness(path)
         assert [each.seq for each in found] == list(range(1, 61))
-        assert illegible == ([] if length == len(whole) - 1 else [kept + 1])
+        assert list(illegible) == ([] if length == len(whole) - 1 else [kept + 1])
 
 
 def test_noise_at_the_end_hides_nothing(tmp_path: Path) -> None:
@@ -67,3 +68,13 @@ def test_many_at_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert [each.seq for each in read_witness(path)[0]] == list(range(1, 50))
+
+
+def test_a_witness_is_begun_anew_and_the_old_one_stays(tmp_path: Path) -> None:
+    witness = WitnessFile(tmp_path / "witness.jsonl")
+    witness.begin()
+    for seq in (1, 2):
+        witness.append([a_checkpoint(seq)])
+        witness.begin()
+        assert (witness.last(), witness.all()) == (None, [])
+    assert [read_witness(path)[0] for path in sorted(tmp_path.iterdir())] == [[a_checkpoint(1)], [a_checkpoint(2)]]

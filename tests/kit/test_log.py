@@ -34,6 +34,12 @@ def test_plain_lines() -> None:
     assert "two\\nlines about ***" in line
 
 
+def test_what_would_move_a_cursor_is_told_by_its_number() -> None:
+    record = logging.makeLogRecord({"msg": "220 \x1b[2J\x07\x9b1m\u202eabc\r\n\tok \N{SNOWMAN}"})
+    line = PlainLines().format(record)
+    assert line.endswith(": 220 \\x1b[2J\\x07\\x9b1m\\u202eabc\\r\\n\tok \N{SNOWMAN}")
+
+
 def test_json_lines() -> None:
     (line,) = logged("warning", "json")
     record = json.loads(line)

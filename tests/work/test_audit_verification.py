@@ -12,7 +12,7 @@ from everloom.evidence.keys import KeyFile
 from everloom.evidence.witness import WitnessFile
 from everloom.objects.audit import GENESIS, AuditHead, AuditRecord, chained
 from everloom.work.organization.checkpoints import ChainBroken
-from tests.audited import AuditedDatabase
+from tests.audited import AuditedDatabase, a_signed_log
 from tests.store.databases import every_adapter
 
 COLUMNS = "id, type, effective_at, project_id, key_id, actor_id, actor_email, resource_id, body, hash"
@@ -21,13 +21,7 @@ COLUMNS = "id, type, effective_at, project_id, key_id, actor_id, actor_email, re
 @pytest.fixture(params=["sqlite", "postgresql"])
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> AuditedDatabase:
     """Twelve rows, signed at the fifth and the ninth."""
-    made = AuditedDatabase(request.param, tmp_path)
-    made.write(*(f"r{number}" for number in range(1, 6)))
-    made.sign()
-    made.write(*(f"r{number}" for number in range(6, 10)))
-    made.sign()
-    made.write("r10", "r11", "r12")
-    return made
+    return a_signed_log(request.param, tmp_path)
 
 
 def first_fault(log: AuditedDatabase) -> tuple[int | None, str]:
@@ -219,7 +213,7 @@ def test_a_chain_that_was_written_anew(log: AuditedDatabase, first: int, told: i
 def test_a_chain_that_was_written_anew_is_not_signed_again(log: AuditedDatabase) -> None:
     rewrite(log, innocent, 8)
     before = log.witness.read_bytes()
-    with pytest.raises(ChainBroken, match="row 9 of the audit log is not the one that the witness has seen"):
+    with pytest.raises(ChainBroken, match="row 9 of the audit log is not the one that was signed"):
         log.sign()
     cut(log, 7)
     with pytest.raises(ChainBroken, match="row 9"):
@@ -277,16 +271,77 @@ def test_a_witness_that_is_not_there(log: AuditedDatabase) -> None:
     assert fault.text == "there is no witness: nothing outside the database says what stood in it"
 
 
-def test_a_witness_that_forgot(log: AuditedDatabase) -> None:
-    lines = log.witness.read_text().splitlines(keepends=True)
-    log.witness.write_text(lines[1])
-    assert [fault.text for fault in log.verify().faults] == [
-        "the checkpoint of row 5 in the database is gone from the witness"
-    ]
+def test_checkpoints_that_were_taken_out_of_the_database(log: AuditedDatabase) -> None:
+    log.sign()
+    for seq in (12, 5):
+        log.by_hand(f"DELETE FROM audit_checkpoints WHERE seq = {seq}")
+        text = f"the checkpoint of row {seq} in the witness is gone from the database"
+        assert text in [fault.text for fault in log.verify().faults]
+        log.write("more")
+        with pytest.raises(ChainBroken, match=f"row {seq}, which the witness has, is gone"):
+            log.sign()
+
+
+def test_a_history_written_anew_by_who_has_all_but_the_key(log: AuditedDatabase) -> None:
+    rewrite(log, innocent)
+    log.by_hand("DELETE FROM audit_checkpoints")
     log.witness.write_text("")
     assert [fault.text for fault in log.verify().faults] == [
-        "the witness remembers nothing, and the database has checkpoints"
+        "the witness remembers nothing",
+        "no checkpoint vouches for any row, and the key has signed before: all may have been written anew",
     ]
+    for there in (True, False):
+        if not there:
+            log.witness.unlink()
+            assert len(log.verify(witness=False).faults) == 2
+        with pytest.raises(ChainBroken, match="remembers nothing, and its key has signed before"):
+            log.sign()
+        assert log.query("SELECT COUNT(*) FROM audit_checkpoints") == [(0,)]
+    log.accept()
+    assert log.verify().faults == ()
+
+
+def test_a_witness_that_is_empty_is_filled_when_the_operator_says_so(log: AuditedDatabase) -> None:
+    before = log.witness.read_text()
+    log.witness.write_text("")
+    for _ in range(2):
+        with pytest.raises(ChainBroken, match="remembers nothing, and the database has checkpoints of this key"):
+            log.sign()
+    assert log.witness.read_text() == ""
+    log.accept()
+    assert log.verify().faults == ()
+    assert log.witness.read_text().startswith(before)
+    assert len(log.witness.read_text().splitlines()) == 3
+    log.write("more")
+    log.sign()
+    assert log.verify().faults == ()
+
+
+def test_a_backup_is_accepted_and_the_old_witness_stays(log: AuditedDatabase) -> None:
+    """What the witness has of rows that the database never saw again is put aside, and nothing of it lost."""
+    log.sign()
+    cut(log, 9)
+    log.by_hand("DELETE FROM audit_checkpoints WHERE seq > 9")
+    before = log.witness.read_bytes()
+    log.write("since")
+    with pytest.raises(ChainBroken):
+        log.sign()
+    log.accept()
+    assert log.verify().faults == ()
+    (aside,) = log.folder.glob("audit-witness.jsonl.until-*")
+    assert aside.read_bytes() == before
+
+
+def test_what_contradicts_itself_is_not_accepted(log: AuditedDatabase) -> None:
+    rewrite(log, innocent, 8)
+    before = log.witness.read_bytes()
+    with pytest.raises(ChainBroken, match="row 9 of the audit log is not the one that was signed"):
+        log.accept()
+    log.by_hand("DELETE FROM audit_checkpoints", "DELETE FROM audit_events WHERE seq = 3")
+    with pytest.raises(ChainBroken, match="row 4 of the audit log does not follow on row 2"):
+        log.accept()
+    assert log.witness.read_bytes() == before
+    assert len(list(log.folder.iterdir())) >= 2
 
 
 def test_a_witness_that_a_crash_left_behind_catches_up(log: AuditedDatabase) -> None:
@@ -318,7 +373,9 @@ def test_two_processes_with_one_key_and_witnesses_of_their_own(adapter: str, tmp
     log.sign()
     log.witness = second
     log.write("b")
-    log.sign()
+    with pytest.raises(ChainBroken):
+        log.sign()
+    log.accept()
     assert len(second.read_text().splitlines()) == 2
     log.witness = first
     log.sign()

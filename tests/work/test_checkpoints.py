@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from everloom.evidence.base import Evidence
+from everloom.evidence.keys import KeyFile
 from everloom.evidence.witness import WitnessFile, read_witness
 from everloom.kit.clock import now
 from everloom.objects.audit import AuditHead
+from everloom.store.base import Database
 from everloom.work.organization import checkpoints
-from everloom.work.organization.checkpoints import CHECKPOINT_SECONDS
+from everloom.work.organization.checkpoints import CHECKPOINT_SECONDS, ChainBroken
 from tests.audited import AuditedDatabase
 from tests.blobs import ports_of
 from tests.store.databases import every_adapter
@@ -69,3 +73,36 @@ def test_nothing_is_signed_without_evidence(tmp_path: Path) -> None:
     log.write("a")
     log.run(lambda database: checkpoints.sweep(ports_of(database, tmp_path)))
     assert log.query("SELECT COUNT(*) FROM audit_checkpoints") == [(0,)]
+
+
+def test_a_key_of_the_settings_does_not_begin_with_an_old_log(tmp_path: Path) -> None:
+    """Nobody knows whether it has signed; of a key that is made by the first to sign, everybody."""
+    log = AuditedDatabase("sqlite", tmp_path)
+    key = KeyFile(log.key, make=True)
+    key.public()
+    made = Evidence(signer=KeyFile(log.key, make=False), witness=WitnessFile(log.witness))
+
+    async def look(database: Database) -> None:
+        await checkpoints.sweep(msgspec.structs.replace(log.ports(database), evidence=made))
+
+    with pytest.MonkeyPatch.context() as patch:
+        then = now() - 2 * CHECKPOINT_SECONDS
+        patch.setattr("everloom.store.audit.time.time", lambda: then)
+        log.write("a")
+    with pytest.raises(ChainBroken, match="the first row is older than an hour"):
+        log.run(look)
+    log.key.unlink()
+    assert sweep(log) == [1]
+
+
+def test_a_key_whose_first_checkpoint_was_not_kept_is_the_same_process_s_to_use(tmp_path: Path) -> None:
+    log = AuditedDatabase("sqlite", tmp_path)
+    log.write("a")
+    key = KeyFile(log.key, make=True)
+    assert key.has_signed_before() is False
+    key.public()
+    assert key.has_signed_before() is False
+    assert KeyFile(log.key, make=True).has_signed_before()
+    assert KeyFile(log.key, make=False).has_signed_before() is None
+    key.has_begun()
+    assert key.has_signed_before()

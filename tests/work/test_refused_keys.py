@@ -44,3 +44,22 @@ def test_they_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert {record["origin"]["ip_address"] for record in records} == {"192.0.2.1", "192.0.2.2"}
 
     asyncio.run(opened(address("sqlite", tmp_path), main))
+
+
+def test_what_is_counted_at_the_end_is_told(tmp_path: Path) -> None:
+    async def main(database: Database) -> None:
+        refused = RefusedKeys(database.store(SYSTEM))
+        await refused.close()
+        for _ in range(10):
+            refused.note(WRONG, HERE)
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.2)
+        for _ in range(300):
+            refused.note(WRONG, HERE)
+        await refused.close()
+        await refused.close()
+        rows = await database.audit.rows(0, 1000)
+        texts = [msgspec.json.decode(row.body)["details"]["error_message"].split()[0] for row in rows]
+        assert sum(int(text.replace("A", "1")) for text in texts) == 310
+
+    asyncio.run(opened(address("sqlite", tmp_path), main))

@@ -160,6 +160,7 @@ class App:
             self.ports.bus.close(),
             self._ledger.close(LEDGER_GRACE),
             self.ports.gate.admission.close(),
+            self._tell_refused(),
             self._close_evidence(),
             self.ports.database.close(),
         ):
@@ -170,13 +171,19 @@ class App:
         if self._claim is not None:
             self._claim.close()
 
+    async def _tell_refused(self) -> None:
+        async with asyncio.timeout(CHECKPOINT_GRACE):
+            await self.asgi.close()
+
     async def _close_evidence(self) -> None:
         """Sign the end of the audit log, where this process has done so before."""
-        if self._works:
-            async with asyncio.timeout(CHECKPOINT_GRACE):
-                await checkpoints.at_stop(self.ports)
-        if self.ports.evidence is not None and self.ports.evidence.sink is not None:
-            await self.ports.evidence.sink.close()
+        try:
+            if self._works:
+                async with asyncio.timeout(CHECKPOINT_GRACE):
+                    await checkpoints.at_stop(self.ports)
+        finally:
+            if self.ports.evidence is not None and self.ports.evidence.sink is not None:
+                await self.ports.evidence.sink.close()
 
 
 def claim(lock: Path) -> IO[str]:

@@ -102,4 +102,5 @@ def build_server(ports: Ports, routes: Iterable[Route] = ROUTES) -> Server:
             translate,
             bind,
         ),
+        auth.close,
     )

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -24,23 +24,25 @@ from everloom.objects.projects import Project
 from everloom.store.base import SYSTEM, Database
 from everloom.work.organization.audit_logs import all_rows, export_form, list_audit_logs
 from everloom.work.organization.audit_verification import Verification, verify
+from everloom.work.organization.checkpoints import ChainBroken, accept
 
 _COLUMNS = ("effective_at", "type", "resource", "project", "actor", "from", "id")
 _PAGE = 100
+_ALWAYS = 2**63
 
 
 @asynccontextmanager
-async def reading(settings: Settings) -> AsyncIterator[Database]:
-    """The database of the settings, opened to be read. A ``CommandError`` where it cannot be."""
+async def reading(settings: Settings, *, read_only: bool = True) -> AsyncIterator[Database]:
+    """The database of the settings, opened to be read, or written to. A ``CommandError`` where it cannot be."""
     log.setup("warning", settings.log_format)
     if (file := settings.sqlite_file) is not None:
         from everloom.store.sqlite import SqliteDatabase
 
-        database: Database = SqliteDatabase(file, read_only=True)
+        database: Database = SqliteDatabase(file, read_only=read_only)
     else:
         from everloom.store.postgres import PostgresDatabase
 
-        database = PostgresDatabase(settings.database, read_only=True)
+        database = PostgresDatabase(settings.database, read_only=read_only)
     try:
         await database.open()
     except Exception as error:
@@ -97,7 +99,7 @@ def _line(event: JsonObject) -> JsonObject:
     actor = event["actor"].get("api_key") or event["actor"].get("session") or {}
     who = actor.get("user") or actor.get("service_account") or {}
     return event | {
-        "resource": event[event["type"]].get("id"),
+        "resource": "(illegible)" if event.get("illegible") else event[event["type"]].get("id"),
         "project": event.get("project", {}).get("name"),
         "actor": who.get("email") or who.get("id"),
         "from": actor.get("ip_address") or actor.get("id") or actor.get("user_agent"),
@@ -118,13 +120,21 @@ async def export(settings: Settings, out: Path | None, since: str | None, until:
     """Write every event of a time, the oldest first, a JSON object a line."""
     first, last = _second(since, "--since"), _second(until, "--until")
     async with reading(settings) as database:
-        with out.open("wb") if out else nullcontext(sys.stdout.buffer) as file:
+        with _opened(out) if out else nullcontext(sys.stdout.buffer) as file:
             async for row in all_rows(database.audit):
-                if (first is None or row.effective_at >= first) and (last is None or row.effective_at <= last):
-                    file.write(encode(export_form(row)) + b"\n")
+                event = export_form(row)
+                if (first or 0) <= event["effective_at"] <= (_ALWAYS if last is None else last):
+                    file.write(encode(event) + b"\n")
             file.flush()
             if out:
                 os.fsync(file.fileno())
+
+
+def _opened(out: Path) -> BinaryIO:
+    try:
+        return out.open("wb")
+    except OSError as error:
+        raise CommandError(f"cannot write {out}: {error.strerror}") from error
 
 
 def _second(text: str | None, option: str) -> int | None:
@@ -145,10 +155,23 @@ def _second(text: str | None, option: str) -> int | None:
 
 async def verify_log(settings: Settings, witnesses: Sequence[Path], keys: Sequence[Path], *, as_json: bool) -> bool:
     """Say whether the audit log is what was written, and what is the first that is not."""
-    trusted = [_public_key(path) for path in keys] or [_public_key(_key_path(settings))]
-    seen, notes = _remembered(witnesses or [settings.audit_witness])
+    notes = []
+    trusted = [_public_key(path) for path in keys]
+    if not keys and (settings.audit_key != Path() or _key_path(settings).exists()):
+        trusted = [_public_key(_key_path(settings))]
+    elif not keys:
+        notes.append(f"there is no key in {_key_path(settings)}, so that no signature can be looked at")
+    seen = _remembered(witnesses or [settings.audit_witness], notes)
+    # Of a key that the settings name nobody knows whether it has signed.
+    has_signed = bool(keys or witnesses or (trusted and settings.audit_key == Path()))
     async with reading(settings) as database:
-        found = await verify(database.audit, seen, lambda each: any(key.has_signed(each) for key in trusted))
+        found = await verify(
+            database.audit,
+            None if seen is None else [each for checkpoints, _ in seen for each in checkpoints],
+            lambda each: any(key.has_signed(each) for key in trusted),
+            illegible={number: line for _, lines in seen or () for number, line in lines.items()},
+            has_signed=has_signed,
+        )
     if as_json:
         say(_report(found, notes))
     else:
@@ -159,7 +182,26 @@ async def verify_log(settings: Settings, witnesses: Sequence[Path], keys: Sequen
 
 def public_key(settings: Settings) -> str:
     """The public half of the key that signs, as PEM."""
-    return _public_key(_key_path(settings)).pem
+    path = _key_path(settings)
+    if settings.audit_key == Path() and not path.exists():
+        raise CommandError(f"there is no key in {path} yet: it is made by the first server that signs")
+    return _public_key(path).pem
+
+
+async def accept_log(settings: Settings) -> Checkpoint:
+    """Begin a witness anew with what the database has, on the operator's word."""
+    from everloom.app import evidence
+
+    log.setup("warning", settings.log_format)
+    try:
+        made = evidence(settings)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    async with reading(settings, read_only=False) as database:
+        try:
+            return await accept(database.audit, made)
+        except (ChainBroken, OSError, ValueError) as error:
+            raise CommandError(f"{error}; nothing was accepted") from error
 
 
 def _key_path(settings: Settings) -> Path:
@@ -169,25 +211,25 @@ def _key_path(settings: Settings) -> Path:
 def _public_key(path: Path) -> PublicKey:
     try:
         return PublicKey.read(path)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise CommandError(f"no key in {path}: {error.strerror}") from error
+    except ValueError as error:
         raise CommandError(f"no key in {path}: {error}") from error
 
 
-def _remembered(paths: Sequence[Path]) -> tuple[list[Checkpoint] | None, list[str]]:
-    """What all witnesses together remember, None where one is not there, and what is to be said of them."""
-    found: list[Checkpoint] = []
-    notes = []
+def _remembered(paths: Sequence[Path], notes: list[str]) -> list[tuple[list[Checkpoint], dict[int, bytes]]] | None:
+    """What each witness remembers, None where one is not there; and what is to be said of them."""
+    found: list[tuple[list[Checkpoint], dict[int, bytes]]] = []
     missing = False
     for path in paths:
         try:
-            checkpoints, illegible = read_witness(path)
+            found.append(read_witness(path))
         except OSError as error:
             notes.append(f"{path}: {error.strerror}")
             missing = True
             continue
-        found += checkpoints
-        notes += [f"{path}: line {number} is no checkpoint; a crash may have cut it off" for number in illegible]
-    return None if missing else found, notes
+        notes += [f"{path}: line {number} is no checkpoint; a crash may have cut it off" for number in found[-1][1]]
+    return None if missing else found
 
 
 def _report(found: Verification, notes: Sequence[str]) -> dict[str, Any]:

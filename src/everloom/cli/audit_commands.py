@@ -82,3 +82,16 @@ def audit_public_key(data: Data = None, config: Config = None) -> None:
     from everloom.cli.audit import public_key
 
     typer.echo(public_key(settings_of(data, config)), nl=False)
+
+
+@audit.command("accept")
+def audit_accept(data: Data = None, config: Config = None) -> None:
+    """Have what the database says now signed, and a new witness begun; the old one is put aside.
+
+    For a database that was restored, or a witness that was lost. Look at it first: what was done to it before is not
+    told any more.
+    """
+    from everloom.cli.audit import accept_log
+
+    signed = asyncio.run(accept_log(settings_of(data, config)))
+    typer.echo(f"Accepted, and signed up to row {signed.seq}.")

@@ -24,6 +24,14 @@ class Signer(Protocol):
         """Whether a checkpoint is this key's."""
         ...
 
+    def has_signed_before(self) -> bool | None:
+        """Whether the key was made to sign by another process; None where nobody knows."""
+        ...
+
+    def has_begun(self) -> None:
+        """Its first checkpoint is kept."""
+        ...
+
 
 class Witness(Protocol):
     """Remembers checkpoints where the database's owner need not reach: what was appended is never taken back.
@@ -32,16 +40,34 @@ class Witness(Protocol):
     """
 
     def append(self, checkpoints: Sequence[Checkpoint]) -> None:
-        """Remember those of rows behind the last that is remembered. Durable when it returns."""
+        """Remember those that are not remembered yet. Durable when it returns."""
         ...
 
     def last(self) -> Checkpoint | None:
-        """The newest that is remembered."""
+        """The one that was remembered last."""
+        ...
+
+    def all(self) -> list[Checkpoint]:
+        """Everything that is remembered."""
+        ...
+
+    def begin(self) -> None:
+        """Put what is remembered aside, under another name, and remember nothing."""
         ...
 
 
 class SinkAway(Exception):
-    """A sink did not take what it was sent, or nobody knows whether it did: the same has to be sent again."""
+    """A sink did not take what it was sent, or nobody knows whether it did: the same has to be sent again.
+
+    Sinks say what they like, so of a text no more is kept than a line has room for.
+    """
+
+    def __init__(self, text: str) -> None:
+        shown = "".join(letter if letter.isprintable() else "?" for letter in text[:LONGEST_TEXT])
+        super().__init__(shown if len(text) <= LONGEST_TEXT else f"{shown}…")
+
+
+LONGEST_TEXT = 300
 
 
 class Sink(Protocol):
@@ -55,6 +81,14 @@ class Sink(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+def summary(event: JsonObject, size: int) -> JsonObject:
+    """What is sent in place of an event that a sink has no room for: which it is, and where it stands in the chain."""
+    type = event["type"]
+    kept = {name: event[name] for name in ("id", "type", "effective_at", "chain") if name in event}
+    details = event.get(type, {})
+    return kept | {type: {"id": details["id"]} if "id" in details else {}, "too_large": {"bytes": size}}
 
 
 def _new_holder() -> str:

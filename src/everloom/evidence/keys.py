@@ -22,6 +22,7 @@ class KeyFile:
         self._path = path
         self._make = make
         self._key: Ed25519PrivateKey | None = None
+        self._first = False
 
     def sign(self, head: AuditHead, at: int) -> Checkpoint:
         """See ``Signer.sign``."""
@@ -41,6 +42,14 @@ class KeyFile:
         """See ``Signer.has_signed``."""
         return self.public().has_signed(checkpoint)
 
+    def has_signed_before(self) -> bool | None:
+        """See ``Signer.has_signed_before``."""
+        return not self._first and self._path.exists() if self._make else None
+
+    def has_begun(self) -> None:
+        """See ``Signer.has_begun``."""
+        self._first = False
+
     def public(self) -> "PublicKey":
         """The half that may be shown."""
         return PublicKey(self._private().public_key())
@@ -48,7 +57,7 @@ class KeyFile:
     def _private(self) -> "Ed25519PrivateKey":
         if self._key is None:
             if self._make and not self._path.exists():
-                _make_key(self._path)
+                self._first = _make_key(self._path)
             self._key = _read_private(self._path)
         return self._key
 
@@ -101,8 +110,8 @@ def _read_private(path: Path) -> "Ed25519PrivateKey":
     return key
 
 
-def _make_key(path: Path) -> None:
-    """Make a key, unless another process has meanwhile: the file is there whole, or not at all."""
+def _make_key(path: Path) -> bool:
+    """Make a key; False where another process has meanwhile. The file is there whole, or not at all."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -117,6 +126,7 @@ def _make_key(path: Path) -> None:
         try:
             os.link(draft, path)
         except FileExistsError:
-            return
+            return False
     finally:
         draft.unlink(missing_ok=True)
+    return True

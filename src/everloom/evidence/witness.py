@@ -3,6 +3,7 @@
 import fcntl
 import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,8 +32,9 @@ class WitnessFile:
         file = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b", buffering=0)
         with file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            last = _last(file)
-            news = [each for each in checkpoints if last is None or each.seq > last.seq]
+            file.seek(0)
+            known = set(_read(file)[0])
+            news = [each for each in checkpoints if each not in known]
             if not news:
                 return
             # A line that a crash has cut off stays as it is, and is none.
@@ -50,20 +52,40 @@ class WitnessFile:
         except FileNotFoundError:
             return None
 
+    def all(self) -> list[Checkpoint]:
+        """See ``Witness.all``."""
+        try:
+            return read_witness(self._path)[0]
+        except FileNotFoundError:
+            return []
 
-def read_witness(path: Path) -> tuple[list[Checkpoint], list[int]]:
-    """All that a file remembers, as it stands there, and the numbers of lines that are no checkpoints.
+    def begin(self) -> None:
+        """See ``Witness.begin``."""
+        if self._path.exists():
+            until = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+            self._path.rename(self._path.with_name(f"{self._path.name}.until-{until}"))
+            _sync_folder(self._path.parent)
+
+
+def read_witness(path: Path) -> tuple[list[Checkpoint], dict[int, bytes]]:
+    """All that a file remembers, as it stands there, and lines that are no checkpoints, by their numbers.
 
     Errors: ``OSError``.
     """
-    found: list[Checkpoint] = []
-    illegible: list[int] = []
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                found.append(_decode(line))
-            except NO_JSON:
-                illegible.append(number)
+        return _read(file)
+
+
+def _read(file: BinaryIO) -> tuple[list[Checkpoint], dict[int, bytes]]:
+    found: list[Checkpoint] = []
+    illegible: dict[int, bytes] = {}
+    number = 0
+    while line := file.readline(_LINE):
+        number += 1
+        try:
+            found.append(_decode(line))
+        except NO_JSON:
+            illegible[number] = line
     return found, illegible
 
 

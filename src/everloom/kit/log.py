@@ -16,6 +16,9 @@ from everloom.kit.secrets import HIDDEN, SECRETS
 _KEY = re.compile(r"\bsk-[\w-]{4,}|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)|(?<=Bearer )\S+")
 """API keys, the user and password in a URL, and bearer tokens."""
 
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""Whatever is no letter, but for tabs, or turns lines around."""
+
 _QUIET = ("asyncio", "dbos", "alembic", "sqlalchemy", "aiohttp", "uvicorn")
 """Libraries whose chatter below a warning is shown at ``debug`` only."""
 
@@ -109,4 +112,5 @@ def _fields(record: logging.LogRecord) -> dict[str, str]:
 
 
 def _one_line(text: str) -> str:
-    return text.replace("\r", "\\r").replace("\n", "\\n")
+    """What others have said may hold what moves a terminal's cursor, too."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -1,12 +1,14 @@
 """The audit log: what somebody did to the organization, each event a row of a hash chain that is never changed."""
 
 import hashlib
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
+import msgspec
 from msgspec import Struct, field
 
+from everloom.kit.errors import NO_JSON
 from everloom.kit.ids import new_id
-from everloom.objects.base import JsonObject
+from everloom.objects.base import JsonObject, encode
 
 PREFIX = "audit_log-"
 
@@ -135,7 +137,10 @@ class AuditRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class AuditRow(Struct, frozen=True):
-    """A row of the chain as it is kept: the columns that it is found by, the record's JSON, and the hash."""
+    """A row of the chain as it is kept: the columns that it is found by, the record's JSON, and the hash.
+
+    Where somebody has put something of another type into the database, it is None.
+    """
 
     seq: int
     id: str
@@ -151,6 +156,11 @@ class AuditRow(Struct, frozen=True):
 
 
 AUDIT_COLUMNS: tuple[str, ...] = AuditRow.__struct_fields__
+
+
+ROW_BYTES = 8 * 1024 * 1024
+PAGE_BYTES = 2 * 1024 * 1024
+"""Bytes of rows that are read at once, and listed at once: an event of before there was a bound may have a megabyte."""
 
 
 class AuditHead(Struct, frozen=True):
@@ -197,9 +207,9 @@ class AuditQuery(Struct, frozen=True, kw_only=True):
 
 
 class AuditPage(Struct, frozen=True):
-    """Bodies of rows, the newest first, and whether there are more in the direction walked."""
+    """Rows, the newest first, and whether there are more in the direction walked."""
 
-    bodies: list[bytes]
+    rows: list[AuditRow]
     has_more: bool
 
 
@@ -221,6 +231,56 @@ def row_of(record: AuditRecord, body: bytes, hash: bytes) -> AuditRow:
     )
 
 
+def legible(row: AuditRow) -> AuditRecord | None:
+    """What a row says; None where somebody has made something of it that nobody can read."""
+    if not isinstance(row.body, bytes) or not isinstance(row.hash, bytes):
+        return None
+    try:
+        record = _decode(row.body)
+    except NO_JSON:
+        return None
+    return record if 0 <= record.effective_at <= _LATEST else None
+
+
+_decode = msgspec.json.Decoder(AuditRecord).decode
+
+_LATEST = 253_402_300_799
+"""The last second of the year 9999, behind which nobody has a calendar."""
+
+
 def chained(before: bytes, body: bytes) -> bytes:
     """The hash of a row: SHA-256 over the hash before (32 bytes) and the row's body."""
     return hashlib.sha256(before + body).digest()
+
+
+DETAIL_BYTES = 16_384
+"""What the details of an event have room for."""
+
+_PART_BYTES = 1024
+_FIRST = 3
+
+
+def bounded(details: JsonObject) -> JsonObject:
+    """Details as they are kept: where they are too many, what is large in them is its beginning, size and SHA-256."""
+    if len(encode(details)) <= DETAIL_BYTES:
+        return details
+    cut: JsonObject = _cut(details)
+    if len(encode(cut)) <= DETAIL_BYTES:
+        return cut
+    kept: JsonObject = {"id": details["id"]} if isinstance(details.get("id"), str) else {}
+    return kept | {"bytes": len(encode(details)), "sha256": _sha256(details)}
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _cut(part) for name, part in value.items()}
+    if isinstance(value, str) and len(value) > _PART_BYTES:
+        return {"characters": len(value), "sha256": _sha256(value), "first": value[: _PART_BYTES // 4]}
+    if isinstance(value, list) and len(encode(value)) > _PART_BYTES:
+        return {"count": len(value), "sha256": _sha256(value), "first": [_cut(part) for part in value[:_FIRST]]}
+    return value
+
+
+def _sha256(value: Any) -> str:
+    """That of its JSON."""
+    return hashlib.sha256(encode(value)).hexdigest()

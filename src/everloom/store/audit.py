@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec.structs import astuple
 
@@ -14,6 +15,7 @@ from everloom.objects.audit import (
     AuditRecord,
     AuditRow,
     Checkpoint,
+    bounded,
     chained,
     row_of,
 )
@@ -21,6 +23,39 @@ from everloom.objects.base import encode
 from everloom.store.sql import Dialect, Procedure, Statement, numbered
 
 _COLUMNS = ", ".join(AUDIT_COLUMNS)
+
+_KINDS = ("seq", *(["text"] * 2), "integer", *(["text"] * 5), *(["blob"] * 2))
+"""What each of them holds."""
+
+
+def _as_told(dialect: Dialect, names: Sequence[str], kinds: Sequence[str]) -> str:
+    """Columns to be read whatever somebody has put there: in SQLite a value of another type is none, and texts come as
+    their bytes, since not every one is UTF-8.
+    """
+    if dialect == "postgresql":
+        return ", ".join(names)
+    shown = {"text": "CAST({0} AS BLOB)", "integer": "{0}", "blob": "{0}"}
+    return ", ".join(
+        name if kind == "seq" else f"CASE typeof({name}) WHEN '{kind}' THEN {shown[kind].format(name)} END"
+        for name, kind in zip(names, kinds, strict=True)
+    )
+
+
+def row_columns(dialect: Dialect) -> str:
+    """What ``row_from`` is made of."""
+    return _as_told(dialect, AUDIT_COLUMNS, _KINDS)
+
+
+def row_from(values: Sequence[Any]) -> AuditRow:
+    """A row as it stands there."""
+    return AuditRow(*_texts(values, _KINDS))
+
+
+def _texts(values: Sequence[Any], kinds: Sequence[str]) -> list[Any]:
+    return [
+        value.decode(errors="surrogateescape") if kind == "text" and isinstance(value, bytes) else value
+        for value, kind in zip(values, kinds, strict=True)
+    ]
 
 
 def append(dialect: Dialect, events: Sequence[AuditEvent]) -> Procedure[None]:
@@ -42,7 +77,7 @@ def append(dialect: Dialect, events: Sequence[AuditEvent]) -> Procedure[None]:
             project=AuditedProject(event.project_id, names.get(event.project_id, "")) if event.project_id else None,
             actor=event.actor,
             origin=event.origin,
-            details=event.details,
+            details=bounded(event.details),
         )
         body = encode(record)
         hash = chained(hash, body)
@@ -69,30 +104,72 @@ def head(dialect: Dialect) -> Procedure[AuditHead]:
 
 
 def _head(dialect: Dialect, *, lock: bool = False) -> Procedure[AuditHead]:
-    text = "SELECT seq, hash FROM audit_heads WHERE id = 1"
+    columns = _as_told(dialect, ("seq", "hash"), ("integer", "blob"))
+    text = f"SELECT {columns} FROM audit_heads WHERE id = 1"
     rows = yield Statement(f"{text} FOR UPDATE" if lock and dialect == "postgresql" else text, [])
-    if not rows and lock:
+    seq, hash = rows[0] if rows else (None, None)
+    if lock and (seq is None or hash is None):
         raise RuntimeError("the audit log's end is gone from audit_heads: 'everloom audit verify' tells more")
-    return AuditHead(*rows[0]) if rows else AuditHead(0, GENESIS)
+    return AuditHead(seq or 0, hash or (b"" if rows else GENESIS))
 
 
-def rows(dialect: Dialect, after: int, limit: int) -> Procedure[list[AuditRow]]:
+def rows(dialect: Dialect, after: int, limit: int, size: int) -> Procedure[list[AuditRow]]:
     """``AuditLog.rows``."""
-    text = f"SELECT {_COLUMNS} FROM audit_events WHERE seq > ? ORDER BY seq LIMIT ?"
-    found = yield Statement(numbered(dialect, text), [after, limit])
-    return [AuditRow(*row) for row in found]
+    sizes = "SELECT seq, LENGTH(body) FROM audit_events WHERE seq > ? ORDER BY seq LIMIT ?"
+    standing = yield Statement(numbered(dialect, sizes), [after, limit])
+    seqs = that_fit(standing, size)
+    if not seqs:
+        return []
+    text = f"SELECT {row_columns(dialect)} FROM audit_events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+    found = yield Statement(numbered(dialect, text), [after, seqs[-1], limit])
+    return [row_from(row) for row in found]
+
+
+def that_fit(sizes: Sequence[tuple[int, int | None]], most: int) -> list[int]:
+    """The first of some rows, by seq and bytes, that are not more bytes than that together; one at least."""
+    seqs: list[int] = []
+    total = 0
+    for seq, size in sizes:
+        total += size or 0
+        if seqs and total > most:
+            break
+        seqs.append(seq)
+    return seqs
+
+
+def count(dialect: Dialect, until: int) -> Procedure[int]:
+    """``AuditLog.count``."""
+    text = "SELECT COUNT(*) FROM audit_events WHERE seq <= ?"
+    ((found,),) = yield Statement(numbered(dialect, text), [until])
+    return int(found)
+
+
+def index_faults(dialect: Dialect) -> Procedure[list[str]]:
+    """``AuditLog.index_faults``. Who writes a schema by hand can have an index of SQLite's leave a row out."""
+    if dialect == "postgresql":
+        return []
+    found = yield Statement("PRAGMA integrity_check(audit_events)", [])
+    return [str(text) for (text,) in found if text != "ok"]
 
 
 # --- checkpoints ---------------------------------------------------------------------------------------------------
 
-_CHECKPOINT = ", ".join(Checkpoint.__struct_fields__)
+_CHECKPOINT_COLUMNS = Checkpoint.__struct_fields__
+_CHECKPOINT = ", ".join(_CHECKPOINT_COLUMNS)
+_CHECKPOINT_KINDS = ("integer", "text", "integer", "text", "text")
 
 
 def checkpoints(dialect: Dialect, after: int) -> Procedure[list[Checkpoint]]:
-    """``AuditLog.checkpoints``."""
-    text = f"SELECT {_CHECKPOINT} FROM audit_checkpoints WHERE seq > ? ORDER BY seq, at"
+    """``AuditLog.checkpoints``. A part of another type than it was written is 0 or no text, which nobody signed."""
+    columns = _as_told(dialect, _CHECKPOINT_COLUMNS, _CHECKPOINT_KINDS)
+    text = f"SELECT {columns} FROM audit_checkpoints WHERE seq > ? ORDER BY audit_checkpoints.seq, audit_checkpoints.at"
     found = yield Statement(numbered(dialect, text), [after])
-    return [Checkpoint(seq=seq, hash=hash, at=at, key=key, signature=sign) for seq, hash, at, key, sign in found]
+    checkpoints = []
+    for row in found:
+        seq, hash, at, key, signature = _texts(row, _CHECKPOINT_KINDS)
+        made = Checkpoint(seq=seq or 0, hash=hash or "", at=at or 0, key=key or "", signature=signature or "")
+        checkpoints.append(made)
+    return checkpoints
 
 
 def keep_checkpoint(dialect: Dialect, checkpoint: Checkpoint) -> Procedure[bool]:

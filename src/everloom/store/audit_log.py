@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol, TypeVar
 
-from everloom.objects.audit import AuditHead, AuditPage, AuditQuery, AuditRow, Checkpoint
+from everloom.objects.audit import ROW_BYTES, AuditHead, AuditPage, AuditQuery, AuditRow, Checkpoint
 from everloom.store import audit, audit_pages
 from everloom.store.sql import Dialect, Procedure
 
@@ -30,9 +30,17 @@ class StoredAuditLog:
         """See ``AuditLog.find``."""
         return await self._runs.read(partial(audit_pages.find, self._dialect, query))
 
-    async def rows(self, after: int, limit: int) -> list[AuditRow]:
+    async def rows(self, after: int, limit: int, size: int = ROW_BYTES) -> list[AuditRow]:
         """See ``AuditLog.rows``."""
-        return await self._runs.read(partial(audit.rows, self._dialect, after, limit))
+        return await self._runs.read(partial(audit.rows, self._dialect, after, limit, size))
+
+    async def count(self, until: int) -> int:
+        """See ``AuditLog.count``."""
+        return await self._runs.read(partial(audit.count, self._dialect, until))
+
+    async def index_faults(self) -> list[str]:
+        """See ``AuditLog.index_faults``."""
+        return await self._runs.read(partial(audit.index_faults, self._dialect))
 
     async def head(self) -> AuditHead:
         """See ``AuditLog.head``."""

@@ -2,7 +2,7 @@
 
 Each filter has an index of its own. One that matches few rows is read whole, and the others are asked of those. Where
 there is one alone that matches many, the newest of each of its values are merged; where all of several match many, the
-database chooses. Bodies are read for the page alone.
+database chooses. Whole rows are read for the page alone.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest
-from everloom.objects.audit import AuditPage, AuditQuery
+from everloom.objects.audit import PAGE_BYTES, AuditPage, AuditQuery, AuditRow
 from everloom.objects.base import encode
+from everloom.store.audit import row_columns, row_from, that_fit
 from everloom.store.sql import Dialect, Procedure, Statement, numbered
 
 _keep = lru_cache(maxsize=512)
@@ -22,6 +23,8 @@ FEW = 1000
 
 MERGED = 50
 """Values whose rows are merged."""
+
+_ONE_OF = "IN (SELECT value FROM json_each(?))"
 
 _FIRST, _LAST = -(2**63), 2**63 - 1
 
@@ -44,13 +47,20 @@ class _Filter(NamedTuple):
         return self.parameters * len(self.columns)
 
 
+_CHAIN = _Filter(("seq",), "> ?", (0,))
+"""The chain counts from 1: a row before it is somebody else's."""
+
+
 def find(dialect: Dialect, query: AuditQuery) -> Procedure[AuditPage]:
     """``AuditLog.find``."""
     after = yield from _place(dialect, "after", query.after)
     before = yield from _place(dialect, "before", query.before)
     backward = before is not None and after is None
     filters = _filters(dialect, query)
-    bounds = [_Filter(("seq",), sign, (seq,)) for sign, seq in (("< ?", after), ("> ?", before)) if seq is not None]
+    bounds = [
+        _CHAIN,
+        *(_Filter(("seq",), sign, (seq,)) for sign, seq in (("< ?", after), ("> ?", before)) if seq is not None),
+    ]
     order = "ASC" if backward else "DESC"
     count = query.limit + 1
     if (driver := (yield from _rarest(dialect, filters))) is not None:
@@ -64,8 +74,17 @@ def find(dialect: Dialect, query: AuditQuery) -> Procedure[AuditPage]:
         text = _of_many(dialect, tuple(one.text for one in (*filters, *bounds)), order)
         parameters = [*_parameters([*filters, *bounds]), count]
     rows = yield Statement(text, parameters)
-    bodies = [body for (body,) in rows[: query.limit]]
-    return AuditPage(bodies[::-1] if backward else bodies, len(rows) > query.limit)
+    seqs = that_fit(rows[: query.limit], PAGE_BYTES)
+    found = yield from _whole(dialect, seqs)
+    return AuditPage(found, len(rows) > len(seqs))
+
+
+def _whole(dialect: Dialect, seqs: Sequence[int]) -> Procedure[list[AuditRow]]:
+    """These rows, the newest first."""
+    test, values = ("= ANY(?)", list(seqs)) if dialect == "postgresql" else (_ONE_OF, encode(seqs).decode())
+    text = f"SELECT {row_columns(dialect)} FROM audit_events WHERE seq {test} ORDER BY seq DESC"
+    rows = yield Statement(numbered(dialect, text), [values])
+    return [row_from(row) for row in rows]
 
 
 def _parameters(filters: Sequence[_Filter]) -> list[Any]:
@@ -76,7 +95,7 @@ def _place(dialect: Dialect, name: str, id: str | None) -> Procedure[int | None]
     """Where a cursor stands. No event ever goes, so that one which is not there is none of this list."""
     if id is None:
         return None
-    rows = yield Statement(numbered(dialect, "SELECT seq FROM audit_events WHERE id = ?"), [id])
+    rows = yield Statement(numbered(dialect, "SELECT seq FROM audit_events WHERE id = ? AND seq > 0"), [id])
     if not rows:
         raise BadRequest(f"Invalid '{name}': No audit log found with id '{id}'.", param=name)
     seq: int = rows[0][0]
@@ -98,7 +117,7 @@ def _filters(dialect: Dialect, query: AuditQuery) -> list[_Filter]:
         elif values and dialect == "postgresql":
             found.append(_Filter(columns, "= ANY(?)", (list(values),), values))
         elif values:
-            found.append(_Filter(columns, "IN (SELECT value FROM json_each(?))", (encode(values).decode(),), values))
+            found.append(_Filter(columns, _ONE_OF, (encode(values).decode(),), values))
     if query.since is not None or query.until is not None:
         since = _FIRST if query.since is None else query.since
         until = _LAST if query.until is None else query.until
@@ -146,14 +165,14 @@ _FOUND_BY = "seq, type, effective_at, project_id, key_id, actor_id, actor_email,
 def _of_few(dialect: Dialect, driver: str, rest: tuple[str, ...], order: str) -> str:
     few = f"WITH few AS MATERIALIZED (SELECT {_FOUND_BY} FROM audit_events WHERE {driver})"
     return numbered(
-        dialect, f"{few} {_bodies(f'SELECT seq FROM few{_where(rest)} ORDER BY seq {order} LIMIT ?', order)}"
+        dialect, f"{few} {_sizes(f'SELECT seq FROM few{_where(rest)} ORDER BY seq {order} LIMIT ?', order)}"
     )
 
 
 @_keep
 def _of_many(dialect: Dialect, filters: tuple[str, ...], order: str) -> str:
     return numbered(
-        dialect, _bodies(f"SELECT seq FROM audit_events{_where(filters)} ORDER BY seq {order} LIMIT ?", order)
+        dialect, _sizes(f"SELECT seq FROM audit_events{_where(filters)} ORDER BY seq {order} LIMIT ?", order)
     )
 
 
@@ -176,12 +195,12 @@ def _merged(dialect: Dialect, columns: tuple[str, ...], values: int, bounds: tup
     ]
     return numbered(
         dialect,
-        _bodies(f"SELECT seq FROM ({' UNION '.join(parts)}) AS parts ORDER BY seq {order} LIMIT ?", order),
+        _sizes(f"SELECT seq FROM ({' UNION '.join(parts)}) AS parts ORDER BY seq {order} LIMIT ?", order),
     )
 
 
-def _bodies(seqs: str, order: str) -> str:
-    return f"SELECT body FROM audit_events WHERE seq IN ({seqs}) ORDER BY seq {order}"
+def _sizes(seqs: str, order: str) -> str:
+    return f"SELECT seq, LENGTH(body) FROM audit_events WHERE seq IN ({seqs}) ORDER BY seq {order}"
 
 
 def _where(conditions: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from everloom.objects.audit import AuditHead, AuditPage, AuditQuery, AuditRow, Checkpoint
+from everloom.objects.audit import ROW_BYTES, AuditHead, AuditPage, AuditQuery, AuditRow, Checkpoint
 from everloom.objects.ledger import LedgerQuery, LedgerRow, LedgerSum
 
 
@@ -27,11 +27,24 @@ class AuditLog(Protocol):
     """The chain of audit events, which is only ever appended to (``Audit`` in a write), and what is known about it."""
 
     async def find(self, query: AuditQuery) -> AuditPage:
-        """A page of events, the newest first. Errors: ``BadRequest`` for a cursor that is no event's id."""
+        """A page of events, the newest first, cut where it has ``PAGE_BYTES``. Errors: ``BadRequest`` for a cursor that
+        is no event's id.
+        """
         ...
 
-    async def rows(self, after: int, limit: int) -> list[AuditRow]:
-        """The rows behind a seq, in order."""
+    async def rows(self, after: int, limit: int, size: int = ROW_BYTES) -> list[AuditRow]:
+        """The rows behind a seq, in order, as they stand there: what is of another type than it was written is None.
+
+        Of ``limit`` rows as many as have ``size`` bytes together; one at least, where there is one.
+        """
+        ...
+
+    async def count(self, until: int) -> int:
+        """How many rows there are up to a seq, be they part of the chain or not."""
+        ...
+
+    async def index_faults(self) -> list[str]:
+        """What is wrong with the indexes by which pages are found, in the database's own words."""
         ...
 
     async def head(self) -> AuditHead:

@@ -61,7 +61,7 @@ async def list_audit_logs(ctx: Context, query: AuditLogsQuery) -> Page[Any]:
         types=tuple(query.event_types),
         project_ids=tuple(query.project_ids),
         actor_ids=tuple(query.actor_ids),
-        actor_emails=tuple(query.actor_emails),
+        actor_emails=tuple(email.lower() for email in query.actor_emails),  # As they are kept.
         resource_ids=tuple(query.resource_ids),
     )
     return await audit_logs.list_audit_logs(ctx.ports.database.audit, asked, tenant_only=query.tenant_only)

@@ -68,6 +68,10 @@ class Auth:
         self._refused = RefusedKeys(self._store)
         self._noting: set[asyncio.Task[None]] = set()
 
+    async def close(self) -> None:
+        """Have told what was refused; behind the last request."""
+        await self._refused.close()
+
     async def authenticate(self, request: Request, next: Next) -> Any:
         """The step that lets in who may call an operation, and binds it to who asks. Errors: 401, 403."""
         route = request.route

@@ -12,13 +12,14 @@ import msgspec
 import msgspec.inspect as mi
 
 from everloom.requests.binding import bind, convert, nul_in
-from everloom.requests.validation import explain
+from everloom.requests.validation import explain, unknown
 
 T = TypeVar("T")
 
 
 def decode_query(pairs: Sequence[tuple[str, str]], type: type[T]) -> T:
     """The query string as ``type``; unknown names are passed over, as the platform does.
+    What stands in brackets behind a known one is not: a filter that was misspelt would let everything through.
 
     ``name=a,b``, ``name=a&name=b`` and ``name[]=a&name[]=b`` are the same list; ``name[key]=value`` is
     a member of an object. Where a single value is asked for and several are given, the last one counts.
@@ -43,6 +44,8 @@ def _gather(pairs: Sequence[tuple[str, str]], fields: dict[str, mi.Type]) -> dic
         name, key = full_name, None
         if "[" in full_name and (found := _QUERY_NAME.fullmatch(full_name)):
             name, key = found.groups()
+        elif "[" in full_name and full_name.partition("[")[0] in fields:
+            raise unknown(full_name)
         shape = fields.get(name)
         if not text and not isinstance(shape, mi.DictType):
             continue  # Clients that leave nothing out send an empty text for what was not given.
@@ -53,10 +56,11 @@ def _gather(pairs: Sequence[tuple[str, str]], fields: dict[str, mi.Type]) -> dic
             raw.setdefault(name, []).extend(_scalar(item, shape.item_type) for item in texts)
         elif isinstance(shape, mi.DictType) and key:
             _members(raw, name)[key] = _scalar(text, shape.value_type)
-        elif isinstance(shape, mi.StructType) and key:
+        elif isinstance(shape, mi.StructType) and key is not None:
             types = {field.encode_name: field.type for field in shape.fields}
-            if key in types:
-                _members(raw, name)[key] = _scalar(text, types[key])
+            if key not in types:
+                raise unknown(full_name)
+            _members(raw, name)[key] = _scalar(text, types[key])
         elif shape is not None and key is None:
             raw[name] = _scalar(text, shape)
     return raw

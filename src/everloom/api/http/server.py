@@ -1,11 +1,15 @@
 """The ASGI application: each request through the steps, one after another. What they are is told in ``app``."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from everloom.api.http.front import as_ours
 from everloom.api.http.routes import Receive, Request, Scope, Send
 from everloom.api.http.steps import Step, compose, handle
 from everloom.context import Ports
+
+
+async def _nothing() -> None:
+    pass
 
 
 class Server:
@@ -15,7 +19,9 @@ class Server:
     way back, innermost first.
     """
 
-    def __init__(self, ports: Ports, steps: Sequence[Step]) -> None:
+    def __init__(self, ports: Ports, steps: Sequence[Step], close: Callable[[], Awaitable[None]] = _nothing) -> None:
+        self.close = close
+        """What is to be done behind the last request, while the ports are open."""
         self._ports = ports
         self._answer = compose(steps, handle)
 

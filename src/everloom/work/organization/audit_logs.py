@@ -11,9 +11,9 @@ from everloom.objects.audit import (
     AuditActor,
     AuditPage,
     AuditQuery,
-    AuditRecord,
     AuditRow,
     Origin,
+    legible,
 )
 from everloom.objects.base import JsonObject, Page, encode
 from everloom.requests.validation import unsupported_value
@@ -23,7 +23,6 @@ ROWS_AT_ONCE = 2000
 """Rows that are in memory while all of them are read."""
 
 _KNOWN = frozenset((*EVENT_TYPES, *LATER_EVENT_TYPES))
-_decode = msgspec.json.Decoder(AuditRecord).decode
 _objects = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -33,7 +32,7 @@ async def list_audit_logs(log: AuditLog, query: AuditQuery, *, tenant_only: bool
         if type not in _KNOWN and not type.startswith("tenant."):
             raise unsupported_value(f"event_types[{place}]", type, (*EVENT_TYPES, *LATER_EVENT_TYPES))
     found = AuditPage([], False) if tenant_only else await log.find(query)
-    shown = [wire_form(_decode(body)) for body in found.bodies]
+    shown = [wire_form(row) for row in found.rows]
     return Page(
         [encode(each) for each in shown],
         _objects,
@@ -43,12 +42,32 @@ async def list_audit_logs(log: AuditLog, query: AuditQuery, *, tenant_only: bool
     )
 
 
-def wire_form(record: AuditRecord) -> JsonObject:
-    """A record as the API shows it (AuditLog): its details are under the name of its type."""
+def wire_form(row: AuditRow) -> JsonObject:
+    """A row as the API shows it (AuditLog): its details are under the name of its type.
+
+    One that nobody can read any more is shown by its columns, and as ``illegible``.
+    """
+    record = legible(row)
+    if record is None:
+        return _illegible(row)
     shown: JsonObject = {"id": record.id, "type": record.type, "effective_at": record.effective_at}
     if record.project is not None:
         shown["project"] = {"id": record.project.id, "name": record.project.name}
     return shown | {"actor": _actor(record.actor, record.origin), record.type: record.details}
+
+
+def _illegible(row: AuditRow) -> JsonObject:
+    type = _printable(row.type) or "unknown"
+    at = row.effective_at if isinstance(row.effective_at, int) else 0
+    shown: JsonObject = {"id": _printable(row.id), "type": type, "effective_at": at}
+    return shown | {"actor": {"type": "session", "session": {}}, type: {"id": _printable(row.resource_id)}} | _ILLEGIBLE
+
+
+_ILLEGIBLE = {"illegible": True}
+
+
+def _printable(text: str | None) -> str:
+    return (text or "").encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _actor(actor: AuditActor, origin: Origin) -> JsonObject:
@@ -64,9 +83,10 @@ def _actor(actor: AuditActor, origin: Origin) -> JsonObject:
 
 def export_form(row: AuditRow) -> JsonObject:
     """A row as it is exported and sent to a sink: what the API shows, its origin, and its place in the chain."""
-    record = _decode(row.body)
-    chain = {"seq": row.seq, "hash": row.hash.hex()}
-    return wire_form(record) | {"origin": msgspec.to_builtins(record.origin), "chain": chain}
+    record = legible(row)
+    origin = {} if record is None else msgspec.to_builtins(record.origin)
+    chain = {"seq": row.seq, "hash": row.hash.hex() if isinstance(row.hash, bytes) else ""}
+    return wire_form(row) | {"origin": origin, "chain": chain}
 
 
 async def all_rows(log: AuditLog, after: int = 0) -> AsyncIterator[AuditRow]:

@@ -19,6 +19,7 @@ CLAIM_SECONDS = 60
 """How long nobody takes over from a process that has died: longer than a sink may take over a batch."""
 
 EVENTS_AT_ONCE = 100
+BYTES_AT_ONCE = 1024 * 1024
 LONGEST_PAUSE = 60.0
 
 
@@ -33,7 +34,7 @@ async def send(log: AuditLog, sink: Sink, holder: str) -> None:
     """Send all that there is, for as long as the sink is away. Returns at once where another process sends."""
     backoff = Backoff(longest=LONGEST_PAUSE)
     while (seq := await log.claim(sink.name, holder, CLAIM_SECONDS)) is not None:
-        rows = await log.rows(seq, EVENTS_AT_ONCE)
+        rows = await log.rows(seq, EVENTS_AT_ONCE, BYTES_AT_ONCE)
         if not rows:
             await log.release(sink.name, holder)
             return

@@ -2,7 +2,7 @@
 
 They are counted, so that nobody can fill the log by being refused: the first is told at once, what follows together, at
 first after a minute and then at twice the time, until that is an hour. After a quiet hour it begins anew. So a process
-writes some thirty events a day of each code at most.
+writes some thirty events a day of each code at most. What is counted when it stops is told then.
 """
 
 import asyncio
@@ -36,6 +36,7 @@ class RefusedKeys:
         self._store = store
         self._untold: dict[str, _Tally] = {}
         self._telling: asyncio.Task[None] | None = None
+        self._writing: asyncio.Task[None] | None = None
         self._pause = 0.0
         self._told_at = self._last = float("-inf")
 
@@ -57,17 +58,34 @@ class RefusedKeys:
         while self._untold:
             if (seconds := self._told_at + self._pause - time.monotonic()) > 0:
                 await asyncio.sleep(seconds)
-            untold, self._untold = self._untold, {}
             self._told_at = time.monotonic()
             self._pause = min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
-            try:
-                await self._store.write(Audit(tuple(_event(code, tally) for code, tally in untold.items())))
-            except Unavailable as away:
-                outage("the audit log", away)
-                for code, tally in untold.items():
-                    self._untold.setdefault(code, _Tally(0, tally.origin)).count += tally.count
-            except Exception:
-                log.exception("refused keys were not told in the audit log")
+            self._writing = asyncio.create_task(self._write(self._taken()))
+            await asyncio.shield(self._writing)
+
+    async def close(self) -> None:
+        """Tell at once what has not been told: nobody is refused any more."""
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.gather(self._telling, return_exceptions=True)
+        if self._writing is not None:
+            await self._writing
+        if self._untold:
+            await self._write(self._taken())
+
+    def _taken(self) -> dict[str, _Tally]:
+        untold, self._untold = self._untold, {}
+        return untold
+
+    async def _write(self, untold: dict[str, _Tally]) -> None:
+        try:
+            await self._store.write(Audit(tuple(_event(code, tally) for code, tally in untold.items())))
+        except Unavailable as away:
+            outage("the audit log", away)
+            for code, tally in untold.items():
+                self._untold.setdefault(code, _Tally(0, tally.origin)).count += tally.count
+        except Exception:
+            log.exception("refused keys were not told in the audit log")
 
 
 def _event(code: str, tally: _Tally) -> AuditEvent:
