@@ -89,6 +89,7 @@ class SmtpMailer:
         except BaseException as error:
             client.close()
             if isinstance(error, aiosmtplib.SMTPException | OSError):
+                await asyncio.sleep(0)  # In which the connection is closed.
                 raise _meaning(error) from error
             raise
         return client
