@@ -114,6 +114,7 @@ def test_an_invite_is_sent_and_accepted_by_whoever_has_its_link(admin: httpx.Cli
     project, email = a_project(admin), an_email()
     opened = {"id": project["id"], "role": "owner"}
     invite = posted(admin, INVITES, {"email": email, "role": "reader", "projects": [opened]})
+    other = posted(admin, INVITES, {"email": email, "role": "owner"})
     mark = newest(admin)
     answer = httpx.post(invite["accept_url"], timeout=30, headers={"user-agent": "a browser"})
     user = answer.json()
@@ -127,7 +128,9 @@ def test_an_invite_is_sent_and_accepted_by_whoever_has_its_link(admin: httpx.Cli
         ("user.added", {"id": user["id"], "data": {"role": "owner"}}, project["id"]),
     ]
     followed = since(admin, mark)
-    assert [event["type"] for event in followed] == ["invite.accepted", "user.added", "user.added"]
+    types = ["invite.accepted", "user.added", "user.added", "invite.deleted"]
+    assert [event["type"] for event in followed] == types
+    assert followed[-1]["invite.deleted"] == {"id": other["id"]}
     session = {"user": {"id": user["id"], "email": email}, "ip_address": "127.0.0.1", "user_agent": "a browser"}
     assert all(event["actor"] == {"type": "session", "session": session} for event in followed)
     assert httpx.post(invite["accept_url"], timeout=30).status_code == 400

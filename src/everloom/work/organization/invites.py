@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -19,12 +19,12 @@ from everloom.objects.mail import is_address
 from everloom.objects.organization import ORGANIZATION, Organization
 from everloom.objects.projects import Project
 from everloom.objects.users import Membership, User
-from everloom.store.base import Absent, Add, Audit, Change, Remove
+from everloom.store.base import Absent, Add, Audit, Change, Missing, Remove
 from everloom.work.organization.audit import recorded
 from everloom.work.organization.establishing import DEFAULT_PROJECT
 from everloom.work.organization.mail import letter
 from everloom.work.organization.projects import archived
-from everloom.work.organization.users import one_at_a_time
+from everloom.work.organization.users import one_at_a_time, retired_invites
 
 INVITE_SECONDS = 7 * 24 * 3600
 """How long an invite can be accepted; the platform's last a week."""
@@ -63,7 +63,7 @@ async def create_invite(ctx: Context, asked: NewInvite, base: str) -> Invite:
     told = letter(ctx.ports, email, f"Invitation to {organization.name}", _told(invite, organization, link))
     data = {"email": email, "role": invite.role, "projects": to_builtins(invite.projects)}
     event = recorded(ctx, "invite.sent", {"id": invite.id, "data": data})
-    await ctx.store.write(Absent(User, _is_user, email=email), Add(invite), event, *told)
+    await ctx.store.write(*one_at_a_time(Absent(User, _is_user, email=email), Add(invite), event, *told))
     invite.accept_url = link
     return invite
 
@@ -129,11 +129,15 @@ async def opened(ctx: Context, invite_id: str, signature: str) -> Invite:
 
 
 def _closed() -> Forbidden:
-    return Forbidden("This link opens no invite: its signature is wrong, or the invite was deleted.")
+    return Forbidden(
+        "This link opens no invite: its signature is wrong, or the invite was taken back, or another for the same "
+        "address was accepted."
+    )
 
 
 async def accept_invite(ctx: Context, invite_id: str, signature: str) -> User:
-    """Make whoever has an invite's link a user, in the projects that it opens and that are still open.
+    """Make whoever has an invite's link a user, in the projects that it opens and that are still open. Other invites of
+    the same address are taken back: one link makes one user once.
 
     Errors: 403 for a link that is not ours, 400 for an invite that was accepted or has expired.
     """
@@ -162,15 +166,22 @@ async def accept_invite(ctx: Context, invite_id: str, signature: str) -> User:
 
     change = Change(Invite, invite_id, accept)
     nobody = Absent(User, _is_user, email=invite.email)
-    told = Audit(tuple(_events(ctx, invite, user, places)))
-    await ctx.store.write(*one_at_a_time(change, nobody, Add(user), *map(Add, places), told))
+    # Who accepts has no key, and is the user who comes of it.
+    by_user = partial(AuditEvent, actor=AuditActor(type="session", id=user.id, email=user.email), origin=ctx.origin)
+    told = Audit(tuple(_events(by_user, invite, user, places)))
+    others = await retired_invites(ctx, invite.email, by_user, but=invite.id)
+    try:
+        await ctx.store.write(*one_at_a_time(change, nobody, Add(user), *map(Add, places), told, others))
+    except Missing as problem:
+        if problem.cls is Invite:  # It was taken back in this very moment.
+            raise _closed() from None
+        raise
     return user
 
 
-def _events(ctx: Context, invite: Invite, user: User, places: Sequence[Membership]) -> Iterator[AuditEvent]:
-    """Who accepts has no key, and is the user who comes of it."""
-    actor = AuditActor(type="session", id=user.id, email=user.email)
-    event = partial(AuditEvent, actor=actor, origin=ctx.origin)
+def _events(
+    event: Callable[..., AuditEvent], invite: Invite, user: User, places: Sequence[Membership]
+) -> Iterator[AuditEvent]:
     yield event(type="invite.accepted", details={"id": invite.id})
     yield event(type="user.added", details={"id": user.id, "data": {"role": user.role, "email": user.email}})
     for place in places:
