@@ -6,12 +6,15 @@ from everloom.api.http.paths import PREFIX
 from everloom.cli.tables import say, show
 from everloom.cli.telling import organization, project_of, read, show_one, user_of, whole
 from everloom.config import Settings
+from everloom.context import Context
 from everloom.objects.base import JsonObject
 from everloom.objects.invites import NewInvite
-from everloom.objects.keys import Key
+from everloom.objects.keys import Key, NewAdminApiKey, NewOperatorKey
 from everloom.objects.projects import NewProject, Project, ProjectChanges
 from everloom.objects.users import NewProjectUser, User, UserChanges
-from everloom.work.organization import invites, keys, project_users, projects, users
+from everloom.work.organization import invites, keys, operator_keys, project_users, projects, users
+from everloom.work.organization.establishing import DEFAULT_PROJECT
+from everloom.work.organization.new_keys import check_scopes
 
 _USERS = ("id", "name", "email", "role", "added_at")
 _PROJECTS = ("id", "name", "status", "created_at", "archived_at")
@@ -111,6 +114,47 @@ async def remove_member(settings: Settings, project: str, who: str) -> None:
 
 
 # --- keys ----------------------------------------------------------------------------------------------------------
+
+
+async def create_key(
+    settings: Settings,
+    project: str | None,
+    *,
+    name: str | None,
+    user: str | None,
+    read_only: bool,
+    scopes: list[str] | None,
+) -> None:
+    """Show a new key of a project. One that is not there is made by its name, but for no user: nobody is in it."""
+    permissions = "read_only" if read_only else "restricted" if scopes else "all"
+    asked: JsonObject = {"name": _or_usual(name), "permissions": permissions, "scopes": scopes or []}
+    async with organization(settings) as ctx:
+        key = read(asked, NewOperatorKey)
+        if fault := check_scopes(key.scopes):
+            raise fault  # before a project is made
+        owner = None if user is None else await user_of(ctx, user)
+        find = _project_or_new if owner is None else project_of
+        id = DEFAULT_PROJECT if project is None else await find(ctx, project)
+        print(await operator_keys.create_project_key(ctx, id, key, owner))
+
+
+def _or_usual(name: str | None) -> str:
+    return "everloom keys create" if name is None else name
+
+
+async def _project_or_new(ctx: Context, name: str) -> str:
+    """As ``project_of``, but that a project of this name is made where none is open."""
+    if name.startswith("proj_") or await ctx.store.all(Project, name=name, status="active"):
+        return await project_of(ctx, name)
+    return (await projects.create_project(ctx, read({"name": name}, NewProject))).id
+
+
+async def create_admin_key(settings: Settings, *, name: str | None, user: str | None) -> None:
+    """Show a new key of the organization's."""
+    async with organization(settings) as ctx:
+        asked = read({"name": _or_usual(name)}, NewAdminApiKey)
+        owner = None if user is None else await user_of(ctx, user)
+        print(await operator_keys.create_admin_key(ctx, asked.name, owner))
 
 
 async def list_keys(settings: Settings, project: str | None, *, as_json: bool) -> None:

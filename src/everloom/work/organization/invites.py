@@ -142,20 +142,14 @@ async def accept_invite(ctx: Context, invite_id: str, signature: str) -> User:
     Errors: 403 for a link that is not ours, 400 for an invite that was accepted or has expired.
     """
     invite = await opened(ctx, invite_id, signature)
-    made = now()
     user = User(
         id=new_id("user-"),
-        created_at=made,
+        created_at=now(),
         name=invite.email.partition("@")[0],
         email=invite.email,
         role=invite.role,
     )
-    standing = await ctx.store.all(Project, id=[project.id for project in invite.projects], status="active")
-    ids = {project.id for project in standing}
-    places = [
-        Membership(id=user.id, created_at=made, project_id=project.id, role=project.role)
-        for project in {each.id: each for each in invite.projects if each.id in ids}.values()
-    ]
+    places = await _places(ctx, invite, user)
 
     def accept(invite: Invite) -> None:
         _refuse_accepted(invite)
@@ -177,6 +171,16 @@ async def accept_invite(ctx: Context, invite_id: str, signature: str) -> User:
             raise _closed() from None
         raise
     return user
+
+
+async def _places(ctx: Context, invite: Invite, user: User) -> list[Membership]:
+    """Where an invite lets a user in: into those of its projects that are still open."""
+    standing = await ctx.store.all(Project, id=[project.id for project in invite.projects], status="active")
+    ids = {project.id for project in standing}
+    return [
+        Membership(id=user.id, created_at=user.created_at, project_id=project.id, role=project.role)
+        for project in {each.id: each for each in invite.projects if each.id in ids}.values()
+    ]
 
 
 def _events(
