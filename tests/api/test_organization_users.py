@@ -1,6 +1,8 @@
 """Users of the organization and how they come by invites, through HTTP."""
 
+import html
 import os
+import shlex
 import signal
 import sqlite3
 import time
@@ -79,6 +81,36 @@ def test_an_invite_is_accepted_once_by_its_link(admin: httpx.Client) -> None:
     refused(httpx.post(link), 400, "invite_accepted")
     refused(admin.delete(f"{INVITES}/{invite['id']}"), 400, "invite_accepted")
     refused(admin.post(INVITES, json={"email": email, "role": "owner"}), 400, "user_exists")
+
+
+BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+def page_of(answer: httpx.Response, status: int = 200) -> str:
+    """The words of a page, as they are meant."""
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "text/html; charset=utf-8")
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert "<b>" not in answer.text
+    return html.unescape(answer.text)
+
+
+def test_who_accepts_in_a_browser_reads_how_to_get_a_key(admin: httpx.Client) -> None:
+    project = posted(admin, PROJECTS, {"name": "<b>Bot</b>"})
+    wanted = {"role": "owner", "projects": [{"id": project["id"], "role": "member"}]}
+    email = f"o'{an_email()}"
+    link = posted(admin, INVITES, {"email": email, **wanted})["accept_url"]
+    assert email in page_of(httpx.get(link, headers=BROWSER))
+    page = page_of(httpx.post(link, headers=BROWSER))
+    assert f"{email} is a user of this server's organization now, as owner." in page
+    make = f"everloom keys create --user {shlex.quote(email)}"
+    assert f"<b>Bot</b>: <code>{make} --project {project['id']}</code>" in page
+    assert f"<code>{make} --admin</code>" in page
+    assert len(fetched(admin, USERS, emails=email)["data"]) == 1
+    assert "has been accepted already" in page_of(httpx.post(link, headers=BROWSER), 400)
+    assert "opens no invite" in page_of(httpx.get(f"{link}0", headers=BROWSER), 403)
+    assert "opens no invite" in page_of(httpx.post(f"{link}0", headers=BROWSER), 403)
+    alone = posted(admin, INVITES, {"email": an_email(), "role": "reader", "projects": []})["accept_url"]
+    assert "You are in no project yet" in page_of(httpx.post(alone, headers=BROWSER))
 
 
 def test_an_invite_opens_the_projects_that_are_open(admin: httpx.Client) -> None:

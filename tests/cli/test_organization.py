@@ -36,7 +36,8 @@ def test_users_are_invited_shown_and_kept(tmp_path: Path) -> None:
     assert heads.split() == ["ID", "NAME", "EMAIL", "ROLE", "ADDED"]
     assert line.split()[:4] == ["user-owner", "Owner", "owner@localhost", "owner"]
     said = told(tmp_path, "users", "invite", "New@example.org", "--role", "owner")
-    assert re.search(r"\nhttp://127\.0\.0\.1:8080/v1/organization/invites/invite-\w+/accept\?signature=\w{64}\n$", said)
+    assert re.search(r"\nhttp://127\.0\.0\.1:8080/v1/organization/invites/invite-\w+/accept\?signature=\w{64}\n", said)
+    assert said.endswith("\nA key for whoever has accepted it: everloom keys create --user new@example.org\n")
     (invite,) = as_json(tmp_path, "users", "invites")
     assert (invite["email"], invite["role"], invite["status"]) == ("new@example.org", "owner", "pending")
     assert "accept_url" not in invite
@@ -48,6 +49,10 @@ def test_users_are_invited_shown_and_kept(tmp_path: Path) -> None:
     assert "Supported values are: 'owner' and 'reader'." in refused(tmp_path, "users", "role", "user-owner", "king")
     assert refused(tmp_path, "users", "role", "a@b.c", "owner") == "everloom: no user has the address a@b.c\n"
     assert "Invalid 'email'" in refused(tmp_path, "users", "invite", "nobody")
+    elsewhere = as_json(tmp_path, "users", "invite", "b@example.org", "--url", "http://127.0.0.1:9000/v1/")[
+        "accept_url"
+    ]
+    assert elsewhere.startswith("http://127.0.0.1:9000/v1/organization/invites/")
 
 
 def test_projects_and_who_is_in_them(tmp_path: Path) -> None:

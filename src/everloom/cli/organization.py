@@ -1,5 +1,6 @@
 """The organization from the command line: the verbs of the API, told as tables or in the API's own JSON."""
 
+import shlex
 from functools import partial
 
 from everloom.api.http.paths import PREFIX
@@ -30,13 +31,17 @@ async def list_users(settings: Settings, *, as_json: bool) -> None:
         show(await whole(partial(ctx.store.find, User)), _USERS, as_json=as_json)
 
 
-async def invite(settings: Settings, email: str, role: str, names: list[str] | None, *, as_json: bool) -> None:
-    """Invite somebody into some projects. The link leads to where the settings say that clients know the server."""
+async def invite(
+    settings: Settings, email: str, role: str, names: list[str] | None, *, url: str | None, as_json: bool
+) -> None:
+    """Invite somebody into some projects. The link leads to ``url``, by default where the settings say that clients
+    know the server.
+    """
     async with organization(settings) as ctx:
         asked: JsonObject = {"email": email, "role": role}
         if names is not None:
             asked["projects"] = [{"id": await project_of(ctx, name), "role": "member"} for name in names]
-        base = settings.public_url or f"http://{settings.host}:{settings.port}{PREFIX}"
+        base = (url or "").rstrip("/") or settings.public_url or f"http://{settings.host}:{settings.port}{PREFIX}"
         made = await invites.create_invite(ctx, read(asked, NewInvite), base)
         if as_json:
             say(made)
@@ -44,6 +49,7 @@ async def invite(settings: Settings, email: str, role: str, names: list[str] | N
             print(f"Invited {made.email} as {made.role}. This link accepts it, for a week:\n{made.accept_url}")
             if ctx.ports.mailer is not None:
                 print("A running server mails it.")
+            print(f"A key for whoever has accepted it: everloom keys create --user {shlex.quote(made.email)}")
 
 
 async def list_invites(settings: Settings, *, as_json: bool) -> None:

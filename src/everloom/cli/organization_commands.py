@@ -37,14 +37,17 @@ def users_invite(
     project: Annotated[
         list[str] | None, typer.Option(help="A project to be let into, as a member; by default the default one.")
     ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Base URL of the link; by default the server's, by the settings.")
+    ] = None,
     as_json: AsJson = False,
     data: Data = None,
     config: Config = None,
 ) -> None:
-    """Invite somebody, and show the link that accepts it, this once."""
+    """Invite somebody, and show the link that accepts it, this once. Who has accepted it needs a key: 'keys create'."""
     from everloom.cli import organization
 
-    asyncio.run(organization.invite(settings_of(data, config), email, role, project, as_json=as_json))
+    asyncio.run(organization.invite(settings_of(data, config), email, role, project, url=url, as_json=as_json))
 
 
 @users.command("invites")

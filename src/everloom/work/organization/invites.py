@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -74,6 +75,8 @@ def _told(invite: Invite, organization: Organization, link: str) -> str:
     return (
         f"You are invited to {organization.name} as {invite.role}.\n\n"
         f"This link leads to a page that accepts the invite, until {until:%Y-%m-%d %H:%M} UTC:\n\n{link}\n\n"
+        "Programs need a key: once you have accepted, whoever runs the server makes you one, by\n"
+        f"everloom keys create --user {shlex.quote(invite.email)}\n\n"
         "Whoever has the link can accept it. If you did not expect it, nothing has to be done.\n"
     )
 
@@ -171,6 +174,12 @@ async def accept_invite(ctx: Context, invite_id: str, signature: str) -> User:
             raise _closed() from None
         raise
     return user
+
+
+async def projects_of(ctx: Context, user: User) -> list[Project]:
+    """The open projects that a user is in, oldest first."""
+    places = await ctx.store.all(Membership, user_id=user.id)
+    return await ctx.store.all(Project, id=[place.project_id for place in places], status="active")
 
 
 async def _places(ctx: Context, invite: Invite, user: User) -> list[Membership]:
