@@ -13,6 +13,10 @@ from everloom.objects.audit import Origin
 from everloom.store.base import SYSTEM, Database
 from everloom.work.organization import refused_keys
 from everloom.work.organization.refused_keys import RefusedKeys
+from tests.builders import fetched
+from tests.organization import admin_of
+from tests.servers import Everloom
+from tests.servers import http as client_of
 from tests.store.databases import address, opened
 
 WRONG = Unauthorized("no", code="invalid_api_key")
@@ -44,3 +48,31 @@ def test_they_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert {record["origin"]["ip_address"] for record in records} == {"192.0.2.1", "192.0.2.2"}
 
     asyncio.run(opened(address("sqlite", tmp_path), main))
+
+
+def test_what_was_counted_is_told_at_the_end(tmp_path: Path) -> None:
+    async def main(database: Database) -> None:
+        refused = RefusedKeys(database.store(SYSTEM))
+        await refused.close(1)
+        for _ in range(100):
+            refused.note(WRONG, HERE)
+            await asyncio.sleep(0.001)
+        await refused.close(5)
+        rows = await database.audit.rows(0, 1000)
+        told = [msgspec.json.decode(row.body)["details"]["error_message"].split()[0] for row in rows]
+        assert sum(int(each.replace("A", "1")) for each in told) == 100
+
+    asyncio.run(opened(address("sqlite", tmp_path), main))
+
+
+def test_a_server_that_stops_has_told_whom_it_refused(tmp_path: Path) -> None:
+    with Everloom(tmp_path) as server:
+        with client_of(server, "sk-wrong", beta=None) as nobody:
+            for _ in range(50):
+                assert nobody.get("/organization/users").status_code == 401
+        server.stop()
+        server.start()
+        with admin_of(server) as admin:
+            told = fetched(admin, "/organization/audit_logs", **{"event_types[]": "login.failed"})["data"]
+    counts = [each["login.failed"]["error_message"].split()[0].replace("A", "1") for each in told]
+    assert sum(map(int, counts)) == 50

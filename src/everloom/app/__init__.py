@@ -42,6 +42,7 @@ from everloom.work.files import uploads as kept_uploads
 from everloom.work.inference import images as kept_images
 from everloom.work.organization import audit_sinks, checkpoints, mail
 from everloom.work.organization.due_alerts import send_alerts
+from everloom.work.organization.refused_keys import RefusedKeys
 from everloom.work.runs import expiry
 from everloom.work.runs.execution import execute
 from everloom.work.runs.verbs import RUN_JOB
@@ -61,6 +62,9 @@ CHECKPOINT_GRACE = 5.0
 
 LEDGER_GRACE = 5.0
 """Seconds that a database has at the end to take the last rows of the ledger."""
+
+REFUSED_GRACE = 2.0
+"""Seconds that it has for the last refused keys, before the last checkpoint signs them."""
 
 JOBS = {RUN_JOB: execute, INGEST_JOB: ingest.ingest, mail.MAIL_JOB: mail.deliver}
 """What a worker serves."""
@@ -99,7 +103,8 @@ class App:
         self.settings = settings
         self.ports = ports
         self._preload = preload
-        self.asgi = build_server(ports, routes)
+        self._refused = RefusedKeys(ports.database.store(SYSTEM))
+        self.asgi = build_server(ports, routes, self._refused)
         self._tasks: list[asyncio.Task[None]] = []
         self._claim: IO[str] | None = None
         self._works = False
@@ -160,6 +165,7 @@ class App:
             self.ports.bus.close(),
             self._ledger.close(LEDGER_GRACE),
             self.ports.gate.admission.close(),
+            self._refused.close(REFUSED_GRACE),
             self._close_evidence(),
             self.ports.database.close(),
         ):

@@ -48,6 +48,7 @@ from everloom.api.http.server import Server
 from everloom.api.http.steps import bind, translate
 from everloom.api.v1 import DIALECT
 from everloom.context import Ports
+from everloom.work.organization.refused_keys import RefusedKeys
 
 TAGS = (
     admin_api_keys,
@@ -89,9 +90,11 @@ TAGS = (
 ROUTES: tuple[Route, ...] = tuple(route for tag in TAGS for route in tag.routes)
 
 
-def build_server(ports: Ports, routes: Iterable[Route] = ROUTES) -> Server:
-    """The application that answers ``routes`` and, where they are asked for, the dialect's own."""
-    auth = Auth(ports.database, ports.known_keys, former_ids=ports.limits.former_ids)
+def build_server(ports: Ports, routes: Iterable[Route] = ROUTES, refused: RefusedKeys | None = None) -> Server:
+    """The application that answers ``routes`` and, where they are asked for, the dialect's own. ``refused`` counts keys
+    that it refuses, and is closed by whoever made it.
+    """
+    auth = Auth(ports.database, ports.known_keys, former_ids=ports.limits.former_ids, refused=refused)
     return Server(
         ports,
         (

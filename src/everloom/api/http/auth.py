@@ -48,7 +48,8 @@ FORMER = (
 class Auth:
     """Knows the keys of one server. ``organization`` is its id (``org-…``), ``slug`` its name in headers.
 
-    ``former_ids`` are those of organizations and projects that headers may name as well.
+    ``former_ids`` are those of organizations and projects that headers may name as well; ``refused`` counts keys that
+    are refused where an admin key is asked for.
     """
 
     def __init__(
@@ -59,13 +60,14 @@ class Auth:
         organization: str = ORGANIZATION,
         slug: str = "everloom",
         former_ids: frozenset[str] = frozenset(),
+        refused: RefusedKeys | None = None,
     ) -> None:
         self.organization = organization
         self.slug = slug
         self._former_ids = former_ids
         self._store = database.store(SYSTEM)
         self._known_keys = known_keys
-        self._refused = RefusedKeys(self._store)
+        self._refused = refused or RefusedKeys(self._store)
         self._noting: set[asyncio.Task[None]] = set()
 
     async def authenticate(self, request: Request, next: Next) -> Any:

@@ -8,6 +8,7 @@ writes some thirty events a day of each code at most.
 import asyncio
 import logging
 import time
+from contextlib import suppress
 
 from msgspec import Struct
 
@@ -38,6 +39,7 @@ class RefusedKeys:
         self._telling: asyncio.Task[None] | None = None
         self._pause = 0.0
         self._told_at = self._last = float("-inf")
+        self._closing = asyncio.Event()
 
     def note(self, error: ApiError, origin: Origin) -> None:
         """Count a refusal, and have it told in its time. Who has shown no key at all is none."""
@@ -56,18 +58,38 @@ class RefusedKeys:
     async def _tell(self) -> None:
         while self._untold:
             if (seconds := self._told_at + self._pause - time.monotonic()) > 0:
-                await asyncio.sleep(seconds)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._closing.wait(), seconds)
             untold, self._untold = self._untold, {}
             self._told_at = time.monotonic()
             self._pause = min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
             try:
                 await self._store.write(Audit(tuple(_event(code, tally) for code, tally in untold.items())))
             except Unavailable as away:
+                if self._closing.is_set():
+                    _lost(untold)
+                    return
                 outage("the audit log", away)
                 for code, tally in untold.items():
                     self._untold.setdefault(code, _Tally(0, tally.origin)).count += tally.count
             except Exception:
                 log.exception("refused keys were not told in the audit log")
+
+    async def close(self, grace: float) -> None:
+        """Tell what was counted and not told yet; what the database does not take in ``grace`` seconds is lost."""
+        self._closing.set()
+        if self._telling is None:
+            return
+        done, _ = await asyncio.wait({self._telling}, timeout=grace)
+        if not done:
+            _lost(self._untold)
+            self._telling.cancel()
+            await asyncio.gather(self._telling, return_exceptions=True)
+
+
+def _lost(untold: dict[str, _Tally]) -> None:
+    count = sum(tally.count for tally in untold.values())
+    log.error("the audit log has lost %d refused keys: the database is away", count)
 
 
 def _event(code: str, tally: _Tally) -> AuditEvent:
