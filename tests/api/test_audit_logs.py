@@ -137,6 +137,26 @@ def test_an_invite_is_sent_and_accepted_by_whoever_has_its_link(admin: httpx.Cli
     assert since(admin, followed[-1]["id"]) == []
 
 
+def test_changes_are_told_as_they_were_asked_for(admin: httpx.Client) -> None:
+    project, user = a_project(admin), a_user(admin, projects=[])
+    account = posted(admin, f"{PROJECTS}/{project['id']}/service_accounts", {"name": "robot"})
+    path = f"{PROJECTS}/{project['id']}/users"
+    posted(admin, path, {"user_id": user["id"], "role": "member"})
+    said = {"technical_level": "expert", "developer_persona": "engineer"}
+    asked: list[tuple[str, Json]] = [
+        (f"{USERS}/{user['id']}", said),
+        (f"{USERS}/{user['id']}", {"role": "reader", "technical_level": "novice", "developer_persona": None}),
+        (f"{path}/{user['id']}", {}),
+        (f"{PROJECTS}/{project['id']}", {}),
+        (f"{PROJECTS}/{project['id']}/service_accounts/{account['id']}", {"role": "owner"}),
+    ]
+    mark = newest(admin)
+    for where, body in asked:
+        posted(admin, where, body)
+    changes = [event[event["type"]]["changes_requested"] for event in since(admin, mark)]
+    assert changes == [said, {"role": "reader", "technical_level": "novice"}, {}, {}, {"role": "owner"}]
+
+
 def test_an_invite_is_taken_back(admin: httpx.Client) -> None:
     invite = posted(admin, INVITES, {"email": an_email(), "role": "owner"})
     assert admin.delete(f"{INVITES}/{invite['id']}").status_code == 200

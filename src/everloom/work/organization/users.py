@@ -11,7 +11,7 @@ from everloom.objects.keys import Key
 from everloom.objects.organization import ORGANIZATION, Organization
 from everloom.objects.users import Membership, User, UserChanges
 from everloom.store.base import Change, Operation, Present, Remove
-from everloom.work.organization.audit import event, recorded
+from everloom.work.organization.audit import event, recorded, requested
 from everloom.work.organization.projects import refuse_unkept
 
 
@@ -58,7 +58,7 @@ async def modify_user(ctx: Context, user_id: str, asked: UserChanges) -> User:
             user.developer_persona = asked.developer_persona
 
     change = Change(User, user_id, edit)
-    details = {"id": user_id, "changes_requested": {"role": asked.role}}
+    details = {"id": user_id, "changes_requested": requested(asked)}
     written = await ctx.store.write(*one_at_a_time(change, recorded(ctx, "user.updated", details)))
     ctx.ports.known_keys.forget()
     return written[change]
