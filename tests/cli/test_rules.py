@@ -21,6 +21,11 @@ def test_limits_are_shown_and_set(tmp_path: Path) -> None:
     assert "up to the organization's" in refused(tmp_path, *wrong, "--requests-per-minute", "2001")
     assert "integer below minimum value" in refused(tmp_path, *wrong, "--tokens-per-minute", "-1")
     assert "No rate limit found with id 'rl-none'" in refused(tmp_path, *wrong[:3], "none", "--requests-per-day", "1")
+    hint = refused(tmp_path, *wrong[:3], "none", "--requests-per-day", "1")
+    assert "'everloom limits list' shows the models" in hint
+    assert "EVERLOOM_UPSTREAM" in hint
+    unknown = refused(tmp_path, "limits", "set", "proj_none", "smollm2-135m", "--requests-per-day", "1")
+    assert unknown == "everloom: The project proj_none was not found\n"
     assert "projects are called 'Nobody'" in refused(tmp_path, "limits", "list", "Nobody")
 
 

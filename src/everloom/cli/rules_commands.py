@@ -26,7 +26,7 @@ def _limit(what: str) -> typer.models.OptionInfo:
 
 @limits.command("list")
 def limits_list(project: Which, as_json: AsJson = False, data: Data = None, config: Config = None) -> None:
-    """Show what a project may ask of each model that it may see, by the settings here: an upstream's, if they name it."""
+    """Show what a project may ask of each model that it may see; an upstream's, where the settings here name it."""
     from everloom.cli import rules
 
     asyncio.run(rules.list_limits(settings_of(data, config), project, as_json=as_json))
