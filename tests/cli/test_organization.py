@@ -69,6 +69,23 @@ def test_projects_and_who_is_in_them(tmp_path: Path) -> None:
     assert [each["name"] for each in as_json(tmp_path, "projects", "list", "--archived")] == ["Default project", "Mine"]
 
 
+def test_a_long_name_makes_no_table_wide(tmp_path: Path) -> None:
+    made = as_json(tmp_path, "projects", "create", "p" * 256)
+    told(tmp_path, "keys", "create", "--project", made["id"], "--name", "k" * 256)
+    for arguments in (("projects", "list"), ("keys", "list"), ("audit", "list")):
+        lines = told(tmp_path, *arguments).splitlines()
+        assert max(map(len, lines)) < 320
+        assert "p" * 63 + "…" in "".join(lines)
+    assert made["name"] in told(tmp_path, "projects", "list", "--json")
+    told(tmp_path, "projects", "archive", made["id"])
+    archived = as_json(tmp_path, "projects", "create", "twice")["id"]
+    told(tmp_path, "projects", "archive", archived)
+    told(tmp_path, "projects", "create", "twice")
+    assert "'everloom projects list --archived' has their ids" in refused(
+        tmp_path, "audit", "list", "--project", "twice"
+    )
+
+
 def test_keys_are_made_shown_and_deleted(tmp_path: Path) -> None:
     secret = told(tmp_path, "keys", "create", "--name", "mine", "--scope", "api.files.read").strip()
     told(tmp_path, "keys", "create", "--read-only", "--project", "Other")

@@ -39,7 +39,9 @@ def test_limits_of_an_upstreams_models(tmp_path: Path) -> None:
 
 def test_what_may_be_spent(tmp_path: Path) -> None:
     assert refused(tmp_path, "limits", "spend") == "everloom: The organization has no spend limit.\n"
-    assert "$1,234.50 a month" in told(tmp_path, "limits", "spend", "1234.50")
+    table = told(tmp_path, "limits", "spend", "1234.50")
+    assert "$1,234.50 a month" in table
+    assert "not reached" in table
     shown = as_json(tmp_path, "limits", "spend")
     assert (shown["threshold_amount"], shown["enforcement"]) == (123450, {"status": "inactive"})
     assert as_json(tmp_path, "limits", "spend", "5", "--project", "Default project")["object"] == "project.spend_limit"

@@ -35,6 +35,8 @@ _WHICH = (
     "them where EVERLOOM_UPSTREAM, or everloom.toml, says the same to both."
 )
 _LIMIT = ("whose", "limit", "status")
+_STATUS = {"inactive": "not reached", "enforcing": "reached: refusing"}
+"""Of a spend limit, for people: ``inactive`` looks as if it did not hold."""
 _ALERTS = ("id", "amount", "recipients", "subject_prefix")
 _MODELS = ("mode", "models")
 
@@ -135,7 +137,11 @@ async def spend_limit(
     if as_json:
         say(shown)
     else:
-        row = {"whose": _whose(project), "limit": _dollars(shown.threshold_amount), "status": shown.enforcement.status}
+        row = {
+            "whose": _whose(project),
+            "limit": _dollars(shown.threshold_amount),
+            "status": _STATUS[shown.enforcement.status],
+        }
         show([row], _LIMIT, as_json=False)
 
 
