@@ -114,6 +114,7 @@ def test_an_invite_is_sent_and_accepted_by_whoever_has_its_link(admin: httpx.Cli
     project, email = a_project(admin), an_email()
     opened = {"id": project["id"], "role": "owner"}
     invite = posted(admin, INVITES, {"email": email, "role": "reader", "projects": [opened]})
+    other = posted(admin, INVITES, {"email": email, "role": "owner"})
     mark = newest(admin)
     answer = httpx.post(invite["accept_url"], timeout=30, headers={"user-agent": "a browser"})
     user = answer.json()
@@ -127,11 +128,33 @@ def test_an_invite_is_sent_and_accepted_by_whoever_has_its_link(admin: httpx.Cli
         ("user.added", {"id": user["id"], "data": {"role": "owner"}}, project["id"]),
     ]
     followed = since(admin, mark)
-    assert [event["type"] for event in followed] == ["invite.accepted", "user.added", "user.added"]
+    types = ["invite.accepted", "user.added", "user.added", "invite.deleted"]
+    assert [event["type"] for event in followed] == types
+    assert followed[-1]["invite.deleted"] == {"id": other["id"]}
     session = {"user": {"id": user["id"], "email": email}, "ip_address": "127.0.0.1", "user_agent": "a browser"}
     assert all(event["actor"] == {"type": "session", "session": session} for event in followed)
     assert httpx.post(invite["accept_url"], timeout=30).status_code == 400
     assert since(admin, followed[-1]["id"]) == []
+
+
+def test_changes_are_told_as_they_were_asked_for(admin: httpx.Client) -> None:
+    project, user = a_project(admin), a_user(admin, projects=[])
+    account = posted(admin, f"{PROJECTS}/{project['id']}/service_accounts", {"name": "robot"})
+    path = f"{PROJECTS}/{project['id']}/users"
+    posted(admin, path, {"user_id": user["id"], "role": "member"})
+    said = {"technical_level": "expert", "developer_persona": "engineer"}
+    asked: list[tuple[str, Json]] = [
+        (f"{USERS}/{user['id']}", said),
+        (f"{USERS}/{user['id']}", {"role": "reader", "technical_level": "novice", "developer_persona": None}),
+        (f"{path}/{user['id']}", {}),
+        (f"{PROJECTS}/{project['id']}", {}),
+        (f"{PROJECTS}/{project['id']}/service_accounts/{account['id']}", {"role": "owner"}),
+    ]
+    mark = newest(admin)
+    for where, body in asked:
+        posted(admin, where, body)
+    changes = [event[event["type"]]["changes_requested"] for event in since(admin, mark)]
+    assert changes == [said, {"role": "reader", "technical_level": "novice"}, {}, {}, {"role": "owner"}]
 
 
 def test_an_invite_is_taken_back(admin: httpx.Client) -> None:

@@ -419,3 +419,11 @@ def test_every_replica_refuses_a_key_within_two_seconds(tmp_path: Path) -> None:
         assert [asks(here, key).status_code for key in keys] == [401, 401]
         time.sleep(max(0.0, closed + 2.2 - time.monotonic()))
         assert [asks(there, key).status_code for key in keys] == [401, 401]
+
+
+@pytest.mark.parametrize("name", ["", " ", "\t\n", "\ufeff", "\u200b \u2060", "\x1b", "n" * 257])
+def test_a_name_is_to_be_seen(admin: httpx.Client, name: str) -> None:
+    project = a_project(admin)
+    for path in (PROJECTS, f"{PROJECTS}/{project['id']}", f"{PROJECTS}/{project['id']}/service_accounts", ADMIN_KEYS):
+        assert "Invalid 'name'" in refused(admin.post(path, json={"name": name}), 400)
+    posted(admin, f"{PROJECTS}/{project['id']}", {"name": " \U0001f916 "})

@@ -2,11 +2,16 @@
 
 import re
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from rich.text import Text
 
 from everloom import __version__
+from everloom.cli.commands import app
 from tests.cli.programs import everloom
 
 OFFLINE = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null", "PIP_FIND_LINKS": ""}
@@ -90,3 +95,18 @@ def test_models_pull_offline_says_what_to_do(tmp_path: Path, monkeypatch: pytest
     assert 'backend = "local"' in done.stderr
     assert "Traceback" not in done.stderr
     assert [path for path in (tmp_path / "data" / "weights").iterdir() if not path.name.endswith(".lock")] == []
+
+
+def texts(command: Any) -> Iterator[str]:
+    """All help of a command, and of those below it."""
+    yield command.help or ""
+    for parameter in command.params:
+        yield getattr(parameter, "help", None) or ""
+    for below in getattr(command, "commands", {}).values():
+        yield from texts(below)
+
+
+def test_nothing_in_a_help_is_taken_for_markup() -> None:
+    found = [text for text in texts(typer.main.get_command(app)) if text]
+    assert len(found) > 100
+    assert [text for text in found if Text.from_markup(text).plain != text] == []

@@ -21,6 +21,11 @@ def test_limits_are_shown_and_set(tmp_path: Path) -> None:
     assert "up to the organization's" in refused(tmp_path, *wrong, "--requests-per-minute", "2001")
     assert "integer below minimum value" in refused(tmp_path, *wrong, "--tokens-per-minute", "-1")
     assert "No rate limit found with id 'rl-none'" in refused(tmp_path, *wrong[:3], "none", "--requests-per-day", "1")
+    hint = refused(tmp_path, *wrong[:3], "none", "--requests-per-day", "1")
+    assert "'everloom limits list' shows the models" in hint
+    assert "EVERLOOM_UPSTREAM" in hint
+    unknown = refused(tmp_path, "limits", "set", "proj_none", "smollm2-135m", "--requests-per-day", "1")
+    assert unknown == "everloom: The project proj_none was not found\n"
     assert "projects are called 'Nobody'" in refused(tmp_path, "limits", "list", "Nobody")
 
 
@@ -34,7 +39,9 @@ def test_limits_of_an_upstreams_models(tmp_path: Path) -> None:
 
 def test_what_may_be_spent(tmp_path: Path) -> None:
     assert refused(tmp_path, "limits", "spend") == "everloom: The organization has no spend limit.\n"
-    assert "$1,234.50 a month" in told(tmp_path, "limits", "spend", "1234.50")
+    table = told(tmp_path, "limits", "spend", "1234.50")
+    assert "$1,234.50 a month" in table
+    assert "not reached" in table
     shown = as_json(tmp_path, "limits", "spend")
     assert (shown["threshold_amount"], shown["enforcement"]) == (123450, {"status": "inactive"})
     assert as_json(tmp_path, "limits", "spend", "5", "--project", "Default project")["object"] == "project.spend_limit"

@@ -32,8 +32,27 @@ def test_what_was_used_is_a_table_and_json(server: Everloom, upstream: ScriptedU
     assert none.returncode == 0
 
 
+def test_what_was_used_is_read_from_the_database(
+    sqlite_server: Everloom, upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    with client_of(sqlite_server) as http:
+        posted(http, "/chat/completions", HELLO)
+    time.sleep(0.1)
+    known = ("usage", "completions", "--group-by", "model,project_id,api_key_id", "--days", "40", "--json")
+    read = json.loads(sqlite_server.command(*known))
+    asked = json.loads(sqlite_server.command(*known, "--url", sqlite_server.url))
+    assert [bucket["results"] for bucket in read] == [bucket["results"] for bucket in asked]
+    assert len(read) == 40
+    assert "gpt-4o" in {result["model"] for bucket in read for result in bucket["results"]}
+    assert everloom(tmp_path, "usage", "costs").stdout == "No costs in this time.\n"
+    assert "Invalid value: 'colour'" in everloom(tmp_path, "usage", "--group-by", "colour").stderr
+    # No id is broken where nobody looks at a terminal.
+    assert "proj_default" in sqlite_server.command(*known[:-1]).replace("│", " ").split()
+    assert "key_everloom_api_key" in sqlite_server.command(*known[:-1]).replace("│", " ").split()
+
+
 def test_what_cannot_be_asked_is_one_line(server: Everloom, tmp_path: Path) -> None:
-    assert "an admin key is needed" in everloom(tmp_path, "usage").stderr
+    assert "is asked with an admin key" in everloom(tmp_path, "usage", "--url", server.url).stderr
     assert everloom(tmp_path, "usage", "colours").returncode == 2
     refused = everloom(tmp_path, "usage", "--url", server.url, "--key", API_KEY)
     assert refused.returncode == 1

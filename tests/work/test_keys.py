@@ -19,8 +19,6 @@ from everloom.work.organization.access import key_of
 from everloom.work.organization.establishing import (
     DEFAULT_PROJECT,
     FIRST_OWNER,
-    create_admin_key,
-    create_key,
     establish,
     first_start,
 )
@@ -114,38 +112,6 @@ def test_a_key_of_the_settings_may_come_later(with_database: With[None]) -> None
         assert await first_start(database, api_key="sk-later") is None
         assert (await kept(database, "sk-later")).project_id == DEFAULT_PROJECT
         assert (await kept(database, first.api_key or "")).project_id == DEFAULT_PROJECT
-
-    with_database(walk)
-
-
-def test_create_key_makes_its_project_once(with_database: With[None]) -> None:
-    async def walk(database: Database) -> None:
-        secret, key = await create_key(database, project="Second")
-        _, again = await create_key(database, project="Second")
-        assert key.project_id == again.project_id
-        project = await database.store(SYSTEM).get(Project, key.project_id or "")
-        assert (project.name, project.id[:5]) == ("Second", "proj_")
-        assert await kept(database, secret) == key
-        assert key.redacted_value == f"{secret[:6]}...{secret[-4:]}"
-
-    with_database(walk)
-
-
-def test_create_key_before_the_first_start(with_database: With[None]) -> None:
-    async def walk(database: Database) -> None:
-        _, key = await create_key(database)
-        assert key.project_id == DEFAULT_PROJECT
-        assert (await database.store(SYSTEM).get(Project, DEFAULT_PROJECT)).name == "Default project"
-        assert await first_start(database) is None
-
-    with_database(walk)
-
-
-def test_create_admin_key(with_database: With[None]) -> None:
-    async def walk(database: Database) -> None:
-        secret, key = await create_admin_key(database)
-        assert secret.startswith("sk-admin-")
-        assert (key.access, key.project_id) == ("admin", SYSTEM)
 
     with_database(walk)
 

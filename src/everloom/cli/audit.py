@@ -113,7 +113,9 @@ async def _project(database: Database, name: str) -> str:
     found = await database.store(SYSTEM).all(Project, name=name)
     if len(found) == 1:
         return found[0].id
-    raise CommandError(f"{len(found) or 'no'} projects are called {name!r}; 'everloom projects list' has their ids")
+    raise CommandError(
+        f"{len(found) or 'no'} projects are called {name!r}; 'everloom projects list --archived' has their ids"
+    )
 
 
 async def export(settings: Settings, out: Path | None, since: str | None, until: str | None) -> None:

@@ -111,9 +111,9 @@ def usage(
     kind: Annotated[UsageName, typer.Argument(help="What is asked for.", show_default=True)] = "completions",
     days: Annotated[int, typer.Option(help="Days until today.", min=1, max=366)] = 7,
     group_by: Annotated[str, typer.Option(help="model, project_id, api_key_id, …, with commas.")] = "",
-    url: Annotated[str | None, typer.Option(help="Base URL; by default this machine's server.")] = None,
-    key: Annotated[str | None, typer.Option(help="Admin key; by default EVERLOOM_ADMIN_KEY.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the buckets as the server tells them.")] = False,
+    url: Annotated[str | None, typer.Option(help="Base URL of a server to ask, in place of the database.")] = None,
+    key: Annotated[str | None, typer.Option(help="Admin key for it; by default EVERLOOM_ADMIN_KEY.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Say it in JSON, in the shapes of the API.")] = False,
     data: Data = None,
     config: Config = None,
 ) -> None:

@@ -1,17 +1,21 @@
 """The organization from the command line: the verbs of the API, told as tables or in the API's own JSON."""
 
+import shlex
 from functools import partial
 
 from everloom.api.http.paths import PREFIX
 from everloom.cli.tables import say, show
 from everloom.cli.telling import organization, project_of, read, show_one, user_of, whole
 from everloom.config import Settings
+from everloom.context import Context
 from everloom.objects.base import JsonObject
 from everloom.objects.invites import NewInvite
-from everloom.objects.keys import Key
+from everloom.objects.keys import Key, NewAdminApiKey, NewOperatorKey
 from everloom.objects.projects import NewProject, Project, ProjectChanges
 from everloom.objects.users import NewProjectUser, User, UserChanges
-from everloom.work.organization import invites, keys, project_users, projects, users
+from everloom.work.organization import invites, keys, operator_keys, project_users, projects, users
+from everloom.work.organization.establishing import DEFAULT_PROJECT
+from everloom.work.organization.new_keys import check_scopes
 
 _USERS = ("id", "name", "email", "role", "added_at")
 _PROJECTS = ("id", "name", "status", "created_at", "archived_at")
@@ -27,13 +31,17 @@ async def list_users(settings: Settings, *, as_json: bool) -> None:
         show(await whole(partial(ctx.store.find, User)), _USERS, as_json=as_json)
 
 
-async def invite(settings: Settings, email: str, role: str, names: list[str] | None, *, as_json: bool) -> None:
-    """Invite somebody into some projects. The link leads to where the settings say that clients know the server."""
+async def invite(
+    settings: Settings, email: str, role: str, names: list[str] | None, *, url: str | None, as_json: bool
+) -> None:
+    """Invite somebody into some projects. The link leads to ``url``, by default where the settings say that clients
+    know the server.
+    """
     async with organization(settings) as ctx:
         asked: JsonObject = {"email": email, "role": role}
         if names is not None:
             asked["projects"] = [{"id": await project_of(ctx, name), "role": "member"} for name in names]
-        base = settings.public_url or f"http://{settings.host}:{settings.port}{PREFIX}"
+        base = (url or "").rstrip("/") or settings.public_url or f"http://{settings.host}:{settings.port}{PREFIX}"
         made = await invites.create_invite(ctx, read(asked, NewInvite), base)
         if as_json:
             say(made)
@@ -41,6 +49,7 @@ async def invite(settings: Settings, email: str, role: str, names: list[str] | N
             print(f"Invited {made.email} as {made.role}. This link accepts it, for a week:\n{made.accept_url}")
             if ctx.ports.mailer is not None:
                 print("A running server mails it.")
+            print(f"A key for whoever has accepted it: everloom keys create --user {shlex.quote(made.email)}")
 
 
 async def list_invites(settings: Settings, *, as_json: bool) -> None:
@@ -111,6 +120,47 @@ async def remove_member(settings: Settings, project: str, who: str) -> None:
 
 
 # --- keys ----------------------------------------------------------------------------------------------------------
+
+
+async def create_key(
+    settings: Settings,
+    project: str | None,
+    *,
+    name: str | None,
+    user: str | None,
+    read_only: bool,
+    scopes: list[str] | None,
+) -> None:
+    """Show a new key of a project. One that is not there is made by its name, but for no user: nobody is in it."""
+    permissions = "read_only" if read_only else "restricted" if scopes else "all"
+    asked: JsonObject = {"name": _or_usual(name), "permissions": permissions, "scopes": scopes or []}
+    async with organization(settings) as ctx:
+        key = read(asked, NewOperatorKey)
+        if fault := check_scopes(key.scopes):
+            raise fault  # before a project is made
+        owner = None if user is None else await user_of(ctx, user)
+        find = _project_or_new if owner is None else project_of
+        id = DEFAULT_PROJECT if project is None else await find(ctx, project)
+        print(await operator_keys.create_project_key(ctx, id, key, owner))
+
+
+def _or_usual(name: str | None) -> str:
+    return "everloom keys create" if name is None else name
+
+
+async def _project_or_new(ctx: Context, name: str) -> str:
+    """As ``project_of``, but that a project of this name is made where none is open."""
+    if name.startswith("proj_") or await ctx.store.all(Project, name=name, status="active"):
+        return await project_of(ctx, name)
+    return (await projects.create_project(ctx, read({"name": name}, NewProject))).id
+
+
+async def create_admin_key(settings: Settings, *, name: str | None, user: str | None) -> None:
+    """Show a new key of the organization's."""
+    async with organization(settings) as ctx:
+        asked = read({"name": _or_usual(name)}, NewAdminApiKey)
+        owner = None if user is None else await user_of(ctx, user)
+        print(await operator_keys.create_admin_key(ctx, asked.name, owner))
 
 
 async def list_keys(settings: Settings, project: str | None, *, as_json: bool) -> None:

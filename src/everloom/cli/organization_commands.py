@@ -12,6 +12,13 @@ projects = typer.Typer(help="Projects, and who is in them.", no_args_is_help=Tru
 keys = typer.Typer(help="Make, show and delete keys.", no_args_is_help=True)
 
 Who = Annotated[str, typer.Argument(help="A user's id or address.")]
+KeyUser = Annotated[
+    str | None,
+    typer.Option(
+        help="Whose it is, by id or address: somebody in the project, or an owner. By default the first owner's.",
+        show_default=False,
+    ),
+]
 Which = Annotated[str, typer.Argument(help="A project's id or name.")]
 
 
@@ -30,14 +37,17 @@ def users_invite(
     project: Annotated[
         list[str] | None, typer.Option(help="A project to be let into, as a member; by default the default one.")
     ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Base URL of the link; by default the server's, by the settings.")
+    ] = None,
     as_json: AsJson = False,
     data: Data = None,
     config: Config = None,
 ) -> None:
-    """Invite somebody, and show the link that accepts it, this once."""
+    """Invite somebody, and show the link that accepts it, this once. Who has accepted it needs a key: 'keys create'."""
     from everloom.cli import organization
 
-    asyncio.run(organization.invite(settings_of(data, config), email, role, project, as_json=as_json))
+    asyncio.run(organization.invite(settings_of(data, config), email, role, project, url=url, as_json=as_json))
 
 
 @users.command("invites")
@@ -158,10 +168,12 @@ def projects_remove(project: Which, user: Who, data: Data = None, config: Config
 @keys.command("create")
 def keys_create(
     project: Annotated[
-        str | None, typer.Option(help="The project's name; it is made if need be.", show_default=False)
+        str | None,
+        typer.Option(help="A project's id or name; by that name one is made if need be.", show_default=False),
     ] = None,
     admin: Annotated[bool, typer.Option("--admin", help="A key for the organization, not for a project.")] = False,
-    name: Annotated[str, typer.Option(help="What people call it.", show_default=False)] = "",
+    user: KeyUser = None,
+    name: Annotated[str | None, typer.Option(help="What people call it.", show_default=False)] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="It may read and nothing else.")] = False,
     scope: Annotated[
         list[str] | None, typer.Option(help="It may do this, as api.files.read, and what else is named so.")
@@ -169,17 +181,19 @@ def keys_create(
     data: Data = None,
     config: Config = None,
 ) -> None:
-    """Make a key and show it, this once."""
-    from everloom.cli.database import create
+    """Make a key and show it, this once. It may do what its user may, and no more."""
+    from everloom.cli import organization
 
     if admin and project is not None:
         raise typer.BadParameter("an admin key belongs to no project; leave out --project or --admin")
     if admin + read_only + bool(scope) > 1:
         raise typer.BadParameter("--admin, --read-only and --scope exclude each other")
     settings = settings_of(data, config)
-    typer.echo(
-        asyncio.run(create(settings, project, admin=admin, name=name, read_only=read_only, scopes=tuple(scope or ())))
-    )
+    if admin:
+        asyncio.run(organization.create_admin_key(settings, name=name, user=user))
+    else:
+        making = organization.create_key(settings, project, name=name, user=user, read_only=read_only, scopes=scope)
+        asyncio.run(making)
 
 
 @keys.command("list")

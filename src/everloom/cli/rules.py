@@ -13,8 +13,10 @@ from everloom.cli.tables import say, show
 from everloom.cli.telling import organization, project_of, read, show_one, whole
 from everloom.config import Settings
 from everloom.context import Context
+from everloom.kit.errors import NotFound
 from everloom.objects.base import JsonObject
 from everloom.objects.model_permissions import NewModelPermissions
+from everloom.objects.projects import Project
 from everloom.objects.rate_limits import PREFIX, RateLimitChanges
 from everloom.objects.rules import LIMITS, UNLIMITED
 from everloom.objects.spending import NewSpendAlert, NewSpendLimit
@@ -28,7 +30,13 @@ _SHORT = {
     "max_requests_per_1_day": "requests/day",
     "batch_1_day_max_input_tokens": "batch tokens/day",
 }
+_WHICH = (
+    "'everloom limits list' shows the models that the settings here know; those of the server's upstream are among "
+    "them where EVERLOOM_UPSTREAM, or everloom.toml, says the same to both."
+)
 _LIMIT = ("whose", "limit", "status")
+_STATUS = {"inactive": "not reached", "enforcing": "reached: refusing"}
+"""Of a spend limit, for people: ``inactive`` looks as if it did not hold."""
 _ALERTS = ("id", "amount", "recipients", "subject_prefix")
 _MODELS = ("mode", "models")
 
@@ -62,7 +70,11 @@ async def set_limits(
         raise CommandError("nothing to set: 'everloom limits set --help' names the limits")
     async with _with_models(settings) as ctx:
         id = await project_of(ctx, project)
-        made = await rate_limits.update_rate_limit(ctx, id, PREFIX + model, read(given, RateLimitChanges))
+        await ctx.store.get(Project, id)
+        try:
+            made = await rate_limits.update_rate_limit(ctx, id, PREFIX + model, read(given, RateLimitChanges))
+        except NotFound as error:
+            raise CommandError(f"{error.message} {_WHICH}") from error
     if as_json:
         say(made)
     else:
@@ -125,7 +137,11 @@ async def spend_limit(
     if as_json:
         say(shown)
     else:
-        row = {"whose": _whose(project), "limit": _dollars(shown.threshold_amount), "status": shown.enforcement.status}
+        row = {
+            "whose": _whose(project),
+            "limit": _dollars(shown.threshold_amount),
+            "status": _STATUS[shown.enforcement.status],
+        }
         show([row], _LIMIT, as_json=False)
 
 

@@ -26,7 +26,7 @@ def _limit(what: str) -> typer.models.OptionInfo:
 
 @limits.command("list")
 def limits_list(project: Which, as_json: AsJson = False, data: Data = None, config: Config = None) -> None:
-    """Show what a project may ask of each model that it may see."""
+    """Show what a project may ask of each model that it may see; an upstream's, where the settings here name it."""
     from everloom.cli import rules
 
     asyncio.run(rules.list_limits(settings_of(data, config), project, as_json=as_json))
@@ -46,7 +46,7 @@ def limits_set(
     data: Data = None,
     config: Config = None,
 ) -> None:
-    """Lower what a project may ask of a model, or raise it up to what [[limits]] in everloom.toml says."""
+    """Lower what a project may ask of a model, or raise it up to the operator's own limits in everloom.toml."""
     from everloom.cli import rules
 
     numbers = {

@@ -9,6 +9,12 @@ import msgspec
 
 from everloom.objects.base import JsonObject, encode
 
+LONGEST_NAME = 64
+"""Characters of a name in a table, so that one makes no table wide; ``--json`` has it whole."""
+
+_NAMES = {"name", "project", "opens", "owner"}
+"""Columns of what people have called something; ids and addresses are always whole."""
+
 
 def show(things: list[JsonObject], columns: Sequence[str], *, as_json: bool) -> None:
     """Things as a table of these members."""
@@ -34,7 +40,8 @@ def _cell(column: str, value: Any) -> str:
     if column.endswith("_at"):
         return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M")
     # What people have called something may hold anything, and this is a terminal.
-    return "".join(character if character.isprintable() else "?" for character in str(value))
+    text = "".join(character if character.isprintable() else "?" for character in str(value))
+    return f"{text[: LONGEST_NAME - 1]}…" if column in _NAMES and len(text) > LONGEST_NAME else text
 
 
 def say(things: Any) -> None:

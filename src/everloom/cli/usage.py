@@ -1,11 +1,13 @@
-"""``everloom usage``: what a running server says was used, as a table or as it came."""
+"""``everloom usage``: what was used, by this machine's database or a server elsewhere, as a table or in JSON."""
 
 import asyncio
 import json
+import sys
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import aiohttp
+from msgspec import to_builtins
 
 from everloom.cli import CommandError
 from everloom.config import Settings
@@ -20,20 +22,50 @@ Json = dict[str, Any]
 def run_usage(
     settings: Settings, kind: str, *, days: int, group_by: str, url: str | None, key: str | None, as_json: bool
 ) -> None:
-    """Print the last ``days`` of a kind of usage, or of ``costs``. Errors: ``CommandError``, what the server said."""
-    secret = key or settings.admin_key
-    if not secret:
-        raise CommandError("an admin key is needed: --key, or EVERLOOM_ADMIN_KEY ('everloom keys create --admin')")
-    base = (url or f"http://{settings.host}:{settings.port}/v1").rstrip("/")
-    path = f"{base}/organization/{'costs' if kind == 'costs' else f'usage/{kind}'}"
+    """Print the last ``days`` of a kind of usage, or of ``costs``: as the database of the settings has it or, with a
+    ``url`` or a ``key``, as a running server says. Errors: ``CommandError``, what was refused.
+    """
     query = {"start_time": str((now() // DAY - days + 1) * DAY), "limit": "31"}
     if group_by:
         query["group_by"] = group_by
-    buckets = asyncio.run(_buckets(path, query, secret))
+    path = f"/organization/{'costs' if kind == 'costs' else f'usage/{kind}'}"
+    asking = _asked(settings, path, query, url, key) if url or key else _read(settings, path, query)
+    buckets = asyncio.run(asking)
     if as_json:
         print(json.dumps(buckets, indent=2))
     else:
         _show(buckets, kind)
+
+
+async def _read(settings: Settings, path: str, query: Json) -> list[Json]:
+    """The buckets of all pages, by the database."""
+    from everloom.api.admin.usage import routes
+    from everloom.api.http.binding import decode_query
+    from everloom.cli.telling import organization
+
+    (route,) = [each for each in routes if each.path == path]
+    assert route.query is not None
+    found: list[Json] = []
+    async with organization(settings) as ctx:
+        while True:
+            asked = decode_query(list(query.items()), route.query[1])
+            page: Json = to_builtins(await route.handler(ctx=ctx, query=asked))
+            found += page["data"]
+            if page["next_page"] is None:
+                return found
+            query = {**query, "page": page["next_page"]}
+
+
+async def _asked(settings: Settings, path: str, query: Json, url: str | None, key: str | None) -> list[Json]:
+    """The buckets of all pages, by a server."""
+    secret = key or settings.admin_key
+    if not secret:
+        raise CommandError(
+            "a server is asked with an admin key: --key, or EVERLOOM_ADMIN_KEY ('everloom keys create --admin'); "
+            "without --url the database of the settings is read"
+        )
+    base = (url or f"http://{settings.host}:{settings.port}/v1").rstrip("/")
+    return await _buckets(base + path, query, secret)
 
 
 async def _buckets(path: str, query: Json, key: str) -> list[Json]:
@@ -77,7 +109,8 @@ def _show(buckets: list[Json], kind: str) -> None:
     for bucket, result in rows:
         day = datetime.fromtimestamp(bucket["start_time"], UTC).strftime("%Y-%m-%d")
         table.add_row(day, *(_text(result[name]) for name in shown))
-    Console().print(table)
+    # Into a file or a pipe no line is broken: who reads it there looks for whole ids.
+    Console(width=None if sys.stdout.isatty() else 1000).print(table)
 
 
 def _is_number(value: Any) -> bool:

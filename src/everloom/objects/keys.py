@@ -127,3 +127,11 @@ class NewAdminApiKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     name: Name
     expires_in_seconds: KeySeconds | None = None
+
+
+class NewOperatorKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A key of a project to be, as the command line asks for it."""
+
+    name: Name
+    permissions: Permissions = "all"
+    scopes: list[str] = []

@@ -6,8 +6,10 @@ from msgspec import Meta, Struct
 
 from everloom.objects.base import Object
 
-Name = Annotated[str, Meta(min_length=1, max_length=256)]
-"""What people call a project, an account, a key."""
+_INVISIBLE = r"\s\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+
+Name = Annotated[str, Meta(min_length=1, max_length=256, pattern=f"[^{_INVISIBLE}]")]
+"""What people call a project, an account, a key: there is something in it to be seen."""
 
 
 class Project(Object, kw_only=True):

@@ -1,5 +1,7 @@
 """Events of the audit log, as part of the write that they tell of: ``ctx.store.write(change, recorded(ctx, …))``."""
 
+from msgspec import Struct, to_builtins
+
 from everloom.context import Context
 from everloom.context.caller import Caller
 from everloom.objects.audit import BY_OPERATOR, AuditActor, AuditEvent, AuditEventType, Origin
@@ -29,6 +31,11 @@ def by_operator(type: AuditEventType, details: JsonObject, origin: Origin, *, pr
 def operator_event(type: AuditEventType, details: JsonObject, origin: Origin, *, project: str = "") -> AuditEvent:
     """The event of ``by_operator``."""
     return AuditEvent(type=type, details=details, actor=BY_OPERATOR, origin=origin, project_id=project)
+
+
+def requested(asked: Struct) -> JsonObject:
+    """The ``changes_requested`` of an event: what a request gives, and not what it leaves as it is."""
+    return {name: value for name, value in to_builtins(asked).items() if value is not None}
 
 
 def key_details(key: Key) -> JsonObject:

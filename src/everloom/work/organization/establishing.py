@@ -1,17 +1,15 @@
-"""What the operator's own hand makes: the organization at the first start, and keys by the command line."""
+"""What the first start makes: the organization and its first keys, and the keys that the settings give."""
 
 import secrets
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
 from msgspec import Struct
 
 from everloom.kit.clock import now
-from everloom.kit.ids import new_id
 from everloom.objects.audit import AuditEvent, Origin
 from everloom.objects.base import PageQuery
-from everloom.objects.keys import Key, Permissions
+from everloom.objects.keys import Key
 from everloom.objects.organization import ORGANIZATION, Organization
 from everloom.objects.projects import Project
 from everloom.objects.users import Membership, User
@@ -68,7 +66,7 @@ async def first_start(
         keys += _made(new_key(first.admin_key, owner_id=FIRST_OWNER, name="first admin key"), origin)
     store = database.store(SYSTEM)
     await establish(store, origin)
-    fresh = await _begin(store, *keys)
+    fresh = await begin(store, *keys)
     if api_key:
         await _keep_setting(store, api_key, _API_KEY, origin)
     if admin_key:
@@ -82,17 +80,16 @@ def _made(key: Key, origin: Origin) -> list[Operation]:
 
 async def establish(store: Store, origin: Origin = _NOWHERE) -> None:
     """Have the organization stand, with its owner and the default project."""
-    default = _new_project("Default project", origin, id=DEFAULT_PROJECT)
     try:
-        await store.write(*default, *_organization(origin, started=False))
+        await store.write(*_default_project(origin), *_organization(origin, started=False))
     except Conflict:
         with suppress(Conflict):  # It stands, unless the project is older than organizations are.
             await store.write(*_organization(origin, started=True))
 
 
-def _new_project(name: str, origin: Origin, id: str | None = None) -> tuple[Add[Project], Audit]:
-    project = Project(id=id or new_id("proj_"), created_at=now(), name=name)
-    details = {"id": project.id, "data": {"name": name, "title": name}}
+def _default_project(origin: Origin) -> tuple[Add[Project], Audit]:
+    project = Project(id=DEFAULT_PROJECT, created_at=now(), name="Default project")
+    details = {"id": project.id, "data": {"name": project.name, "title": project.name}}
     return Add(project), by_operator("project.created", details, origin, project=project.id)
 
 
@@ -100,8 +97,10 @@ class _Started(Exception):
     """There has been a key already."""
 
 
-async def _begin(store: Store, *keys: Operation) -> bool:
-    """Keep the first keys of all, and say that there are any; False where that was said before."""
+async def begin(store: Store, *keys: Operation) -> bool:
+    """Keep the first keys of all, and say that there are any, so that no start makes some; False where that was said
+    before.
+    """
 
     def edit(organization: Organization) -> None:
         if organization.started:
@@ -138,7 +137,7 @@ async def _keep_setting(store: Store, secret: str, setting: _Setting, origin: Or
     if given:
         operations.append(Remove(Key, [key.id for key in given], audit=partial(_closed, origin)))
     if all(key in given for key in await store.all(Key, secret_hash=wanted)):  # Else somebody made it by a command.
-        owner = await _an_owner(store)
+        owner = await an_owner(store)
         key = new_key(secret, owner_id=owner, project_id=setting.project_id, name=setting.name, id=setting.id)
         operations += _made(key, origin)
     with suppress(Conflict):  # Another server has just done the same.
@@ -149,53 +148,7 @@ def _closed(origin: Origin, key: Key) -> AuditEvent:
     return operator_event("api_key.deleted", {"id": key.id}, origin, project=key.project_id)
 
 
-async def create_key(
-    database: Database,
-    *,
-    project: str | None = None,
-    name: str = "",
-    permissions: Permissions = "all",
-    scopes: Sequence[str] = (),
-    origin: Origin = _NOWHERE,
-) -> tuple[str, Key]:
-    """A new key of the project called ``project`` (made when there is none), by default the default project's."""
-    store = database.store(SYSTEM)
-    await establish(store, origin)
-    await _begin(store)
-    secret = new_secret("project")
-    key = new_key(
-        secret,
-        owner_id=await _an_owner(store),
-        project_id=DEFAULT_PROJECT if project is None else (await _project(store, project, origin)).id,
-        name=name or "everloom keys create",
-        permissions=permissions,
-        scopes=scopes,
-    )
-    await store.write(*_made(key, origin))
-    return secret, key
-
-
-async def create_admin_key(database: Database, *, name: str = "", origin: Origin = _NOWHERE) -> tuple[str, Key]:
-    """A new key of the organization's half of the API; it opens no project."""
-    store = database.store(SYSTEM)
-    await establish(store, origin)
-    await _begin(store)
-    secret = new_secret("admin")
-    key = new_key(secret, owner_id=await _an_owner(store), name=name or "everloom keys create --admin")
-    await store.write(*_made(key, origin))
-    return secret, key
-
-
-async def _project(store: Store, name: str, origin: Origin) -> Project:
-    found = await store.all(Project, name=name, status="active")
-    if found:
-        return found[0]
-    project, told = _new_project(name, origin)
-    await store.write(project, told)
-    return project.object
-
-
-async def _an_owner(store: Store) -> str:
+async def an_owner(store: Store) -> str:
     """The id of the owner who has been there longest, to whom the operator's keys belong. There always is one."""
     owner = (await store.find(User, PageQuery(limit=1, order="asc"), role="owner")).first()
     assert owner is not None

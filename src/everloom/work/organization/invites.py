@@ -2,7 +2,8 @@
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -19,12 +20,12 @@ from everloom.objects.mail import is_address
 from everloom.objects.organization import ORGANIZATION, Organization
 from everloom.objects.projects import Project
 from everloom.objects.users import Membership, User
-from everloom.store.base import Absent, Add, Audit, Change, Remove
+from everloom.store.base import Absent, Add, Audit, Change, Missing, Remove
 from everloom.work.organization.audit import recorded
 from everloom.work.organization.establishing import DEFAULT_PROJECT
 from everloom.work.organization.mail import letter
 from everloom.work.organization.projects import archived
-from everloom.work.organization.users import one_at_a_time
+from everloom.work.organization.users import one_at_a_time, retired_invites
 
 INVITE_SECONDS = 7 * 24 * 3600
 """How long an invite can be accepted; the platform's last a week."""
@@ -63,7 +64,7 @@ async def create_invite(ctx: Context, asked: NewInvite, base: str) -> Invite:
     told = letter(ctx.ports, email, f"Invitation to {organization.name}", _told(invite, organization, link))
     data = {"email": email, "role": invite.role, "projects": to_builtins(invite.projects)}
     event = recorded(ctx, "invite.sent", {"id": invite.id, "data": data})
-    await ctx.store.write(Absent(User, _is_user, email=email), Add(invite), event, *told)
+    await ctx.store.write(*one_at_a_time(Absent(User, _is_user, email=email), Add(invite), event, *told))
     invite.accept_url = link
     return invite
 
@@ -74,6 +75,8 @@ def _told(invite: Invite, organization: Organization, link: str) -> str:
     return (
         f"You are invited to {organization.name} as {invite.role}.\n\n"
         f"This link leads to a page that accepts the invite, until {until:%Y-%m-%d %H:%M} UTC:\n\n{link}\n\n"
+        "Programs need a key: once you have accepted, whoever runs the server makes you one, by\n"
+        f"everloom keys create --user {shlex.quote(invite.email)}\n\n"
         "Whoever has the link can accept it. If you did not expect it, nothing has to be done.\n"
     )
 
@@ -129,29 +132,27 @@ async def opened(ctx: Context, invite_id: str, signature: str) -> Invite:
 
 
 def _closed() -> Forbidden:
-    return Forbidden("This link opens no invite: its signature is wrong, or the invite was deleted.")
+    return Forbidden(
+        "This link opens no invite: its signature is wrong, or the invite was taken back, or another for the same "
+        "address was accepted."
+    )
 
 
 async def accept_invite(ctx: Context, invite_id: str, signature: str) -> User:
-    """Make whoever has an invite's link a user, in the projects that it opens and that are still open.
+    """Make whoever has an invite's link a user, in the projects that it opens and that are still open. Other invites of
+    the same address are taken back: one link makes one user once.
 
     Errors: 403 for a link that is not ours, 400 for an invite that was accepted or has expired.
     """
     invite = await opened(ctx, invite_id, signature)
-    made = now()
     user = User(
         id=new_id("user-"),
-        created_at=made,
+        created_at=now(),
         name=invite.email.partition("@")[0],
         email=invite.email,
         role=invite.role,
     )
-    standing = await ctx.store.all(Project, id=[project.id for project in invite.projects], status="active")
-    ids = {project.id for project in standing}
-    places = [
-        Membership(id=user.id, created_at=made, project_id=project.id, role=project.role)
-        for project in {each.id: each for each in invite.projects if each.id in ids}.values()
-    ]
+    places = await _places(ctx, invite, user)
 
     def accept(invite: Invite) -> None:
         _refuse_accepted(invite)
@@ -162,15 +163,38 @@ async def accept_invite(ctx: Context, invite_id: str, signature: str) -> User:
 
     change = Change(Invite, invite_id, accept)
     nobody = Absent(User, _is_user, email=invite.email)
-    told = Audit(tuple(_events(ctx, invite, user, places)))
-    await ctx.store.write(*one_at_a_time(change, nobody, Add(user), *map(Add, places), told))
+    # Who accepts has no key, and is the user who comes of it.
+    by_user = partial(AuditEvent, actor=AuditActor(type="session", id=user.id, email=user.email), origin=ctx.origin)
+    told = Audit(tuple(_events(by_user, invite, user, places)))
+    others = await retired_invites(ctx, invite.email, by_user, but=invite.id)
+    try:
+        await ctx.store.write(*one_at_a_time(change, nobody, Add(user), *map(Add, places), told, others))
+    except Missing as problem:
+        if problem.cls is Invite:  # It was taken back in this very moment.
+            raise _closed() from None
+        raise
     return user
 
 
-def _events(ctx: Context, invite: Invite, user: User, places: Sequence[Membership]) -> Iterator[AuditEvent]:
-    """Who accepts has no key, and is the user who comes of it."""
-    actor = AuditActor(type="session", id=user.id, email=user.email)
-    event = partial(AuditEvent, actor=actor, origin=ctx.origin)
+async def projects_of(ctx: Context, user: User) -> list[Project]:
+    """The open projects that a user is in, oldest first."""
+    places = await ctx.store.all(Membership, user_id=user.id)
+    return await ctx.store.all(Project, id=[place.project_id for place in places], status="active")
+
+
+async def _places(ctx: Context, invite: Invite, user: User) -> list[Membership]:
+    """Where an invite lets a user in: into those of its projects that are still open."""
+    standing = await ctx.store.all(Project, id=[project.id for project in invite.projects], status="active")
+    ids = {project.id for project in standing}
+    return [
+        Membership(id=user.id, created_at=user.created_at, project_id=project.id, role=project.role)
+        for project in {each.id: each for each in invite.projects if each.id in ids}.values()
+    ]
+
+
+def _events(
+    event: Callable[..., AuditEvent], invite: Invite, user: User, places: Sequence[Membership]
+) -> Iterator[AuditEvent]:
     yield event(type="invite.accepted", details={"id": invite.id})
     yield event(type="user.added", details={"id": user.id, "data": {"role": user.role, "email": user.email}})
     for place in places:

@@ -9,7 +9,7 @@ from everloom.objects.base import Page, PageQuery, encode
 from everloom.objects.users import Membership, NewProjectUser, ProjectUser, ProjectUserChanges, User, membership_key
 from everloom.requests.validation import missing
 from everloom.store.base import Add, Change, Conflict, Missing, Remove
-from everloom.work.organization.audit import recorded
+from everloom.work.organization.audit import recorded, requested
 from everloom.work.organization.projects import open_project, the_open_project
 
 
@@ -84,7 +84,7 @@ async def modify_project_user(ctx: Context, project_id: str, user_id: str, asked
         place.role = asked.role or place.role
 
     place, user = Change(Membership, membership_key(project_id, user_id), edit), Change(User, user_id)
-    details = {"id": user_id, "changes_requested": {"role": asked.role}}
+    details = {"id": user_id, "changes_requested": requested(asked)}
     told = recorded(ctx, "user.updated", details, project=project_id)
     written = await ctx.store.write(open_project(project_id), place, user, told)
     return _shown(written[place], written[user])

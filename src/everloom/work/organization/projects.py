@@ -80,7 +80,8 @@ async def modify_project(ctx: Context, project_id: str, asked: ProjectChanges) -
         project.name = asked.name or project.name
 
     change = Change(Project, project_id, edit)
-    details = {"id": project_id, "changes_requested": {"name": asked.name, "title": asked.name}}
+    changes = {} if asked.name is None else {"name": asked.name, "title": asked.name}
+    details = {"id": project_id, "changes_requested": changes}
     written = await ctx.store.write(change, recorded(ctx, "project.updated", details, project=project_id))
     return written[change]
 

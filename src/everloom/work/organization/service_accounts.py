@@ -1,7 +1,5 @@
 """Service accounts of projects, and the keys that they alone have."""
 
-from msgspec import to_builtins
-
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest
@@ -19,7 +17,7 @@ from everloom.objects.service_accounts import (
     ServiceAccountKey,
 )
 from everloom.store.base import Add, Change, Operation, Remove
-from everloom.work.organization.audit import event, key_details, recorded
+from everloom.work.organization.audit import event, key_details, recorded, requested
 from everloom.work.organization.new_keys import check_scopes, expiry, new_key, new_secret
 from everloom.work.organization.projects import open_project, the_open_project
 
@@ -89,7 +87,7 @@ async def update_service_account(
             account.role = asked.role
 
     change = Change(ServiceAccount, account_id, edit, project_id=project_id)
-    details = {"id": account_id, "changes_requested": to_builtins(asked)}
+    details = {"id": account_id, "changes_requested": requested(asked)}
     told = recorded(ctx, "service_account.updated", details, project=project_id)
     written = await ctx.store.write(open_project(project_id), change, told)
     return _shown(written[change])

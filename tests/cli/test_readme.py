@@ -1,0 +1,19 @@
+"""The organization's commands of the README, word for word, on a fresh install."""
+
+import re
+import shlex
+from pathlib import Path
+
+from tests.cli.programs import everloom
+
+README = Path(__file__).parent.parent.parent / "README.md"
+
+
+def test_the_commands_of_the_organization_work_in_their_order(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```sh\n((?:everloom .*\n)*everloom users invite (?:.*\n)*?)```", README.read_text())
+    lines = [shlex.split(line, comments=True) for line in block.splitlines()]
+    assert len(lines) > 8
+    for program, *arguments in lines:
+        assert program == "everloom"
+        done = everloom(tmp_path, *arguments)
+        assert (done.returncode, done.stderr) == (0, ""), arguments
