@@ -13,6 +13,7 @@ from everloom.context.admission import Admission, Need, Ticket
 from everloom.context.admission.clock import JUMP_SECONDS, SETTLING_SECONDS, SteadyWallClock
 from everloom.context.admission.rates import duration
 from everloom.context.admission.registration import is_dead, registration
+from everloom.context.admission.tickets import Experience
 from everloom.context.admission.windows import DAY, MINUTE, SLICE_SECONDS, Ask, free_at, now_in, take
 from everloom.context.caller import Caller
 from everloom.context.known_rules import KnownRules
@@ -117,6 +118,22 @@ def test_durations_as_the_platform_writes_them() -> None:
     times = (0, 0.017, 0.9999, 1, 1.5, 59.9, 60, 360, 3_600, 86_399.5)
     words = ["0ms", "17ms", "1s", "1s", "1.5s", "59.9s", "1m0s", "6m0s", "1h0m0s", "23h59m59.5s"]
     assert list(map(duration, times)) == words
+
+
+def test_what_was_exceptional_is_forgotten_and_nonsense_bounded() -> None:
+    experience, need = Experience(), Need(10, 0, 1)
+
+    def answered(read: int, written: int) -> None:
+        row = LedgerRow(at=0, project="a", kind="chat", input_tokens=read, output_tokens=written)
+        experience.learn(need, row)
+
+    answered(10**9, 10**9)
+    assert experience.amounts(need)[:3] == (1, 80, 131_072)
+    assert [experience.tokens(need, limit) for limit in (20, 1000, 10**6)] == [10, 250, 26_237]
+    for _ in range(1500):
+        answered(10, 20)
+    assert experience.amounts(need)[:3] == (1, 11, 1024)
+    assert experience.tokens(need, 1000) < 40
 
 
 # --- processes -------------------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ class ProcessState:
         self._ceilings = ceilings
         self._clock = SteadyWallClock()
         self._accounts: dict[tuple[object, ...], _Remembered] = {}
-        self._experiences: dict[str, Experience] = {}
+        self._experiences: dict[tuple[str, str], Experience] = {}
 
     def known_account(
         self, caller: Caller, kind: UsageKind, model: str | None, backend_model: str, known: Known
@@ -84,7 +84,7 @@ class ProcessState:
             self._line(caller, kind, backend_model),
             None if model is None else self._rates(caller.project, model, known),
             budgets,
-            self._experience(backend_model),
+            self._experience(caller.project, backend_model),
             price,
             price.batch if caller.batch else 1.0,
             lambda row: cost_of(self._prices, row),
@@ -96,10 +96,10 @@ class ProcessState:
             line = self.lines[key] = ReservationLine(caller, kind, model)
         return line
 
-    def _experience(self, model: str) -> Experience:
+    def _experience(self, project: str, model: str) -> Experience:
         if len(self._experiences) >= MOST_ACCOUNTS:
             self._experiences.clear()
-        return self._experiences.setdefault(model, Experience())
+        return self._experiences.setdefault((project, model), Experience())
 
     def _rates(self, project: str, model: str, known: Known) -> ModelRates | None:
         limits = limits_of(self._ceilings, known.project, model)

@@ -19,12 +19,17 @@ _FIRST_ANSWER = 1024
 _NANO_A_TOKEN = NANO / 1_000_000
 _OF_TOKENS = frozenset({"chat", "complete", "embed", "moderate"})
 _FIRST_EXPECTED = 16
+_LONGEST_ANSWER = 131_072
+_WORST_RATIO = 8.0
 _WEIGHT = 0.2
 """Of the last answer in the average that is expected of the next."""
 
 
 class Experience:
-    """What answers of a model have used, so that the next can be reserved for: it is never told beforehand."""
+    """What a model's answers to a project have used, so that the next can be reserved for: it is never told beforehand.
+
+    What was exceptional is forgotten in some hundred requests, and nonsense of a server's is bounded.
+    """
 
     def __init__(self) -> None:
         self.longest = 0
@@ -35,11 +40,12 @@ class Experience:
     def learn(self, need: Need, row: LedgerRow) -> None:
         """Hear what a request has used."""
         if need.answers:
-            each = row.output_tokens / need.answers
-            self.longest = max(self.longest, math.ceil(each))
+            each = min(row.output_tokens / need.answers, _LONGEST_ANSWER)
+            self.longest = max(self.longest - self.longest // 128, math.ceil(each))
             self.expected += (each - self.expected) * _WEIGHT
         if need.input_tokens:
-            self.ratio = max(self.ratio, row.input_tokens / need.input_tokens)
+            seen = min(row.input_tokens / need.input_tokens, _WORST_RATIO)
+            self.ratio = max(1.0, seen, self.ratio - (self.ratio - 1) / 128)
 
     def amounts(self, need: Need) -> tuple[int, ...]:
         """What may be used at the most, as far as one can tell: of ``RESERVED``, in that order."""
@@ -47,9 +53,13 @@ class Experience:
         read = math.ceil(need.input_tokens * self.ratio)
         return (1, min(read, _MOST), min(output, _MOST), need.images, need.characters, need.milliseconds)
 
-    def tokens(self, need: Need) -> int:
-        """What is likely to be used of tokens, as rate limits reserve them."""
-        return min(need.input_tokens + (need.output_tokens or round(need.answers * self.expected)), _MOST)
+    def tokens(self, need: Need, limit: int) -> int:
+        """What is likely to be used of tokens, as rate limits reserve them; what nobody has said takes no more than a
+        quarter of a limit, or nobody would ever learn that it is less.
+        """
+        if need.output_tokens:
+            return min(need.input_tokens + need.output_tokens, _MOST)
+        return min(need.input_tokens + round(need.answers * self.expected), max(need.input_tokens, limit // 4))
 
 
 class Account:
@@ -105,7 +115,7 @@ class Account:
                 case "requests" | "requests_day":
                     amount = 1
                 case "tokens":
-                    amount = self.experience.tokens(need)
+                    amount = self.experience.tokens(need, rate.limit)
                 case "images":
                     amount = need.images
                 case _:
