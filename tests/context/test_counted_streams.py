@@ -69,6 +69,6 @@ def test_who_asked_hears_it(http: httpx.Client, upstream: ScriptedUpstream) -> N
 
 
 def test_what_the_caller_wrote_goes_out_as_it_was(http: httpx.Client, upstream: ScriptedUpstream) -> None:
-    body = b'{ "model":"gpt-4o","messages":[{"role":"user","content":"\\u0041 1.0"}], "n":1,"stream":true }\n'
+    body = b'{ "model":"gpt-4o","messages":[{"role":"user","content":"\\u00e9 1.0"}], "n":1,"stream":true }\n'
     http.post("/chat/completions", content=body, headers={"content-type": "application/json"})
     assert upstream.requests[-1].raw == body.rstrip()[:-1] + b',"stream_options":{"include_usage":true}}'
