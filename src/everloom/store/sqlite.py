@@ -295,7 +295,10 @@ def _commit(connection: sqlite3.Connection, group: list[_Write]) -> list[_Outcom
     """All of the group in one transaction; if that itself fails, nobody in it has written anything."""
     try:
         connection.execute("BEGIN IMMEDIATE")
-        outcomes = [_save(connection, write) for write in group]
+        if len(group) == 1:  # What fails alone takes nobody along, and needs no savepoint.
+            outcomes = [_Outcome(group[0], _run(connection, group[0].procedure), None)]
+        else:
+            outcomes = [_save(connection, write) for write in group]
         connection.execute("COMMIT")
     except BaseException as error:
         _roll_back(connection)
