@@ -329,3 +329,7 @@ def test_who_is_alive() -> None:
     there.until = 0
     assert is_dead(there)
     assert not is_dead(there, by_time=False)
+
+
+def test_no_answer_is_reserved_for_beyond_what_a_model_can_say() -> None:
+    assert Experience().amounts(Need(10, 10**30, 2))[:3] == (1, 10, 2 * 2**20)

@@ -12,7 +12,10 @@ from everloom.objects.ledger import LedgerRow
 from everloom.objects.prices import Price
 from everloom.objects.quotas import NANO
 
-_MOST = 2**53
+_MOST = 2**40
+_LONGEST_ALLOWED = 2**20
+"""Tokens that are reserved of one answer at the most, whatever its request allows: no model says more."""
+
 _FIRST_ANSWER = 1024
 """Tokens that are reserved of an answer without a limit, before there was any."""
 
@@ -49,7 +52,8 @@ class Experience:
 
     def amounts(self, need: Need) -> tuple[int, ...]:
         """What may be used at the most, as far as one can tell: of ``RESERVED``, in that order."""
-        output = need.output_tokens or need.answers * max(_FIRST_ANSWER, self.longest)
+        longest = max(1, need.answers) * _LONGEST_ALLOWED
+        output = min(need.output_tokens, longest) or need.answers * max(_FIRST_ANSWER, self.longest)
         read = math.ceil(need.input_tokens * self.ratio)
         return (1, min(read, _MOST), min(output, _MOST), need.images, need.characters, need.milliseconds)
 

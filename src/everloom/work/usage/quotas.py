@@ -3,6 +3,7 @@ ledger, and windows that nobody uses go.
 """
 
 import hashlib
+import logging
 from collections import Counter
 from typing import Any
 
@@ -11,12 +12,14 @@ from everloom.context.admission.budgets import month_of
 from everloom.context.admission.registration import is_dead
 from everloom.context.admission.spending import cost_of, spent
 from everloom.kit.clock import now
-from everloom.kit.errors import NotFound
+from everloom.kit.errors import NotFound, Unavailable
 from everloom.objects.ledger import DAY, LedgerRow
 from everloom.objects.organization import ORGANIZATION
 from everloom.objects.quotas import RESERVED, RateWindows, Reservation, ServerProcess, Spend
 from everloom.store.base import SYSTEM, Change, Enter, Missing, Operation, Remove
 from everloom.work.organization.due_alerts import due_alerts, send_alerts
+
+log = logging.getLogger(__name__)
 
 BURY_SECONDS = 5.0
 COMPARE_SECONDS = 60.0
@@ -38,7 +41,12 @@ async def bury(ports: Ports) -> None:
     by_time = not ports.deadlines.unsettled()  # Else this machine's clock has just jumped, and says nothing of others.
     for _, process in await ports.database.across(ServerProcess):
         if is_dead(process, by_time=by_time):
-            await _bury(ports, process)
+            try:
+                await _bury(ports, process)
+            except Unavailable:
+                raise
+            except Exception:  # The others are not to wait for one that cannot be settled.
+                log.exception("what %s had reserved cannot be settled", process.id)
 
 
 async def _bury(ports: Ports, process: ServerProcess) -> None:
