@@ -152,7 +152,7 @@ class Rate:
         if taken.amount:
             self.slices.append(Slice(taken.at, taken.amount, began + SLICE_SECONDS))
         self._looked, self._spent = began, 0
-        self._known_until = began + LOOK_SECONDS
+        self._known_until = time.monotonic() + LOOK_SECONDS
 
     def give_back(self) -> Ask:
         """What goes back when nothing is to be spent any more."""
@@ -215,6 +215,7 @@ class ModelRates:
         self._asked = asked
 
         def edit(windows: RateWindows) -> None:
+            self._began = time.monotonic()  # A slice is good from when it is taken, however slow the database is.
             at = now_in(windows, self._clock.now())
             self._taken = {name: take(windows, name, ask, at) for name, ask in asked.items()}
 
