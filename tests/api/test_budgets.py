@@ -1,5 +1,6 @@
 """Budgets: what projects and the organization may spend in a month, whoever asks, in whatever way, by any server."""
 
+import base64
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -8,10 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
+from aiohttp import web
 
 from tests.builders import Json, a_run, a_thread, an_assistant, fetched, posted, settled
 from tests.crowd import Crowd, ask
 from tests.organization import PROJECTS, a_project, admin_of, an_account, refused
+from tests.pictures import png
 from tests.postbox import Postbox, text_of
 from tests.postgres import fresh_database
 from tests.replies import Calls, Says, Slow
@@ -220,3 +223,16 @@ def test_an_alert_is_mailed_once_however_many_servers_see_it(tmp_path: Path, ups
     assert subjects[1].startswith("Team Project ")
     assert len(subjects) == 2
     assert "has spent $" in text_of(mails[0])
+
+
+def test_pictures_that_are_paid_by_the_token_are_refused_too(
+    priced: Everloom, admin: httpx.Client, upstream: ScriptedUpstream
+) -> None:
+    cost = {"input_tokens": 10, "output_tokens": 100, "total_tokens": 110}
+    answer = {"created": 1, "data": [{"b64_json": base64.b64encode(png()).decode()}], "usage": cost}
+    upstream.serve("/images/generations", lambda request: web.json_response(answer))
+    _, key = limited(admin, 1)
+    asked = {"model": "gpt-4o", "prompt": "A cat", "response_format": "b64_json"}
+    with client_of(priced, key) as http:
+        assert http.post("/images/generations", json=asked).status_code == 200
+        refused(http.post("/images/generations", json=asked), 429, "project_spend_limit_exceeded")

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from everloom.context.admission import Admission, Need, Ticket
@@ -316,6 +317,12 @@ def test_limits_that_change_hold_for_the_next_request(tmp_path: Path) -> None:
             used(await admitted(door))
 
     asyncio.run(main())
+
+
+def test_a_clock_that_is_set_ends_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = registration()
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: time.time() + 5)
+    assert not is_dead(here)
 
 
 def test_who_is_alive() -> None:

@@ -102,17 +102,20 @@ class BoundModel(Generic[B]):
         """What a verb of the backend answers. Every request to a model passes here: what it needs is reserved before
         the verb, and what brings no answer is recorded behind it. Errors: 429 of limits and budgets, too.
         """
+        admitted = False
         try:
             door, ask = self._gate.admission, (self._caller, self.capability, self.limited_as, self.backend_model, need)
             self._ticket = door.try_admit(*ask) or await door.admit(*ask)
             if self._ticket is not None:
                 noted(self._ticket)
+            admitted = True
             return await verb(*asked, **more)
         except ApiError as error:
             self._end("failed" if error.status >= 500 else "refused")
             raise
         except asyncio.CancelledError:
-            self._end("closed")
+            if admitted:  # Who left while waiting has asked nobody.
+                self._end("closed")
             raise
         except BaseException:
             if self._ticket is not None:

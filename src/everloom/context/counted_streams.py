@@ -35,10 +35,12 @@ class Counted:
         try:
             answer = await verb({**body, "stream_options": {**options, "include_usage": True}}, _with_usage(raw))
         except ApiError as error:
-            if error.status not in _REFUSED or "stream_options" not in error.message:
+            told = error.param == "stream_options" or "stream_options" in error.message
+            if error.status not in _REFUSED or not told:
                 raise
-            self._uncounted.add(self._backend)
-            return await verb(body, raw)
+            answer = await verb(body, raw)
+            self._uncounted.add(self._backend)  # It was that: a request may have the word in a fault of its own.
+            return answer
         self.unasked = True
         return answer
 

@@ -99,6 +99,7 @@ class LedgerBuffer:
             return
         if len(self._waiting) >= MOST_WAITING:
             _LOST.inc()
+            entered((record,))
             return
         self._waiting.append(row)
         self._tickets.append(record.ticket)

@@ -248,7 +248,7 @@ def _known_refusal(ticket: Ticket, now: float) -> ApiError | None:
         if rate.is_known_full(need, now):
             assert ticket.account.rates is not None
             return over_rate(ticket.account.rates, rate, need)
-    if ticket.cost:
+    if not ticket.account.is_free:
         for budget in ticket.account.budgets:
             if budget.is_spent(now):
                 return over_budget(budget)

@@ -68,10 +68,6 @@ class Budget:
         """Whether all was spent, as was found a moment ago."""
         return self.limit is not None and now < self._known_until and self.settled >= self.limit
 
-    def is_known_full(self, now: float) -> bool:
-        """Whether there was no room for what was wanted a moment ago."""
-        return now < self._known_until and self.limit is not None
-
     def reserve(self, cost: int) -> None:
         """Have a cost under way. It must fit."""
         self.under_way += cost

@@ -3,13 +3,15 @@
 import math
 from collections.abc import Callable, Sequence
 
+from msgspec.structs import asdict
+
 from everloom.context.admission.budgets import Budget
 from everloom.context.admission.needs import Need
 from everloom.context.admission.rates import UNLIMITED_PAIRS as UNLIMITED
 from everloom.context.admission.rates import ModelRates, Rate
 from everloom.context.admission.reservations import ReservationLine
 from everloom.objects.ledger import LedgerRow
-from everloom.objects.prices import Price
+from everloom.objects.prices import NOBODYS, Price
 from everloom.objects.quotas import NANO
 
 _MOST = 2**40
@@ -22,6 +24,10 @@ _FIRST_ANSWER = 1024
 _NANO_A_TOKEN = NANO / 1_000_000
 _OF_TOKENS = frozenset({"chat", "complete", "embed", "moderate"})
 _FIRST_EXPECTED = 16
+_FIRST_IMAGE = 6_240
+"""Tokens that are reserved of a picture before there was any: what the dearest of the platform's take."""
+
+_SOUND_TOKENS_A_SECOND = 20
 _LONGEST_ANSWER = 131_072
 _WORST_RATIO = 8.0
 _WEIGHT = 0.2
@@ -36,6 +42,8 @@ class Experience:
 
     def __init__(self) -> None:
         self.longest = 0
+        self.largest = 0
+        """Tokens of an answer, and of a picture, at the most."""
         self.expected = float(_FIRST_EXPECTED)
         self.ratio = 1.0
         """Of the prompts' real tokens to the estimated ones, at the worst."""
@@ -46,6 +54,9 @@ class Experience:
             each = min(row.output_tokens / need.answers, _LONGEST_ANSWER)
             self.longest = max(self.longest - self.longest // 128, math.ceil(each))
             self.expected += (each - self.expected) * _WEIGHT
+        if need.images:
+            each = min(row.output_tokens / need.images, _LONGEST_ANSWER)
+            self.largest = max(self.largest - self.largest // 128, math.ceil(each))
         if need.input_tokens:
             seen = min(row.input_tokens / need.input_tokens, _WORST_RATIO)
             self.ratio = max(1.0, seen, self.ratio - (self.ratio - 1) / 128)
@@ -54,7 +65,8 @@ class Experience:
         """What may be used at the most, as far as one can tell: of ``RESERVED``, in that order."""
         longest = max(1, need.answers) * _LONGEST_ALLOWED
         output = min(need.output_tokens, longest) or need.answers * max(_FIRST_ANSWER, self.longest)
-        read = math.ceil(need.input_tokens * self.ratio)
+        output += need.images * max(_FIRST_IMAGE, self.largest)
+        read = math.ceil(need.input_tokens * self.ratio) + need.milliseconds * _SOUND_TOKENS_A_SECOND // 1000
         return (1, min(read, _MOST), min(output, _MOST), need.images, need.characters, need.milliseconds)
 
     def tokens(self, need: Need, limit: int) -> int:
@@ -64,6 +76,11 @@ class Experience:
         if need.output_tokens:
             return min(need.input_tokens + need.output_tokens, _MOST)
         return min(need.input_tokens + round(need.answers * self.expected), max(need.input_tokens, limit // 4))
+
+
+def _dollars(price: Price) -> list[float]:
+    """All that a price asks for something, but for the share of batches."""
+    return [value for name, value in asdict(price).items() if isinstance(value, float) and name != "batch"]
 
 
 class Account:
@@ -89,10 +106,12 @@ class Account:
         self._price = price
         self._share = share
         self._bill = bill
+        self.is_free = not budgets or price == NOBODYS or not any(_dollars(price))
+        """Whether there is nothing to be paid, whatever is used: then no budget is asked."""
         token = NANO / 1_000_000 * share
         self._request = price.call * NANO * share
         self._input = max(price.input, price.audio_input or 0.0) * token
-        self._output = max(price.output, price.audio_output or 0.0) * token
+        self._output = max(price.output, price.audio_output or 0.0, price.image_output or 0.0) * token
         self._image = price.image * NANO * share
         self._character = price.characters * token
         self._millisecond = price.minute * NANO * share / 60_000
@@ -162,7 +181,7 @@ class Ticket:
         for rate, amount in self.wanted:
             if rate.left(now) < amount:
                 return False
-        if self.cost:
+        if not self.account.is_free:
             for budget in self.account.budgets:
                 if not budget.fits(self.cost):
                     return False
