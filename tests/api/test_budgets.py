@@ -2,7 +2,7 @@
 
 import base64
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tests.organization import PROJECTS, a_project, admin_of, an_account, refuse
 from tests.pictures import png
 from tests.postbox import Postbox, text_of
 from tests.postgres import fresh_database
-from tests.replies import Calls, Says, Slow
+from tests.replies import Calls, Hangs, Says, Slow
 from tests.scripted import ScriptedUpstream
 from tests.servers import Everloom
 from tests.servers import http as client_of
@@ -236,3 +236,28 @@ def test_pictures_that_are_paid_by_the_token_are_refused_too(
     with client_of(priced, key) as http:
         assert http.post("/images/generations", json=asked).status_code == 200
         refused(http.post("/images/generations", json=asked), 429, "project_spend_limit_exceeded")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_who_leaves_before_the_answer_pays_what_was_reserved(
+    priced: Everloom, admin: httpx.Client, upstream: ScriptedUpstream, stream: bool
+) -> None:
+    """Nobody will tell what the model has done by then; it may have been all that it was allowed."""
+    project, key = limited(admin, 5)
+    upstream.rule(lambda body: Hangs())
+    asked = ask("Hello!", max_tokens=20, stream=stream)
+    with client_of(priced, key) as http:
+        for _ in range(3):
+            with pytest.raises(httpx.ReadTimeout):
+                http.post("/chat/completions", json=asked, timeout=0.4)
+        _until(lambda: http.post("/chat/completions", json=asked, timeout=30).status_code == 429)
+        refused(http.post("/chat/completions", json=asked), 429, "project_spend_limit_exceeded")
+    assert len(upstream.requests) == 3
+    assert spent(admin, project["id"]) >= 0.06
+
+
+def _until(true: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

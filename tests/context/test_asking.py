@@ -12,11 +12,12 @@ from aiohttp import web
 
 from everloom.context import Context
 from everloom.context.bound_models import NoCompletions
-from everloom.context.metering import EstimatedUsage, UsageRecord
+from everloom.context.metering import UsageRecord
 from everloom.kit.errors import ApiError, ModelFailure, NotFound
 from everloom.models.base import Form, FormFile
 from everloom.models.registry import Models
 from everloom.models.upstream.backend import UpstreamBackend
+from everloom.objects.tools import EstimatedUsage
 from everloom.work.inference import completions
 from tests.asking import CALLER, Ledger, asking
 from tests.replies import Breaks, Fails, Garbage, Hangs, Reply, Says, Slow

@@ -9,11 +9,11 @@ import pytest
 
 from everloom.context import ledger
 from everloom.context.ledger import LedgerBuffer, row_of, rows_of
-from everloom.context.metering import EstimatedUsage, Meter, Outcome, UsageRecord
+from everloom.context.metering import Meter, Outcome, UsageRecord
 from everloom.kit.errors import Unavailable
 from everloom.models.usage import TokenDetails, details_of
 from everloom.objects.ledger import LedgerRow
-from everloom.objects.tools import Usage
+from everloom.objects.tools import EstimatedUsage, Usage
 from tests.asking import CALLER
 
 

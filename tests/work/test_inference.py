@@ -9,12 +9,11 @@ import pytest
 
 from everloom.context import Context
 from everloom.context.answers import usage_at_end
-from everloom.context.metering import EstimatedUsage
 from everloom.kit.errors import ModelFailure, NotFound
 from everloom.models.registry import Models
 from everloom.models.upstream.backend import UpstreamBackend
 from everloom.objects.chat import ChatChunk
-from everloom.objects.tools import Usage
+from everloom.objects.tools import EstimatedUsage, Usage
 from everloom.work.inference.chat import ask, stream_chunks
 from tests.asking import asking
 from tests.replies import Fails

@@ -12,16 +12,19 @@ from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
-from everloom.context.metering import EstimatedUsage, Meter, UsageRecord
+from everloom.context.metering import Meter, UsageRecord
 from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.models.base import Answer
 from everloom.models.failures import unreadable
 from everloom.models.fair_queue import Slot
 from everloom.models.usage import details_of, usage_of
-from everloom.objects.tools import Usage
+from everloom.objects.tools import EstimatedUsage, Usage
 
 _TAIL_BYTES = 4096
 """Where the usage of a stream stands: in its last event but one."""
+
+_EVENT_BYTES = 300
+"""Of an event of a stream beside its words, and more than most take."""
 
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
@@ -137,6 +140,10 @@ class CompletionAnswer(MeteredAnswer):
         prompt = await self._count()
         # Beside the tokens there are the events that open and end a stream.
         written = max(0, self._events - 3) if self._streams else self._bytes // 4
+        if self._streams:  # A few words an event, with some servers.
+            written = max(written, (self._bytes - _EVENT_BYTES * self._events) // 4)
+        if self._record.outcome == "closed" and self._record.ticket is not None:
+            written = self._record.ticket.at_least(written)
         return EstimatedUsage(prompt_tokens=prompt, completion_tokens=written, total_tokens=prompt + written)
 
 

@@ -17,7 +17,7 @@ from everloom.context.answers import CompletionAnswer, ImageAnswer, MeteredAnswe
 from everloom.context.caller import Caller
 from everloom.context.counted_streams import Counted
 from everloom.context.current_request import noted
-from everloom.context.metering import EstimatedUsage, Meter, Outcome, UsageRecord
+from everloom.context.metering import Meter, Outcome, UsageRecord
 from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.models.base import (
     Answer,
@@ -41,6 +41,7 @@ from everloom.models.missing_endpoints import MissingEndpoints, says_no_endpoint
 from everloom.models.registry import ServedModel
 from everloom.models.tokens import estimate_input, estimate_text
 from everloom.objects.base import JsonObject
+from everloom.objects.tools import EstimatedUsage
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -115,7 +116,7 @@ class BoundModel(Generic[B]):
             raise
         except asyncio.CancelledError:
             if admitted:  # Who left while waiting has asked nobody.
-                self._end("closed")
+                self._leave()
             raise
         except BaseException:
             if self._ticket is not None:
@@ -125,6 +126,15 @@ class BoundModel(Generic[B]):
     def _record(self, model: str, outcome: Outcome = "closed") -> UsageRecord:
         ticket, self._ticket = self._ticket, None
         return UsageRecord(caller=self._caller, capability=self.capability, model=model, outcome=outcome, ticket=ticket)
+
+    def _leave(self) -> None:
+        """Record a request whose caller left before its first word: nobody will tell what its model does with it, so it
+        has used what was reserved.
+        """
+        record = self._record(self.backend_model)
+        if record.ticket is not None:
+            record.usage = record.ticket.reserved_usage()
+        self._gate.meter.record(record)
 
     def _end(self, outcome: Outcome) -> None:
         self._gate.meter.record(self._record(self.backend_model, outcome))

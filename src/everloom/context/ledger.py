@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from prometheus_client import Counter
 
 from everloom.context.admission import Ticket
-from everloom.context.metering import EstimatedUsage, UsageRecord
+from everloom.context.metering import UsageRecord
 from everloom.kit.backoff import Backoff
 from everloom.kit.errors import Unavailable
 from everloom.kit.log import outage
 from everloom.models.usage import MOST_BELIEVED
 from everloom.objects.ledger import LedgerRow
-from everloom.objects.tools import Usage
+from everloom.objects.tools import EstimatedUsage, Usage
 from everloom.store.registers import Ledger
 
 log = logging.getLogger(__name__)

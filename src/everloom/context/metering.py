@@ -30,10 +30,6 @@ Outcome = Literal["completed", "closed", "refused", "failed"]
 """``closed``: by the caller, before the end."""
 
 
-class EstimatedUsage(Usage, kw_only=True):
-    """Tokens that nobody counted: the prompt's from its characters, the answer's from the events of its stream."""
-
-
 class UsageRecord(Struct, kw_only=True):
     """One request to a model: who asked for what, how it came out and what it cost, each where it applies.
 

@@ -153,3 +153,7 @@ class Usage(Struct, kw_only=True):
             completion_tokens=self.completion_tokens + other.completion_tokens,
             total_tokens=self.total_tokens + other.total_tokens,
         )
+
+
+class EstimatedUsage(Usage, kw_only=True):
+    """Tokens that nobody counted: the prompt's from its characters, the answer's from the events of its stream."""

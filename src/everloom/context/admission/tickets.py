@@ -13,6 +13,7 @@ from everloom.context.admission.reservations import ReservationLine
 from everloom.objects.ledger import LedgerRow
 from everloom.objects.prices import NOBODYS, Price
 from everloom.objects.quotas import NANO
+from everloom.objects.tools import EstimatedUsage
 
 _MOST = 2**40
 _LONGEST_ALLOWED = 2**20
@@ -216,6 +217,20 @@ class Ticket:
         if self._reserved:
             self._reserved = False
             self.account.line.release(self.amounts)
+
+    def reserved_usage(self) -> EstimatedUsage | None:
+        """The tokens that it may have used at the most, where it is of tokens."""
+        _, read, written, *_ = self.amounts
+        if not read + written:
+            return None
+        return EstimatedUsage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
+
+    def at_least(self, written: int) -> int:
+        """The tokens of an answer that was left: what was seen of it, and no less than answers usually have, as far as
+        it may have so many. A model may think for long before it says a word.
+        """
+        usual = round(self.need.answers * self.account.experience.expected)
+        return max(written, min(usual, self.amounts[2]))
 
     def cancel(self) -> None:
         """Nobody was asked for it, or nothing came of it that costs anything."""

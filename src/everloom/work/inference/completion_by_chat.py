@@ -12,13 +12,12 @@ from msgspec import Struct, field
 
 from everloom.context import Context
 from everloom.context.answers import CompletionAnswer
-from everloom.context.metering import EstimatedUsage
 from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.kit.sse import DONE, DataLines
 from everloom.models.completion_text import Piece, Plan, TextAnswer, Token, plan_of, prompts_of, unsupported
 from everloom.models.failures import failed_midway, unreadable
 from everloom.objects.base import JsonObject
-from everloom.objects.tools import Usage
+from everloom.objects.tools import EstimatedUsage, Usage
 from everloom.work.inference import chat
 
 CHATS_AT_ONCE = 8

@@ -14,7 +14,7 @@ from msgspec import structs
 from everloom.bus.base import Watch
 from everloom.context import Context, Ports
 from everloom.context.ledger import entered, rows_of
-from everloom.context.metering import EstimatedUsage, UsageRecord
+from everloom.context.metering import UsageRecord
 from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, ModelAway, Unavailable
 from everloom.objects.messages import IncompleteReason, Message
@@ -30,7 +30,7 @@ from everloom.objects.runs import (
     RunStatus,
 )
 from everloom.objects.steps import RunStep, StepError, StepStatus
-from everloom.objects.tools import Usage
+from everloom.objects.tools import EstimatedUsage, Usage
 from everloom.store.base import Add, Change, Enter, Missing, Operation
 from everloom.tools.base import ToolFailure
 from everloom.work.inference.chat import Heard, stream_chunks
