@@ -22,10 +22,13 @@ import psutil
 from benchmarks.measure import API_KEY, HEADERS, ROOT, Program, everloom, folder, machine, median, note, options, put
 from benchmarks.measure import upstream as an_upstream
 from benchmarks.passthrough import ASK, WORDS, chat
-from benchmarks.runs import Client
+from benchmarks.runs import Client, an_assistant, streamed_runs
 
 STEPS = 20_000
 RUNS = 60
+CROWD = 64
+"""Clients at once, where one pause of the server is everybody's: what the slowest hundredth waits for."""
+
 SETTLE_SECONDS = 3.0
 """In which a server loads what it loads beside its first requests."""
 
@@ -85,11 +88,20 @@ def _figures(tree: Path, seconds: float) -> Figures:
         ask = functools.partial(put, server.url, headers=HEADERS, seconds=seconds, pids=[server.pid])
         listed = ask([f"GET {path}" for path in paths])
         found["list 20 run steps, CPU"] = listed.cpu[0] / listed.requests
+        crowd = ask([f"GET {path}" for path in paths], connections=CROWD)
+        found[f"list 20 run steps, CPU, {CROWD} clients"] = crowd.cpu[0] / crowd.requests
+        found[f"list 20 run steps, p99 of {CROWD} clients"] = crowd.p99
         found["list 20 run steps, p50 of one client"] = ask([f"GET {paths[0]}"], connections=1).p50
         for clients in (1, 8):
             found |= asyncio.run(_runs(server, up, clients))
+            runs = streamed_runs(server, asyncio.run(an_assistant(server)), clients, seconds)
+            found[f"streamed runs on new threads, time from one to the next, {clients} clients"] = 1 / runs.rate
+            found[f"streamed runs on new threads, CPU each, {clients} clients"] = runs.cpu[0] / runs.requests
         whole = ask(ASK, body=chat(), connections=16)
         found["chat passed through, CPU a request, 16 clients"] = whole.cpu[0] / whole.requests
+        crowd = ask(ASK, body=chat(), connections=CROWD)
+        found[f"chat passed through, CPU a request, {CROWD} clients"] = crowd.cpu[0] / crowd.requests
+        found[f"chat passed through, p99 of {CROWD} clients"] = crowd.p99
         found["chat passed through, p50 of one client"] = ask(ASK, body=chat(), connections=1).p50
         found["memory after that"] = server.memory()
     with folder() as home, an_upstream(words=WORDS) as up, _server(tree, home, upstream=up.url) as server:

@@ -12,7 +12,7 @@ def main() -> None:
     chosen = parser.parse_args()
     rows = [
         *steps.measure([int(size) for size in chosen.sizes.split(",")], chosen.repetitions, chosen.seconds),
-        *runs.measure(chosen.repetitions, chosen.runs),
+        *runs.measure(chosen.repetitions, chosen.runs, chosen.seconds),
         *passthrough.measure(chosen.repetitions, chosen.seconds, chosen.streams),
         *governed.measure(chosen.repetitions, chosen.seconds),
         *litellm.measure(chosen.repetitions, chosen.seconds),

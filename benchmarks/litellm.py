@@ -7,17 +7,11 @@ its documentation says: one worker, a configuration of one model, a master key.
 import contextlib
 import functools
 import json
-import os
-import socket
-import subprocess
-import sys
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_cache_path
-
+from benchmarks.gateways import LITELLM_PACKAGE, Unobtainable, free_port, installed
 from benchmarks.measure import (
     API_KEY,
     HEADERS,
@@ -50,9 +44,9 @@ def main() -> None:
 def measure(repetitions: int, seconds: float) -> list[Row]:
     """The table's rows; one that says why where the proxy cannot be installed."""
     try:
-        command = _installed()
-    except subprocess.CalledProcessError as error:
-        return [Row("LiteLLM proxy", f"could not be installed: pip ended with status {error.returncode}")]
+        command = installed(LITELLM_PACKAGE) / "bin" / "litellm"
+    except Unobtainable as problem:
+        return [Row("LiteLLM proxy", str(problem))]
     return [*_whole(command, repetitions, seconds), *_streamed(command, repetitions, seconds)]
 
 
@@ -111,7 +105,7 @@ def _three(command: Path, words: int) -> Iterator[dict[str, Program]]:
         }
         file = home / "litellm.yaml"
         file.write_text(json.dumps(configuration))  # JSON is YAML
-        arguments = [str(command), "--config", str(file), "--host", "127.0.0.1", "--port", str(_free_port())]
+        arguments = [str(command), "--config", str(file), "--host", "127.0.0.1", "--port", str(free_port())]
         with Program(
             *arguments,
             ready=r"Uvicorn running on (http://\S+)",
@@ -119,25 +113,6 @@ def _three(command: Path, words: int) -> Iterator[dict[str, Program]]:
             python=str(command.with_name("python")),
         ) as proxy:
             yield {"upstream": up, "everloom": server, "litellm": proxy}
-
-
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
-
-
-def _installed() -> Path:
-    """The proxy's command, installed at first need."""
-    home = user_cache_path("everloom-tests", appauthor=False) / f"litellm-{sys.version_info[0]}.{sys.version_info[1]}"
-    if not (home / "made").is_file():
-        note("installing the LiteLLM proxy")
-        venv.create(home, clear=True, with_pip=True)
-        pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "litellm[proxy]"]
-        subprocess.run(pip, check=True, env=os.environ | {"PYTHONPATH": ""}, stdout=sys.stderr)
-        (home / "made").touch()
-    return home / "bin" / "litellm"
 
 
 if __name__ == "__main__":

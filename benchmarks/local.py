@@ -64,7 +64,7 @@ class Bare:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         config = {"path": str(gguf), "key": self.key, "slots": SLOTS, "context": CONTEXT, "threads": THREADS}
-        self._process.stdin.write(framed(json.dumps({**config, "embeds": False}).encode()))
+        self._process.stdin.write(framed(json.dumps({**config, "embeds": False, "adapters": []}).encode()))
         self._process.stdin.flush()
         said = json.loads(read_frame(self._process.stdout) or b"{}")
         if "url" not in said:

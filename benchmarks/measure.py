@@ -84,11 +84,11 @@ class Program:
 
     def pids(self) -> list[int]:
         """The process and its children (Linux; elsewhere the process alone)."""
-        return _family(self.pid)
+        return family(self.pid)
 
     def memory(self) -> int:
         """Resident bytes of the process and its children (Linux; elsewhere 0)."""
-        return sum(map(_resident, _family(self.pid)))
+        return sum(map(_resident, family(self.pid)))
 
     def __enter__(self) -> "Program":
         return self
@@ -138,7 +138,7 @@ def put(url: str, requests: Sequence[str], **fields: Any) -> Result:
         check=True,
     )
     result = msgspec.json.decode(done.stdout, type=Result)
-    if result.failures or not result.requests:
+    if result.failures or not (result.requests or result.events):
         raise SystemExit(f"{requests[0]}: {result.failures} of {result.requests} answers were not 200")
     return result
 
@@ -213,12 +213,13 @@ def _processor() -> str:
     return platform.machine()
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
+    """A process and all that come from it (Linux; elsewhere the process alone)."""
     pids = [pid]
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for child in children.read_text().split():
-                pids += _family(int(child))
+                pids += family(int(child))
     return pids
 
 

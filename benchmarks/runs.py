@@ -2,9 +2,13 @@
 
 Every run has a thread and a message of its own, made before its time begins, and an upstream that answers at once.
 The time the same client needs for the same completion straight from the upstream is taken off.
+
+Beside that, how many runs a second there are, and what one costs the server's processor: there thread, message and run
+are made by one request (createThreadAndRun), whose stream is read to its end.
 """
 
 import asyncio
+import json
 import sqlite3
 import statistics
 import time
@@ -15,15 +19,33 @@ from typing import Any
 
 import aiohttp
 
-from benchmarks.measure import API_KEY, Program, Row, everloom, folder, machine, median, note, options, table, upstream
+from benchmarks.load import Result
+from benchmarks.measure import (
+    API_KEY,
+    HEADERS,
+    Program,
+    Row,
+    everloom,
+    folder,
+    machine,
+    median,
+    note,
+    options,
+    put,
+    table,
+    upstream,
+)
 
 WORDS = 20
 """Of the model's answer, each a chunk."""
 
 CLIENTS = (1, 8)
 POLL_SECONDS = 0.005
-BUDGET_MS = {"embedded SQLite": 50.0, "PostgreSQL": 100.0}
-"""The design's budget."""
+BUDGET_MS = {"embedded SQLite": 35.0, "PostgreSQL": 60.0}
+"""The budget of what is added to a run, on a machine that does nothing else."""
+
+CPU_MS = {"embedded SQLite": 4.0}
+"""That of the server's CPU for a run."""
 
 Json = dict[str, Any]
 Ask = Callable[[], Awaitable[float]]
@@ -33,10 +55,10 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--runs", type=int, default=40, help="of each client in each repetition")
     chosen = parser.parse_args()
-    print(f"{table(measure(chosen.repetitions, chosen.runs))}\n\n{machine()}")
+    print(f"{table(measure(chosen.repetitions, chosen.runs, chosen.seconds))}\n\n{machine()}")
 
 
-def measure(repetitions: int, runs: int) -> list[Row]:
+def measure(repetitions: int, runs: int, seconds: float = 2.0) -> list[Row]:
     """The table's rows."""
     rows = []
     for database, budget in BUDGET_MS.items():
@@ -48,8 +70,9 @@ def measure(repetitions: int, runs: int) -> list[Row]:
             settings: Json = {"upstream": up.url} | ({"database": url} if url else {})
             with everloom(home, **settings) as server:
                 times = asyncio.run(_times(server, up, repetitions, runs))
+                loads = _loads(server, repetitions, seconds)
             commit = f"; a commit to this disk {_commit(home):.1f} ms" if not url else ""
-        rows += list(_rows(database, budget, times, commit))
+        rows += [*_rows(database, budget, times, commit), *_load_rows(database, loads)]
     return rows
 
 
@@ -102,11 +125,12 @@ class Client:
         self._http = http
         self._server = server
         self._up = up
-        self._assistant = ""
+        self.assistant = ""
+        """The one of all runs."""
 
     async def prepare(self) -> None:
         """Make the assistant of all runs."""
-        self._assistant = (await self._post("/assistants", {"model": "gpt-4o", "instructions": "Be brief."}))["id"]
+        self.assistant = (await self._post("/assistants", {"model": "gpt-4o", "instructions": "Be brief."}))["id"]
 
     async def directly(self) -> float:
         """Straight from the upstream, streamed."""
@@ -119,14 +143,14 @@ class Client:
         """A run whose events are read to their end."""
         path = await self._thread()
         started = time.perf_counter()
-        await self._stream(self._server + path, {"assistant_id": self._assistant, "stream": True})
+        await self._stream(self._server + path, {"assistant_id": self.assistant, "stream": True})
         return time.perf_counter() - started
 
     async def polled(self) -> float:
         """A run that is asked for until it is completed."""
         path = await self._thread()
         started = time.perf_counter()
-        run = await self._post(path, {"assistant_id": self._assistant})
+        run = await self._post(path, {"assistant_id": self.assistant})
         while run["status"] != "completed":
             assert run["status"] in ("queued", "in_progress"), run
             await asyncio.sleep(POLL_SECONDS)
@@ -149,6 +173,32 @@ class Client:
             text = await answer.read()
             assert text.endswith(b"data: [DONE]\n\n"), text[-300:]
             assert b"thread.run.failed" not in text
+
+
+def _loads(server: Program, repetitions: int, seconds: float) -> dict[int, list[Result]]:
+    """What came of as many streamed runs as there can be, one a repetition, by number of clients."""
+    assistant = asyncio.run(an_assistant(server))
+    loads: dict[int, list[Result]] = {}
+    for _ in range(repetitions):
+        for clients in CLIENTS:
+            loads.setdefault(clients, []).append(streamed_runs(server, assistant, clients, seconds))
+    return loads
+
+
+async def an_assistant(server: Program) -> str:
+    """A new one, by its id."""
+    headers = {"authorization": f"Bearer {API_KEY}", "openai-beta": "assistants=v2"}
+    async with aiohttp.ClientSession(headers=headers) as http:
+        client = Client(http, server.url, "")
+        await client.prepare()
+        return client.assistant
+
+
+def streamed_runs(server: Program, assistant: str, clients: int, seconds: float) -> Result:
+    """Runs on threads of their own, one behind the other by each of the clients; ``cpu`` is the server's."""
+    body = {"assistant_id": assistant, "stream": True, "thread": {"messages": _MESSAGES[1:]}}
+    asked = {"headers": HEADERS, "body": json.dumps(body), "pids": [server.pid]}
+    return put(server.url, ["POST /v1/threads/runs"], connections=clients, seconds=seconds, warm_up=1.0, **asked)
 
 
 _MESSAGES = [
@@ -185,6 +235,20 @@ def _rows(database: str, budget: float, times: dict[tuple[str, int], list[float]
                 f"at most {budget:g} ms",
                 overhead <= budget,
             )
+
+
+def _load_rows(database: str, loads: dict[int, list[Result]]) -> Iterator[Row]:
+    for clients, results in loads.items():
+        cpu = [result.cpu[0] / result.requests * 1e3 for result in results]
+        rates = [result.rate for result in results]
+        most = CPU_MS.get(database)
+        yield Row(
+            f"streamed runs on new threads, {database}, {clients} client{'s' * (clients > 1)}",
+            f"{median(rates):.0f} runs/s, {median(cpu):.2f} ms of CPU each",
+            f"of {len(cpu)}: {min(rates):.0f} to {max(rates):.0f} runs/s, {min(cpu):.2f} to {max(cpu):.2f} ms",
+            f"at most {most:g} ms" if most else "",
+            median(cpu) <= most if most else None,
+        )
 
 
 if __name__ == "__main__":

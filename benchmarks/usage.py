@@ -105,7 +105,7 @@ async def _write(database: Databases, text: str) -> None:
         yield Statement(text, (), True)
 
     if isinstance(database, SqliteDatabase):
-        await database.write(procedure())
+        await database.write(procedure)
     else:
         async with database._connection() as connection:
             await connection.execute(text, timeout=600)

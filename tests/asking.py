@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from everloom.context import Context, Ports
+from everloom.context import Context, Ports, ServerLimits
 from everloom.context.bound_models import ModelGate
 from everloom.context.caller import Caller
 from everloom.context.known_rules import KnownRules
@@ -38,5 +38,6 @@ def asking(models: Models, meter: Meter | None = None) -> Context:
     others: dict[str, Any] = dict.fromkeys(field.name for field in msgspec.structs.fields(Ports))
     nothing: Any = _Nothing()
     rules = KnownRules(nothing)
-    ports = Ports(**others | {"models": models, "rules": rules, "gate": ModelGate(meter=meter or Meter())})
+    there = {"models": models, "rules": rules, "gate": ModelGate(meter=meter or Meter()), "limits": ServerLimits()}
+    ports = Ports(**others | there)
     return Context(caller=CALLER, store=others["database"], ports=ports)

@@ -4,12 +4,15 @@ One server of each kind serves the whole session, since it is a process of its o
 by making their own objects, and the upstream forgets its script between them.
 """
 
+import os
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from tests.postgres import fresh_database
+from everloom.kit.secrets import SECRETS
+from tests.fine_tuning import let_be_tuned
+from tests.postgres import clean_up, fresh_database
 from tests.scripted import ScriptedUpstream
 from tests.servers import Everloom, last_resorts
 from tests.servers import http as client_of
@@ -17,6 +20,29 @@ from tests.weights import default_weights
 
 WEIGHTS = default_weights().folder
 """Of the models that come with an install, for what the upstream is not asked for: moderations."""
+
+
+MOST_WORKERS = 4
+"""Processes that run tests, each with servers and models of its own, which take a gigabyte or two."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors, since a worker spends much of its time with waiting."""
+    return min((os.cpu_count() or 1) + 1, MOST_WORKERS)
+
+
+def pytest_sessionfinish() -> None:
+    """Fixtures are closed by now, and a worker is still given its time."""
+    clean_up()
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_others() -> Iterator[None]:
+    """What a test had the process hide is no secret of the next one's."""
+    known = dict(vars(SECRETS))
+    yield
+    vars(SECRETS).update(known)
 
 
 @pytest.fixture(scope="session")
@@ -35,9 +61,8 @@ def upstream(_upstream: ScriptedUpstream) -> ScriptedUpstream:
 @pytest.fixture(scope="session")
 def sqlite_server(_upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everloom]:
     """A server on SQLite."""
-    with Everloom(
-        tmp_path_factory.mktemp("sqlite"), upstream=_upstream.url, embedding_model="scripted", weights=WEIGHTS
-    ) as server:
+    folder = let_be_tuned(tmp_path_factory.mktemp("sqlite"), _upstream.url)
+    with Everloom(folder, upstream=_upstream.url, embedding_model="scripted", weights=WEIGHTS) as server:
         yield server
         assert last_resorts(server) == 0
 
@@ -51,7 +76,7 @@ def postgres_server(_upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPa
         "embedding_model": "scripted",
         "weights": WEIGHTS,
     }
-    folder = tmp_path_factory.mktemp("postgres")
+    folder = let_be_tuned(tmp_path_factory.mktemp("postgres"), _upstream.url)
     with (
         Everloom(folder, arguments=("--no-worker",), **settings) as server,
         Everloom(folder, command="worker", **settings) as worker,

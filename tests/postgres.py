@@ -25,6 +25,7 @@ from psycopg import sql
 
 _USER = "everloom"
 _UNPRIVILEGED = ("postgres", "nobody")
+_made = contextlib.ExitStack()
 
 
 def fresh_database() -> str:
@@ -32,12 +33,23 @@ def fresh_database() -> str:
     name = f"test_{uuid.uuid4().hex[:16]}"
     server = os.environ.get("EVERLOOM_TEST_POSTGRES")
     if server:
-        atexit.register(_drop, server, name)
+        _made.callback(_drop, server, name)
     else:
         server = _cluster()
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     return urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+
+
+def clean_up() -> None:
+    """Take the cluster and its databases away. At the end of a process it is done without being asked, but pytest-xdist
+    gives its workers no time for that.
+    """
+    _made.close()
+    _cluster.cache_clear()
+
+
+atexit.register(clean_up)
 
 
 def install() -> None:
@@ -56,7 +68,7 @@ def install() -> None:
 @functools.cache
 def _cluster() -> str:
     cluster = Cluster()
-    atexit.register(cluster.remove)
+    _made.callback(cluster.remove)
     return cluster.url
 
 

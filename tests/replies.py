@@ -54,10 +54,11 @@ class Hangs:
 
 @dataclass(frozen=True)
 class Breaks:
-    """The connection is cut: before anything is answered, or behind so many chunks of ``reply``."""
+    """The connection is cut: behind so many ``seconds`` before anything is answered, or so many chunks of ``reply``."""
 
     after_chunks: int = 0
     reply: Says | Calls = field(default_factory=lambda: Says("one two three four five six seven eight"))
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,13 @@ gets the same answer down to the ids. Tokens are words: what white space separat
 
 import argparse
 import asyncio
+import contextlib
 import json
+import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -26,6 +28,7 @@ from aiohttp.multipart import BodyPartReader
 
 from tests import meanings
 from tests.replies import Answer, Breaks, Calls, Fails, Garbage, Hangs, Json, Reply, Says, Slow, answer_to
+from tests.training.fine_tuning_server import FineTuningServer
 
 __all__ = [
     "Breaks",
@@ -72,14 +75,20 @@ Endpoint = Callable[[Request], web.StreamResponse]
 """Answers what this server knows nothing of itself: ``web.json_response({...})``, ``web.Response(body=b"...")``."""
 
 
+_ACCEPTING = 3
+"""Turns of the loop, and one more, until a socket that was accepted is a connection that is closed with the others."""
+
+
 class ScriptedUpstream:
     """The server, in a thread with an event loop of its own. ``url`` ends in ``/v1``.
 
     ``requests`` are the chat requests in the order they came, ``disconnects`` those of them whose client
-    went away before the answer's end, ``active`` how many answers are under way. ``embeddings`` are the
-    requests for vectors, each answered after ``embedding_delay`` seconds, or refused with ``embedding_fails``.
+    went away before the answer's end, ``active`` how many answers are under way, and ``most_active`` how many
+    were at a time. ``embeddings`` are the requests for vectors, each answered after ``embedding_delay`` seconds,
+    or refused with ``embedding_fails``.
     With ``api_key`` every other key is refused. What ``serve`` names is answered by a function, and ``others`` are
-    the requests to such paths; every other path answers 404 without a body of the platform's.
+    the requests to such paths; every other path answers 404 without a body of the platform's. Fine-tuning jobs are done
+    when they are made, whatever their model (``tests/training/fine_tuning_server.py``); ``reset`` lets them be.
     """
 
     def __init__(
@@ -92,7 +101,7 @@ class ScriptedUpstream:
         self.requests: list[Request] = []
         self.disconnects: list[Request] = []
         self.model_lists = 0
-        self.active = 0
+        self.active = self.most_active = 0
         self.embeddings: list[Request] = []
         self.embedding_delay = 0.0
         self.embedding_fails: Fails | None = None
@@ -106,6 +115,8 @@ class ScriptedUpstream:
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._stop = asyncio.Event()
+        self._embedding = asyncio.Event()
+        self._embedding.set()
         self._thread = threading.Thread(target=self._run, name="scripted-upstream", daemon=True)
         self._failure: BaseException | None = None
 
@@ -130,6 +141,7 @@ class ScriptedUpstream:
         """Forget script, rule and what was recorded: the next test begins here."""
         self._script.clear()
         self._rule = None
+        self.most_active = 0
         self.requests.clear()
         self.disconnects.clear()
         self.embeddings.clear()
@@ -137,6 +149,15 @@ class ScriptedUpstream:
         self._endpoints.clear()
         self.embedding_delay = 0.0
         self.embedding_fails = None
+
+    @contextlib.contextmanager
+    def holding_embeddings(self) -> Iterator[None]:
+        """Answer no request for vectors meanwhile; those that came are answered behind it."""
+        self._embedding.clear()
+        try:
+            yield
+        finally:
+            self._loop.call_soon_threadsafe(self._embedding.set)
 
     def wait(self, true: Callable[[], bool], timeout: float = 5.0) -> bool:
         """Whether ``true()`` came about within ``timeout`` seconds."""
@@ -178,15 +199,20 @@ class ScriptedUpstream:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/embeddings", self._embed)
         app.router.add_get("/v1/models", self._list_models)
+        FineTuningServer(at_once=True).add_to(app)
         app.router.add_post("/v1/{rest:.+}", self._other)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, "127.0.0.1", self._port)
-            await site.start()
+            listening = socket.create_server(("127.0.0.1", self._port))
+            await web.SockSite(runner, listening).start()
             self._port = runner.addresses[0][1]
             self._ready.set()
             await self._stop.wait()
+            # What is accepted has to become a connection first: of one that does not, asyncio closes nothing.
+            asyncio.get_running_loop().remove_reader(listening)
+            for _ in range(_ACCEPTING):
+                await asyncio.sleep(0)
         finally:
             await runner.cleanup()
 
@@ -204,6 +230,7 @@ class ScriptedUpstream:
         body = json.loads(raw)
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.embeddings.append(Request(request.method, request.path, body, raw, headers))
+        await self._embedding.wait()
         await asyncio.sleep(self.embedding_delay)
         if self.embedding_fails is not None:
             return _failure(self.embedding_fails)
@@ -240,6 +267,7 @@ class ScriptedUpstream:
         self.requests.append(asked)
         reply = self._choose(body)
         self.active += 1
+        self.most_active = max(self.most_active, self.active)
         try:
             return await _answer(request, body, raw, reply)
         except asyncio.CancelledError:
@@ -272,6 +300,7 @@ async def _answer(request: web.Request, body: Json, raw: bytes, reply: Reply) ->
     if isinstance(reply, Hangs) and reply.after_chunks == 0:
         await asyncio.sleep(3600)
     if isinstance(reply, Breaks) and reply.after_chunks == 0:
+        await asyncio.sleep(reply.seconds)
         return _cut(request)
     delay = reply.delay if isinstance(reply, Slow) else 0.0
     said = reply if isinstance(reply, Says | Calls) else reply.reply

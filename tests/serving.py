@@ -15,6 +15,7 @@ from everloom.app.http import build_server
 from everloom.bus.memory import MemoryBus
 from everloom.context import Ports, ServerLimits
 from everloom.context.known_rules import KnownRules
+from everloom.context.tuned_models import TunedModels
 from everloom.models.registry import Models
 from everloom.store.base import SYSTEM
 from everloom.store.sqlite import SqliteDatabase
@@ -73,6 +74,7 @@ class Serving:
             sandboxes=nowhere,
             limits=ServerLimits(),
             rules=KnownRules(database.store(SYSTEM)),
+            tuned=TunedModels(nowhere, self._folder),
         )
         try:
             await self._listen(build_server(ports, self._routes))

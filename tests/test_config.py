@@ -231,6 +231,36 @@ def test_guards_that_cannot_be(lines: str, problem: str) -> None:
     assert problem in wrong(toml=f'[[models]]\nid = "guard"\n{lines}\n')
 
 
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ('backend = "local"\npath = "m.gguf"\ntemperature = 2.5', "expected `float` <= 2.0"),
+        ('backend = "local"\npath = "m.gguf"\ntemperature = "warm"', "expected `float"),
+        ('backend = "local"\npath = "m.gguf"\ntop_p = 0', "expected `float` > 0.0"),
+        ('backend = "local"\npath = "m.gguf"\ntop_k = -1', "expected `int` >= 0"),
+        ('backend = "local"\npath = "m.gguf"\nmin_p = 1.5', "expected `float` <= 1.0"),
+        ('backend = "local"\npath = "m.gguf"\nrepeat_penalty = 0', "expected `float` > 0.0"),
+        (
+            'backend = "upstream"\nbase_url = "http://a/v1"\ntemperature = 0.2',
+            'temperature belongs to backend = "local"',
+        ),
+        (
+            'backend = "local"\nguard = true\nmodel = "other"\ntop_k = 1',
+            "top_k belongs to the entry of the model itself",
+        ),
+        ('backend = "local"\nguard = true\ntop_k = 1', "needs path"),
+    ],
+)
+def test_sampling_that_cannot_be(lines: str, problem: str) -> None:
+    assert problem in wrong(toml=f'[[models]]\nid = "m"\n{lines}\n')
+
+
+def test_how_the_default_model_samples_can_be_said_without_a_path() -> None:
+    Path("everloom.toml").write_text('[[models]]\nid = "smollm2-135m"\nbackend = "local"\ntemperature = 0\ntop_k = 1\n')
+    (entry,) = load(environ={}).models
+    assert (entry.temperature, entry.top_k, entry.top_p) == (0, 1, None)
+
+
 def test_a_guard_may_be_another_local_model() -> None:
     Path("everloom.toml").write_text('[[models]]\nid = "guard"\nbackend = "local"\nmodel = "qwen"\nguard = true\n')
     assert load(environ={}).models[0].guard

@@ -2,10 +2,15 @@
 
 import httpx
 
+from tests.batches import a_batch, a_line, an_input, ended
 from tests.builders import WEATHER, Json, a_run, a_thread, fetched, posted, run_path, settled
+from tests.fine_tuning import a_job, a_training_file, until
 from tests.replies import Calls, Says
 from tests.scripted import ScriptedUpstream
 from tests.stores import ready
+
+ENDPOINT: Json = {"url": "https://example.org/hook", "name": "known", "event_types": ["batch.completed"]}
+"""A webhook endpoint that is told of nothing."""
 
 
 def a_world(
@@ -13,6 +18,8 @@ def a_world(
 ) -> dict[str, str]:
     """The ids by the names they have in paths. The run has ended, or is ``waiting`` for outputs.
 
+    ``batch_id`` is two nouns in the reference; that of requests, of which one has failed, is ``request_batch_id``.
+    The fine-tuning job has succeeded: with events, checkpoints, a file of results and the model ``fine_tuned_model``.
     The assistant and the message have the file, as both forms of the API attach one.
     """
     upload = http.post("/files", data={"purpose": "assistants"}, files={"file": ("a.txt", b"a secret")})
@@ -37,6 +44,10 @@ def a_world(
     ready(http, store)
     kept = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hi"}], "store": True}
     completion = posted(http, "/chat/completions", {**kept, "metadata": {"owner": "known"}})
+    input_id = an_input(http, [a_line(1, "Hi"), a_line(2, temperature=9)])
+    requests = ended(http, a_batch(http, input_id))
+    training_file = a_training_file(http)
+    job = until(http, a_job(http, training_file))
     begun = {"filename": "a.txt", "purpose": "assistants", "bytes": 5, "mime_type": "text/plain"}
     return {
         "assistant_id": assistant["id"],
@@ -47,8 +58,15 @@ def a_world(
         "file_id": file,
         "vector_store_id": store["id"],
         "batch_id": batch["id"],
+        "request_batch_id": requests["id"],
+        "input_file_id": input_id,
         "completion_id": completion["id"],
+        "training_file": training_file,
+        "validation_file": training_file,
+        "fine_tuning_job_id": job["id"],
+        "fine_tuned_model": job["fine_tuned_model"],
         "upload_id": posted(http, "/uploads", begun)["id"],
+        "webhook_endpoint_id": posted(http, "/webhook_endpoints", ENDPOINT)["id"],
     }
 
 

@@ -71,7 +71,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     sandbox_gateway: str = ""
     sandbox_gateway_token: str = ""
     images_python: Path = Path()
+    finetune_python: Path = Path()
+    finetune_memory: int = 0
+    finetune_context: int = 2048
     preload: bool = False
+    batch_concurrency: int = 32
     local_slots: int = 4
     local_context: int = 2048
     local_threads: int = 0
@@ -81,12 +85,15 @@ class Settings(Struct, frozen=True, kw_only=True):
     hub_key: str = ""
     host: str = "127.0.0.1"
     port: int = 8080
+    processes: int = 1
     public_url: str = ""
     former_ids: str = ""
     smtp_url: str = ""
     mail_from: str = ""
+    webhooks_allow_private: bool = False
     worker: bool = True
     run_expires: int = 600
+    compact_events_after: int = 3600
     max_body_bytes: int = 64 * 1024 * 1024
     max_file_bytes: int = 512 * 1024 * 1024
     metrics: Literal["local", "admin", "open"] = "local"
@@ -186,6 +193,13 @@ def _secrets(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
         yield from (
             value for name, value in parse_qsl(parts.query) if re.search("pass|secret|tok|key|sig|auth", name, re.I)
         )
+
+
+def official_variables() -> tuple[str, str]:
+    """Base URL and key that a program with an official SDK finds in this environment; empty where they are not set."""
+    key = os.environ.get("OPENAI_API_KEY", "").strip()
+    SECRETS.add([key])
+    return os.environ.get("OPENAI_BASE_URL", "").strip().rstrip("/"), key
 
 
 def bare_environment() -> dict[str, str]:

@@ -134,7 +134,13 @@ CASES: dict[str, tuple[str, Callable[[], dict[str, Any]], str | None]] = {
     "a bomb of a picture": ("/images/edits", lambda: _picture(bomb_png(), prompt="x"), "image"),
     "no picture": ("/images/variations", lambda: _picture(b"GIF89a"), "image"),
     "eleven pictures": ("/images/generations", lambda: {"json": {"prompt": "x", "n": 11}}, "n"),
-    "no form": ("/images/edits", lambda: {"json": {"prompt": "x"}}, None),
+    "no form": ("/images/variations", lambda: {"json": {"prompt": "x"}}, None),
+    "nothing to edit": ("/images/edits", lambda: {"json": {"prompt": "x"}}, "images"),
+    "a picture elsewhere": (
+        "/images/edits",
+        lambda: {"json": {"prompt": "x", "images": [{"image_url": "https://a.example/1.png"}]}},
+        "images",
+    ),
 }
 """Where it is sent, what is sent, and the ``param`` of the error."""
 

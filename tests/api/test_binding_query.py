@@ -31,6 +31,8 @@ class Query(PageQuery, frozen=True, kw_only=True):
         ([("numbers", "1,2"), ("numbers[]", "-3")], Query(numbers=[1, 2, -3])),
         ([("metadata[a b]", "1"), ("metadata[c]", "")], Query(metadata={"a b": "1", "c": ""})),
         ([("metadata", "x"), ("metadata[a]", "b")], Query(metadata={"a": "b"})),
+        ([("metadata", "null")], Query(metadata=None)),
+        ([("metadata[a]", "null")], Query(metadata={"a": "null"})),
         ([("effective_at[gte]", "5")], Query(effective_at={"gte": 5})),
         ([("stream", "true"), ("share", "0.5"), ("start_time", "7")], Query(stream=True, share=0.5, start_time=7)),
         ([("unknown", "1"), ("limit[x]", "y"), ("[", "z"), ("", "")], Query()),

@@ -17,7 +17,7 @@ from tests.organization import PROJECTS, a_project, admin_of, an_account, refuse
 from tests.pictures import png
 from tests.postbox import Postbox, text_of
 from tests.postgres import fresh_database
-from tests.replies import Calls, Hangs, Says, Slow
+from tests.replies import Breaks, Calls, Fails, Hangs, Says, Slow
 from tests.scripted import ScriptedUpstream
 from tests.servers import Everloom
 from tests.servers import http as client_of
@@ -195,6 +195,31 @@ def test_a_run_pays_for_its_searches_and_ends_where_its_budget_does(
     assert 0.15 < spent(admin, project["id"]) < 0.26
 
 
+@pytest.mark.parametrize("name", ["m" * 257, "\u200b" * 3000, "gpt-4o\n"])
+def test_a_name_that_no_model_has_is_kept_nowhere(priced: Everloom, admin: httpx.Client, name: str) -> None:
+    _, key = limited(admin, 100)
+    with client_of(priced, key) as http:
+        answer = http.post("/chat/completions", json=ask("Hello!", model=name))
+        refused(answer, 404, "model_not_found")
+        assert len(answer.content) < 2000
+
+
+def test_no_call_of_an_answer_goes_beyond_the_budget(
+    priced: Everloom, admin: httpx.Client, upstream: ScriptedUpstream
+) -> None:
+    project, key = limited(admin, 20)
+    upstream.rule(lambda body: Calls(*[("file_search", {"query": "boats"})] * 30, prompt_tokens=10))
+    with client_of(priced, key) as http:
+        store = a_store(http, "The harbour holds many boats in summer.")
+        resources = {"file_search": {"vector_store_ids": [store["id"]]}}
+        assistant = an_assistant(http, model="gpt-4o", tools=[{"type": "file_search"}], tool_resources=resources)
+        run = settled(http, a_run(http, a_thread(http, "Boats?"), assistant, max_completion_tokens=50))
+    assert run["status"] == "failed"
+    assert run["last_error"]["code"] == "rate_limit_exceeded"
+    assert "spend limit of $0.20" in run["last_error"]["message"]
+    assert 0.15 < spent(admin, project["id"]) <= 0.25
+
+
 def test_an_alert_is_mailed_once_however_many_servers_see_it(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     (tmp_path / "everloom.toml").write_text(PRICES)
     upstream.rule(lambda body: Says("one two three", prompt_tokens=10))
@@ -256,8 +281,39 @@ def test_who_leaves_before_the_answer_pays_what_was_reserved(
     assert spent(admin, project["id"]) >= 0.06
 
 
+def test_an_attempt_that_broke_off_is_paid_for_as_reserved(
+    priced: Everloom, admin: httpx.Client, upstream: ScriptedUpstream
+) -> None:
+    """What the upstream counts of it nobody will tell; an error that it answers has cost nothing."""
+    project = a_project(admin)
+    answer = Says("one two three", prompt_tokens=10)
+    with client_of(priced, an_account(admin, project)["api_key"]["value"]) as http:
+        upstream.script(Fails(500), answer)
+        assert http.post("/chat/completions", json=ask("Hello!", max_tokens=20)).status_code == 200
+        _until(lambda: spent(admin, project["id"]) == pytest.approx(0.004))
+        upstream.script(Breaks(seconds=0.5), answer)
+        assert http.post("/chat/completions", json=ask("Hello!", max_tokens=20)).status_code == 200
+    _until(lambda: spent(admin, project["id"]) >= 0.004 * 2 + 0.02)
+    asked = {"start_time": int(time.time()) - 86_400, "project_ids": project["id"]}
+    buckets = fetched(admin, "/organization/usage/completions", **asked)["data"]
+    assert sum(result["num_model_requests"] for bucket in buckets for result in bucket["results"]) == 3
+
+
 def _until(true: Callable[[], bool], seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_nobody_has_counted_costs_no_more_than_was_allowed(
+    priced: Everloom, admin: httpx.Client, upstream: ScriptedUpstream, *, stream: bool
+) -> None:
+    project, key = limited(admin, 500)
+    upstream.rule(lambda body: Breaks(1, Says("x" * 100_000 + " y")))
+    with client_of(priced, key) as http:
+        answer = http.post("/chat/completions", json=ask("Hello!", max_tokens=7, stream=stream))
+        assert answer.status_code == (200 if stream else 502)
+    _until(lambda: spent(admin, project["id"]) > 0)
+    assert spent(admin, project["id"]) <= 8 * (7 * 0.001 + 20 * 0.0001)  # As often as it was asked.

@@ -192,7 +192,7 @@ def test_a_mass_of_sequences_to_stop_at_are_refused_at_once(http: httpx.Client) 
     began = time.monotonic()
     response = post(http, stop=["x"] * 900_000)
     assert (response.status_code, response.json()["error"]["code"]) == (400, "array_above_max_length")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_no_model(http: httpx.Client) -> None:
@@ -352,17 +352,16 @@ def test_a_client_that_leaves_stops_the_model(server: Serving, upstream: Scripte
 
 
 def test_many_streams_at_once(server: Serving, upstream: ScriptedUpstream) -> None:
-    upstream.script(*[Slow(0.02)] * 50)
+    upstream.script(*[Slow(0.2)] * 50)
 
-    async def main() -> float:
+    async def main() -> None:
         async with openai.AsyncOpenAI(base_url=server.url, api_key=KEY, max_retries=0) as client:
 
             async def one() -> int:
                 stream = await client.chat.completions.create(**HELLO, stream=True)
                 return len([chunk async for chunk in stream])
 
-            started = time.monotonic()
             assert set(await asyncio.gather(*(one() for _ in range(50)))) == {10}
-            return time.monotonic() - started
 
-    assert asyncio.run(main()) < 5
+    asyncio.run(main())
+    assert upstream.most_active > 25  # On a busy machine the last may begin when the first have ended.

@@ -3,10 +3,12 @@
 The operations are taken from the server's own routes, so a new one is walked, or fails here by name.
 """
 
+import json
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +19,7 @@ from everloom.api.v1 import DIALECT
 from everloom.app.http import ROUTES
 from everloom.kit.ids import new_id
 from tests.builders import Json, a_thread, fetched, posted
+from tests.fine_tuning import BASE, a_job, let_be_tuned, until
 from tests.organization import (
     ADMIN_KEYS,
     ALERT,
@@ -43,20 +46,36 @@ PREFIXES = {
     "file_id": "file-",
     "vector_store_id": "vs_",
     "batch_id": "vsfb_",
+    "request_batch_id": "batch_",
+    "input_file_id": "file-",
     "upload_id": "upload_",
     "completion_id": "chatcmpl-",
+    "webhook_endpoint_id": "whe_",
+    "fine_tuning_job_id": "ftjob-",
+    "training_file": "file-",
+    "validation_file": "file-",
+    "fine_tuned_model": "ft:tuned-base:everloom::",
 }
-"""What stands in paths, and what an id of it that nobody ever gave looks like."""
+"""What stands in paths and bodies, and what an id of it that nobody ever gave looks like."""
 
 SERVERS_OWN = {
     *("list_models", "retrieve_model", "delete_model"),
     *("create_chat_completion", "create_completion", "create_embedding", "create_moderation", "create_speech"),
     *("create_transcription", "create_translation"),
+    "list_webhook_event_types",
 }
-"""Models belong to the server: every project sees them, but for those that are some projects' (test_models.py)."""
+"""Models and types of events belong to the server: every project sees them, but for models that are some projects'
+(test_models.py).
+"""
 
-NAMES_NOTHING = {"create_file", "create_upload", "create_image", "create_image_edit", "create_image_variation"}
+NAMES_NOTHING = {
+    *("create_file", "create_upload", "create_image", "create_image_variation"),
+    "create_webhook_endpoint",
+}
 """Creations whose request cannot name another object."""
+
+WALKED_ELSEWHERE = {"create_image_edit"}
+"""Creations that name objects of a certain content: test_image_edits_json.py."""
 
 Place = tuple[str, str]
 
@@ -117,14 +136,23 @@ def body_for(route: Route, ids: dict[str, str]) -> Json | None:
         "create_vector_store_file_batch": {"file_ids": [ids["file_id"]]},
         "update_vector_store_file_attributes": {"attributes": {"owner": "taken over"}},
         "search_vector_store": {"query": "secret"},
+        "update_webhook_endpoint": {"name": "taken over"},
+        "rotate_webhook_endpoint_secret": {},
+        "test_webhook_endpoint": {"event_type": "batch.completed"},
+        "retry_batch": {},
     }
     if route.body is None:
         return None
     return known.get(route.name, {"metadata": {"owner": "taken over"}})
 
 
+def path_of(route: Route) -> str:
+    """Its path, in which a batch of requests has another name than one of files."""
+    return route.path.replace("/batches/{batch_id}", "/batches/{request_batch_id}")
+
+
 def answer(client: httpx.Client, route: Route, ids: dict[str, str]) -> httpx.Response:
-    path = route.path.format_map(ids)
+    path = path_of(route).format_map(ids)
     return client.request(route.method, path, json=body_for(route, ids))
 
 
@@ -139,7 +167,7 @@ def masked(answer: httpx.Response, *worlds: dict[str, str]) -> tuple[int, str, d
 
 
 def names_in(route: Route) -> list[str]:
-    return [name for name in [*PREFIXES, "model"] if f"{{{name}}}" in route.path]
+    return [name for name in [*PREFIXES, "model"] if f"{{{name}}}" in path_of(route)]
 
 
 def snapshot(project: Project) -> list[Any]:
@@ -149,7 +177,7 @@ def snapshot(project: Project) -> list[Any]:
         client = project.client(beta)
         for route in routes_of(beta):
             if route.method == "GET" and route.name not in SERVERS_OWN:
-                answer = client.get(route.path.format_map(project.ids), params=_whole(route))
+                answer = client.get(path_of(route).format_map(project.ids), params=_whole(route))
                 assert answer.status_code == 200, (route.path, answer.text)
                 found.append((beta, route.path, answer.text))
     return found
@@ -160,7 +188,7 @@ def _whole(route: Route) -> Json:
 
 
 def _wild(route: Route) -> Iterable[str]:
-    return (segment.strip("{}") for segment in route.path.split("/") if segment.startswith("{"))
+    return (segment.strip("{}") for segment in path_of(route).split("/") if segment.startswith("{"))
 
 
 LISTS: dict[str, dict[str, str]] = {
@@ -170,6 +198,9 @@ LISTS: dict[str, dict[str, str]] = {
         "list_files": "/files",
         "list_vector_stores": "/vector_stores",
         "list_chat_completions": "/chat/completions",
+        "list_batches": "/batches",
+        "list_webhook_endpoints": "/webhook_endpoints",
+        "list_paginated_fine_tuning_jobs": "/fine_tuning/jobs",
     },
     DIALECT.name: {"list_assistants": "/assistants", "list_threads": "/threads"},
 }
@@ -210,6 +241,7 @@ class Reference:
     param: str
     body: Callable[[dict[str, str], dict[str, str]], Json]
     """From the ids that are tried, and those that are good."""
+    status: int = 404
 
 
 _THREAD = "/threads/{thread_id}"
@@ -243,7 +275,18 @@ _SEARCHED = [
     ),
 ]
 
+_BATCH = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
+
 _CURRENT = [
+    Reference("create_batch", "/batches", "input_file_id", lambda x, _: {**x, **_BATCH}, 400),
+    Reference("create_fine_tuning_job", "/fine_tuning/jobs", "training_file", lambda x, _: {"model": BASE, **x}, 400),
+    Reference(
+        "create_fine_tuning_job",
+        "/fine_tuning/jobs",
+        "validation_file",
+        lambda x, good: {"model": BASE, "training_file": good["training_file"], **x},
+        400,
+    ),
     Reference(
         "create_assistant", "/assistants", "file_id", lambda x, _: {"model": "m", "tool_resources": _resources(x)}
     ),
@@ -319,14 +362,14 @@ def test_every_operation_is_walked(beta: str) -> None:
     assert {name for route in routes for name in _wild(route)} <= set(PREFIXES)
     assert {route.name for route in routes if route.method == "GET"} & others == set(LISTS[beta])
     named = {reference.operation for reference in REFERENCES[beta]}
-    assert others - set(LISTS[beta]) - NAMES_NOTHING <= named
+    assert others - set(LISTS[beta]) - NAMES_NOTHING - WALKED_ELSEWHERE <= named
     assert named <= walked | others
 
 
 def test_another_projects_lists_are_empty(mine: Project, theirs: Project) -> None:
     for beta, lists in LISTS.items():
         for name, path in lists.items():
-            more = [{"metadata[owner]": "known"}] if name in ("list_threads", "list_chat_completions") else []
+            more = [{"metadata[owner]": "known"}] if name in TAGGED else []
             for query in ({}, {"order": "asc"}, {"limit": "100"}, *more):
                 page = fetched(theirs.client(beta), path, **query)
                 assert page == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
@@ -338,9 +381,17 @@ def test_another_projects_lists_are_empty(mine: Project, theirs: Project) -> Non
                 assert masked(here, mine.ids) == masked(nowhere, nothing), (path, end)
 
 
+TAGGED = ("list_threads", "list_chat_completions", "list_paginated_fine_tuning_jobs")
+
+
 def _listed(name: str) -> str:
-    if name == "list_chat_completions":
-        return "completion_id"
+    odd = {
+        "list_chat_completions": "completion_id",
+        "list_batches": "request_batch_id",
+        "list_paginated_fine_tuning_jobs": "fine_tuning_job_id",
+    }
+    if name in odd:
+        return odd[name]
     return name.removeprefix("list_").removesuffix("s") + "_id"
 
 
@@ -365,7 +416,9 @@ def refused(route: Route, beta: str, tried: list[str], mine: Project, theirs: Pr
     what = f"{beta} {route.method} {route.path} with another project's {' and '.join(tried)}: {here.text}"
     assert here.status_code == 404, what
     assert masked(here, foreign, theirs.ids) == masked(nowhere, nothing, theirs.ids), what
-    assert re.search(r"found with id .<|No such File object: <", masked(here, foreign, theirs.ids)[1]), what
+    assert re.search(
+        r"found with id .<|No such File object: <|Could not find fine tune: <", masked(here, foreign, theirs.ids)[1]
+    ), what
 
 
 def test_another_projects_ids_are_refused_inside_bodies(
@@ -383,7 +436,7 @@ def test_another_projects_ids_are_refused_inside_bodies(
             here = client.post(path, json=reference.body(foreign, good))
             nowhere = client.post(path, json=reference.body(nothing, good))
             what = f"{beta} POST {reference.path} with another project's {reference.param}: {here.text}"
-            assert here.status_code == 404, what
+            assert here.status_code == reference.status, what
             assert masked(here, foreign) == masked(nowhere, nothing), what
             assert f"<{reference.param}>" in masked(here, foreign)[1], what
         assert (snapshot(mine), snapshot(theirs)) == before
@@ -415,6 +468,77 @@ def test_a_query_finds_nothing_of_another_project(mine: Project, theirs: Project
             theirs.current.get(path, params={end: ids["message_id"], "order": "asc"}) for ids in (mine.ids, nothing)
         )
         assert masked(here, mine.ids)[0] == masked(nowhere, nothing)[0]
+
+
+def test_tuned_models_of_another_project_are_names_of_nothing(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """Neither what a job ended with, nor what it left at its checkpoints, where no upstream has all other names."""
+    with Everloom(let_be_tuned(tmp_path, upstream.url)) as server:
+        key = server.command("keys", "create", "--project", "other").strip()
+        with client_of(server) as mine, client_of(server, key) as theirs:
+            job = until(mine, a_job(mine))
+            listed = fetched(mine, f"/fine_tuning/jobs/{job['id']}/checkpoints")["data"]
+            names = {each["fine_tuned_model_checkpoint"] for each in listed} | {job["fine_tuned_model"]}
+            assert len(names) == 2
+            assert names <= _models(mine)
+            assert not [name for name in _models(theirs) if name.startswith("ft:")]
+            for name in names:
+                for how in (_looked_up, asked, _completed, _tuned_on, _deleted):
+                    status, text = how(theirs, name)
+                    assert status == (400 if how is _tuned_on else 404), text
+                    nothing = made_up()["fine_tuned_model"]
+                    assert text.replace(name, "<name>") == how(theirs, nothing)[1].replace(nothing, "<name>")
+                assert asked(mine, name)[0] == 200
+            assert names <= _models(mine)
+
+
+def test_an_upstream_with_all_names_tells_nobody_of_anothers_models(upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """By the name that it has here, and by the one that the upstream has for it."""
+    with Everloom(let_be_tuned(tmp_path, upstream.url), upstream=upstream.url) as server:
+        key = server.command("keys", "create", "--project", "other").strip()
+        with client_of(server) as mine, client_of(server, key) as theirs:
+            name = until(mine, a_job(mine))["fine_tuned_model"]
+            status, text = asked(mine, name)
+            assert status == 200, text
+            there = json.loads(text)["model"]
+            assert there.startswith("ft:")
+            assert there != name
+            for each in (name, there):
+                assert asked(mine, each)[0] == 200
+                assert asked(theirs, each)[0] == 404
+                assert _looked_up(theirs, each)[0] == 404
+                assert each not in _models(theirs)
+            assert asked(theirs, "ft:gpt-4o:somebody::abc")[0] == 200  # The upstream's own business.
+
+
+def _models(client: httpx.Client) -> set[str]:
+    return {model["id"] for model in client.get("/models").json()["data"]}
+
+
+def asked(client: httpx.Client, model: str) -> tuple[int, str]:
+    return _posted(client, "/chat/completions", model=model, messages=[{"role": "user", "content": "Hi"}])
+
+
+def _completed(client: httpx.Client, model: str) -> tuple[int, str]:
+    return _posted(client, "/completions", model=model, prompt="Hi")
+
+
+def _tuned_on(client: httpx.Client, model: str) -> tuple[int, str]:
+    return _posted(client, "/fine_tuning/jobs", model=model, training_file="file-1")
+
+
+def _posted(client: httpx.Client, path: str, **body: Any) -> tuple[int, str]:
+    answer = client.post(path, json=body)
+    return answer.status_code, answer.text
+
+
+def _looked_up(client: httpx.Client, model: str) -> tuple[int, str]:
+    answer = client.get(f"/models/{model}")
+    return answer.status_code, answer.text
+
+
+def _deleted(client: httpx.Client, model: str) -> tuple[int, str]:
+    answer = client.delete(f"/models/{model}")
+    return answer.status_code, answer.text
 
 
 # --- keys that open nothing, or the other half ---------------------------------------------------------------------
@@ -497,7 +621,7 @@ def test_keys_that_open_nothing_open_no_operation(each_server: Everloom, admin: 
                 if key is None:
                     del client.headers["authorization"]
                 for route in routes_of(beta):
-                    path = route.path.format_map({"model": "gpt-4o", **mine.ids})
+                    path = path_of(route).format_map({"model": "gpt-4o", **mine.ids})
                     turned_away(client, route, path, body_for(route, mine.ids), what, {401})
                 for route in ORGANIZATION:
                     turned_away(client, route, ids.path(route), known_good(route), what, {401})
@@ -519,7 +643,7 @@ def test_an_admin_key_opens_nothing_of_a_project(each_server: Everloom, mine: Pr
     for beta in FORMS:
         with client_of(each_server, ADMIN_KEY, beta) as client:
             for route in routes_of(beta):
-                path = route.path.format_map({"model": "gpt-4o", **mine.ids})
+                path = path_of(route).format_map({"model": "gpt-4o", **mine.ids})
                 turned_away(client, route, path, body_for(route, mine.ids), "admin", {403})
     assert snapshot(mine) == before
 

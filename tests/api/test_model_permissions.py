@@ -1,5 +1,6 @@
 """Model permissions: what a project may not use does not exist for it, at every endpoint and in every job."""
 
+import base64
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,6 +64,7 @@ def _body(path: str, **fields: Any) -> Callable[[httpx.Client, str], httpx.Respo
     return lambda http, model: http.post(path, json={"model": model, **fields})
 
 
+PNG_URL = f"data:image/png;base64,{base64.b64encode(png(64)).decode()}"
 HELLO = [{"role": "user", "content": "Hi"}]
 ENDPOINTS: dict[str, Callable[[httpx.Client, str], httpx.Response]] = {
     "chat": _body("/chat/completions", messages=HELLO),
@@ -76,6 +78,7 @@ ENDPOINTS: dict[str, Callable[[httpx.Client, str], httpx.Response]] = {
     "translation": _form("/audio/translations", "file", "a.wav", wav()),
     "images": _body("/images/generations", prompt="a cat"),
     "edits": _form("/images/edits", "image", "a.png", png(64), prompt="a cat"),
+    "edits as JSON": _body("/images/edits", prompt="a cat", images=[{"image_url": PNG_URL}]),
     "variations": _form("/images/variations", "image", "a.png", png(64)),
 }
 
@@ -141,15 +144,15 @@ def test_an_archived_project_keeps_its_permissions(team: Team) -> None:
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_a_denied_model_is_not_found(team: Team, upstream: ScriptedUpstream, endpoint: str) -> None:
     ask = ENDPOINTS[endpoint]
-    assert ask(team.http, "dall-e-2").status_code == 200
-    team.denies("dall-e-2", "nobody")
+    assert ask(team.http, "painter-1").status_code == 200
+    team.denies("painter-1", "nobody")
     asked = len(upstream.requests), len(upstream.embeddings), len(upstream.others)
-    texts = {name: refused(ask(team.http, name), 404, "model_not_found") for name in ("dall-e-2", "nobody")}
-    assert texts["dall-e-2"] == texts["nobody"].replace("nobody", "dall-e-2")
-    assert texts["dall-e-2"].startswith("The model `dall-e-2` does not exist or you do not have access to it.")
+    texts = {name: refused(ask(team.http, name), 404, "model_not_found") for name in ("painter-1", "nobody")}
+    assert texts["painter-1"] == texts["nobody"].replace("nobody", "painter-1")
+    assert texts["painter-1"].startswith("The model `painter-1` does not exist or you do not have access to it.")
     assert (len(upstream.requests), len(upstream.embeddings), len(upstream.others)) == asked
-    team.allows("dall-e-2")
-    assert ask(team.http, "dall-e-2").status_code == 200
+    team.allows("painter-1")
+    assert ask(team.http, "painter-1").status_code == 200
     refused(ask(team.http, "gpt-4o"), 404, "model_not_found")
 
 

@@ -12,7 +12,9 @@ from everloom.api.v1 import DIALECT
 from everloom.app.http import ROUTES
 from everloom.requests import chat, completions, embeddings, images, moderations, speech
 from tests.api.test_uploads import a_part, an_upload
+from tests.batches import an_input
 from tests.builders import WEATHER, Json, a_run, a_thread, an_assistant, posted, run_path, settled
+from tests.fine_tuning import BASE, a_training_file
 from tests.offers import serve_all, wav
 from tests.organization import (
     ADMIN_KEYS,
@@ -32,6 +34,7 @@ from tests.replies import Calls, Says
 from tests.scripted import ScriptedUpstream
 from tests.servers import Everloom
 from tests.stores import a_file, a_store
+from tests.world import ENDPOINT
 
 Asked = tuple[str, Json]
 Make = Callable[[httpx.Client, ScriptedUpstream], Asked]
@@ -108,6 +111,11 @@ def _completion(http: httpx.Client, upstream: ScriptedUpstream) -> Asked:
     return f"/chat/completions/{kept['id']}", {"metadata": {"a": "b"}}
 
 
+def _webhook(http: httpx.Client) -> str:
+    page = http.get("/webhook_endpoints", params={"limit": 1}).json()["data"]  # There may be no more than twenty.
+    return f"/webhook_endpoints/{(page[0] if page else posted(http, '/webhook_endpoints', ENDPOINT))['id']}"
+
+
 HELLO = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hi"}]}
 
 CASES: dict[str, Make] = {
@@ -136,7 +144,21 @@ CASES: dict[str, Make] = {
     "create_image": at("/images/generations", prompt="a cat"),
     "create_moderation": at("/moderations", input="Hi", model="omni-moderation-latest"),
     "create_speech": at("/audio/speech", model="tts-1", voice="alloy", input="Hi"),
+    "create_batch": lambda http, upstream: (
+        "/batches",
+        {"input_file_id": an_input(http, []), "endpoint": "/v1/chat/completions", "completion_window": "24h"},
+    ),
+    "create_fine_tuning_job": lambda http, upstream: (
+        "/fine_tuning/jobs",
+        {"model": BASE, "training_file": a_training_file(http)},
+    ),
+    "create_webhook_endpoint": at("/webhook_endpoints", **ENDPOINT),
+    "update_webhook_endpoint": on(_webhook),
+    "rotate_webhook_endpoint_secret": on(lambda http: f"{_webhook(http)}/rotate_secret"),
 }
+OWN = {"create_assistant_file", "retry_batch", "test_webhook_endpoint"}
+"""Have nothing that need not be given."""
+
 READ = {
     "create_chat_completion": chat.NewChatCompletion,
     "create_completion": completions.NewCompletion,
@@ -148,14 +170,12 @@ READ = {
 COMMON = {
     route.name: READ.get(route.name, route.body)
     for route in ROUTES
-    if route.body is not None and route.access == "project"
+    if route.body is not None and route.access == "project" and route.name not in OWN
 }
 ADMIN = {route.name: route.body for route in ROUTES if route.body is not None and route.access == "admin"}
 V1: dict[str, Any] = {name: form for name, (form, _) in DIALECT.bodies.items()} | {
     route.name: route.body for route in DIALECT.routes if route.body is not None
 }
-OWN = {"create_assistant_file"}
-"""Has nothing that need not be given."""
 
 
 def _in_project(admin: httpx.Client, rest: str = "") -> str:
@@ -253,8 +273,10 @@ def answered(answer: httpx.Response) -> Any:
     assert answer.status_code == 200, answer.text
     if answer.headers["content-type"] != "application/json":
         return answer.content
-    text = re.sub(r"\b(asst|thread|msg|run|file|vs|vsfb|upload|chatcmpl|cmpl|modr|call)[-_]\w+", r"\1", answer.text)
-    text = re.sub(r"(_at\"|\"created\"): ?\d+", r"\1:0", text)
+    kinds = "asst|thread|msg|run|file|vs|vsfb|upload|chatcmpl|cmpl|modr|call|batch|whe|ftjob"
+    text = re.sub(rf"\b({kinds})[-_]\w+", r"\1", answer.text)
+    text = re.sub(r"whsec_[\w+/=.]+", "whsec", text)
+    text = re.sub(r"(_at\"|\"created\"|\"seed\"): ?\d+", r"\1:0", text)
     return msgspec.json.decode(text)
 
 

@@ -85,6 +85,24 @@ def test_what_is_as_the_default_has_it_is_not_said_to_the_model(http: httpx.Clie
     assert {word: upstream.requests[-1].body[word] for word in words} == asked
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_temperature_of_one_that_a_run_names_is_said_to_the_model(
+    http: httpx.Client, upstream: ScriptedUpstream, whole: bool
+) -> None:
+    assistant = an_assistant(http, temperature=1)
+    settled(http, a_run(http, assistant=assistant, temperature=None))
+    assert "temperature" not in upstream.requests[-1].body
+    if whole:
+        thread = {"messages": [{"role": "user", "content": "Hi"}]}
+        asked = {"assistant_id": assistant["id"], "thread": thread, "temperature": 1}
+        run = posted(http, "/threads/runs", asked)
+    else:
+        run = a_run(http, assistant=assistant, temperature=1)
+    assert settled(http, run)["temperature"] == 1
+    assert upstream.requests[-1].body["temperature"] == 1
+    assert "top_p" not in upstream.requests[-1].body
+
+
 def test_tokens_that_nobody_counted_are_no_fewer_than_the_text_has(tmp_path_factory: pytest.TempPathFactory) -> None:
     with bad_upstream() as upstream:
         upstream.says(stream(says("word " * 400)), kind=SSE)

@@ -393,7 +393,7 @@ def test_a_run_over_its_deadline_expires(upstream: ScriptedUpstream, tmp_path: P
             done = settled(http, run, "expired")
             assert done["required_action"] is None
             assert [step["status"] for step in fetched(http, f"{run_path(run)}/steps")["data"]] == ["expired"]
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 30, "the last resort was it that ended them"
 
 
 def test_include_names_what_there_is_to_include(http: httpx.Client) -> None:

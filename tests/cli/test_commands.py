@@ -28,6 +28,7 @@ def test_help_names_every_command(tmp_path: Path) -> None:
         "projects",
         "keys",
         "limits",
+        "batches",
         "migrate",
         "doctor",
         "models",

@@ -3,17 +3,19 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
+from everloom.context import admission
 from everloom.context.admission import Admission, Need, Ticket
 from everloom.context.admission.clock import JUMP_SECONDS, SETTLING_SECONDS, SteadyWallClock
 from everloom.context.admission.rates import duration
 from everloom.context.admission.registration import is_dead, registration
+from everloom.context.admission.reservations import ReservationLine
 from everloom.context.admission.tickets import Experience
 from everloom.context.admission.windows import DAY, MINUTE, SLICE_SECONDS, Ask, free_at, now_in, take
 from everloom.context.caller import Caller
@@ -25,7 +27,7 @@ from everloom.objects.organization import ORGANIZATION
 from everloom.objects.prices import Price
 from everloom.objects.quotas import NANO, RateWindows, Reservation, ServerProcess, Spend
 from everloom.objects.rules import Limits, NotificationChannel, Rules, SpendAlert
-from everloom.store.base import SYSTEM, Add, Database, Remove
+from everloom.store.base import SYSTEM, Add, Change, Database, Operation, Remove
 from everloom.store.sqlite import SqliteDatabase
 
 PRICES = PriceList((Price(model="m", input=10.0, output=100.0),), defaults=False)
@@ -130,7 +132,7 @@ def test_what_was_exceptional_is_forgotten_and_nonsense_bounded() -> None:
 
     answered(10**9, 10**9)
     assert experience.amounts(need)[:3] == (1, 80, 131_072)
-    assert [experience.tokens(need, limit) for limit in (20, 1000, 10**6)] == [10, 250, 26_237]
+    assert [experience.tokens(need, limit) for limit in (20, 1000, 10**6)] == [20, 250, 26_307]
     for _ in range(1500):
         answered(10, 20)
     assert experience.amounts(need)[:3] == (1, 11, 1024)
@@ -340,3 +342,131 @@ def test_who_is_alive() -> None:
 
 def test_no_answer_is_reserved_for_beyond_what_a_model_can_say() -> None:
     assert Experience().amounts(Need(10, 10**30, 2))[:3] == (1, 10, 2 * 2**20)
+
+
+def test_nobody_holds_of_one_budget_what_is_of_no_use_for_want_of_another(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with doors(tmp_path, 2) as (database, (one, other)):
+            store = database.store(SYSTEM)
+            await store.write(Add(Rules(id=ORGANIZATION, created_at=0, spend_limit=100)))
+            await store.write(Add(Rules(id="proj_a", created_at=0, spend_limit=60)))
+            elsewhere = await admitted(other, Need(0, 7000, 1), Caller(project="proj_b", key_id="key_b", user=""))
+            large = asyncio.create_task(admitted(one, Need(0, 5000, 1)))  # Fits its project's, not the organization's.
+            await asyncio.sleep(0.5)
+            assert not large.done()
+            async with asyncio.timeout(10):
+                used(await admitted(other, Need(0, 2000, 1)), written=1)
+            assert not large.done()
+            used(elsewhere, written=1)
+            used(await large, written=1)
+
+    asyncio.run(main())
+
+
+def test_who_waits_hears_of_a_raised_limit(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with doors(tmp_path) as (database, (door,)):
+            store = database.store(SYSTEM)
+            await store.write(Add(Rules(id="proj_a", created_at=0, spend_limit=1)))
+            holder = await admitted(door, Need(10, 99, 1))
+            waiting = asyncio.create_task(admitted(door, Need(10, 99, 1)))
+            await asyncio.sleep(0.2)
+
+            def raised(rules: Rules) -> None:
+                rules.spend_limit = 10
+
+            await store.write(Change(Rules, "proj_a", raised))
+            async with asyncio.timeout(10):
+                used(await waiting)
+            used(holder)
+
+    asyncio.run(main())
+
+
+def test_nobody_is_let_in_by_a_limit_that_was_lowered(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with doors(tmp_path) as (database, (door,)):
+            store, rules = database.store(SYSTEM), KnownRules(database.store(SYSTEM))
+            await store.write(Add(Rules(id="proj_a", created_at=0, spend_limit=1000)))
+            for _ in range(20):
+                used(await admitted(door, Need(10, 99, 1)), written=99)
+
+            def lowered(rules: Rules) -> None:
+                rules.spend_limit = 1
+
+            await store.write(Change(Rules, "proj_a", lowered))
+            assert (await rules.of("proj_a")).project.spend_limit == 1
+            await asyncio.sleep(2.1)  # What a process remembers of rules is as old at the most.
+            with pytest.raises(ApiError, match="spend limit of"):
+                await admitted(door, Need(10, 99, 1))
+
+    asyncio.run(main())
+
+
+def test_one_that_cannot_be_written_for_takes_none_of_the_others_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with doors(tmp_path) as (_, (door,)):
+            broken = Caller(project="proj_a", key_id="key_broken", user="")
+            line = ReservationLine.change
+
+            def change(self: ReservationLine, process: str, wanted: Sequence[int] = ()) -> Operation:
+                if self._new.key_id == "key_broken":
+                    raise ValueError("this cannot be kept")
+                return line(self, process, wanted)
+
+            monkeypatch.setattr(ReservationLine, "change", change)
+            asked = [admitted(door, caller=broken if place == 3 else CALLER) for place in range(6)]
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            assert [isinstance(answer, Ticket) for answer in answers] == [True, True, True, False, True, True]
+            assert isinstance(answers[3], ValueError)
+
+    asyncio.run(main())
+
+
+def test_who_has_waited_for_what_others_have_reserved_may_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "PATIENCE_SECONDS", 0.3)
+
+    async def main() -> None:
+        async with doors(tmp_path) as (database, (door,)):
+            await database.store(SYSTEM).write(Add(Rules(id="proj_a", created_at=0, spend_limit=1)))
+            holder = await admitted(door, Need(10, 99, 1))
+            with pytest.raises(ApiError, match="is reserved by requests") as refused:
+                await admitted(door, Need(10, 99, 1))
+            assert (refused.value.headers["x-should-retry"], refused.value.headers["retry-after"]) == ("true", "1")
+            used(holder, written=100)
+            with pytest.raises(ApiError, match="has reached its spend limit") as refused:
+                await admitted(door, Need(10, 99, 1))
+            assert refused.value.headers["x-should-retry"] == "false"
+
+    asyncio.run(main())
+
+
+def test_experience_refuses_nobody_for_good() -> None:
+    experience, need = Experience(), Need(100, 50, 1)
+    experience.learn(need, LedgerRow(at=0, project="a", kind="chat", input_tokens=300, output_tokens=50))
+    assert [experience.tokens(need, limit) for limit in (10_000, 200, 100)] == [350, 200, 150]
+    silent = Need(100, 0, 1)
+    assert [experience.tokens(silent, limit) for limit in (10_000, 200, 100)] == [323, 200, 100]
+
+
+def test_what_one_request_leaves_of_what_it_had_beyond_the_limit_is_nobodys(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with doors(tmp_path) as (database, (door,)):
+            await database.store(SYSTEM).write(Add(Rules(id="proj_a", created_at=0, spend_limit=1)))
+            large = await admitted(door, Need(10, 0, 1))  # Ten cents, of one.
+            others = [asyncio.create_task(admitted(door, Need(10, 50, 1))) for _ in range(3)]
+            await asyncio.sleep(0.5)
+            used(large, written=90)
+            done, waiting = await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED, timeout=10)
+            await asyncio.sleep(0.2)
+            (last,) = done
+            assert not any(task.done() for task in waiting)
+            used(await last, written=50)
+            refused = await asyncio.gather(*waiting, return_exceptions=True)
+            assert [isinstance(each, ApiError) for each in refused] == [True, True]
+
+    asyncio.run(main())

@@ -15,6 +15,7 @@ from everloom.context.bound_models import NoCompletions
 from everloom.context.metering import UsageRecord
 from everloom.kit.errors import ApiError, ModelFailure, NotFound
 from everloom.models.base import Form, FormFile
+from everloom.models.embedding_format import encoded
 from everloom.models.registry import Models
 from everloom.models.upstream.backend import UpstreamBackend
 from everloom.objects.tools import EstimatedUsage
@@ -164,6 +165,31 @@ def test_vectors_and_judgements() -> None:
     assert (embedded.capability, embedded.outcome) == ("embed", "completed")
     assert embedded.usage is not None
     assert (judged.capability, judged.outcome, judged.usage) == ("moderate", "failed", None)
+
+
+ODD: list[dict[str, Any]] = [{"input_tokens": 7.0, "total_tokens": "7"}, {"prompt_tokens": 7}, {"total_tokens": 7}]
+
+
+@pytest.mark.parametrize("told", ODD)
+def test_what_vectors_and_pictures_cost_is_read_in_any_form(told: dict[str, Any]) -> None:
+    usage = told | {"input_tokens_details": {"cached_tokens": 10**9}}
+    _, embedded = encoded(json.dumps({"data": [{"embedding": [0.5]}], "usage": usage}).encode(), None)
+    images = {"created": 1, "data": [{"b64_json": "AAAA"}], "usage": usage}
+
+    async def ask(ctx: Context, upstream: ScriptedUpstream) -> None:
+        upstream.serve("/images/generations", lambda _: web.json_response(images))
+        async with ctx.ask("draw", "gpt-4") as model:
+            answer = await model.generate({"model": "gpt-4", "prompt": "An otter"})
+        await answer.whole()
+        await answer.close()
+
+    record = only(recorded(ask))
+    assert record.outcome == "completed"
+    for _ in range(2):
+        assert record.usage is not None
+        assert record.details is not None
+        assert (record.usage.prompt_tokens, record.details.cached) == (7, 7)
+        record.believe(embedded)
 
 
 def test_a_server_without_completions_is_asked_once_and_each_chat_recorded() -> None:

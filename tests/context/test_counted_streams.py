@@ -17,8 +17,8 @@ DONE = b"data: [DONE]\n\n"
 
 
 def through(*blocks: bytes) -> bytes:
-    shown = UsageFilter().shown
-    return b"".join(map(shown, blocks))
+    usage = UsageFilter()
+    return b"".join(map(usage.shown, blocks)) + usage.rest()
 
 
 def lines_of(stream: bytes) -> list[bytes]:
@@ -40,12 +40,68 @@ def test_a_usage_of_nothing_goes() -> None:
     assert through(with_null.replace(b',"usage":null', b', "usage" : null')) == CHUNK
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize(
+    "usage",
+    [
+        b"event: usage\nid: 7\n" + USAGE,
+        b": soon\nevent: usage\nretry: 10\n" + USAGE,
+        USAGE[:-1] + b"id: 7\n: that was it\n\n",
+        b"id: 7\n" + USAGE[:-1] + b"event: usage\n\n",
+        USAGE.replace(b'"choices":[]', b'"choices":null'),
+    ],
+)
+def test_all_lines_of_the_event_of_a_usage_go(usage: bytes, end: bytes) -> None:
+    before, behind = b"id: 6\n" + CHUNK, b"event: end\n" + DONE
+    stream = (before + usage + behind).replace(b"\n", end)
+    shown = (before + behind).replace(b"\n", end)
+    assert through(stream) == shown
+    # A comment may have gone before it was known what it stands before; it says nothing.
+    assert through(*lines_of(stream)).replace(b": soon" + end, b"") == shown
+    for cut in range(1, len(lines_of(stream))):
+        lines = lines_of(stream)
+        parts = b"".join(lines[:cut]), b"".join(lines[cut:])
+        assert through(*parts).replace(b": soon" + end, b"") == shown
+
+
+def test_events_without_an_empty_line_between_them() -> None:
+    chunk, usage, done = (event[:-1] for event in (CHUNK, USAGE, DONE))
+    for cut in (lambda stream: [stream], lines_of):
+        assert through(*cut(chunk + b"id: 1\n" + usage + b"id: 2\n" + done)) == chunk + done
+
+
+def test_what_stands_before_data_waits_for_it_and_no_longer() -> None:
+    shown = UsageFilter().shown
+    assert shown(b": alive\n") == b": alive\n"
+    assert shown(b"event: a\n") == b""
+    assert shown(CHUNK) == b"event: a\n" + CHUNK
+    assert through(CHUNK, b"event: a\n") == CHUNK + b"event: a\n"
+    endless = UsageFilter()
+    assert sum(len(endless.shown(b"id: 1\n")) for _ in range(2000)) > 2000 * 6 - 5000
+
+
+@pytest.mark.parametrize(
+    ("with_null", "without"),
+    [
+        (b'{"usage":null,"id":"c"}', b'{"id":"c"}'),
+        (b'{ "usage" : null , "id":"c"}', b'{ "id":"c"}'),
+        (b'{"id":"c","usage":null,"choices":[]}', b'{"id":"c","choices":[]}'),
+        (b'{"usage":null}', b"{}"),
+        (b'{"id":"c", "usage": null }', b'{"id":"c" }'),
+    ],
+)
+def test_a_usage_of_nothing_goes_wherever_it_stands(with_null: bytes, without: bytes) -> None:
+    assert through(b"data: " + with_null + b"\n\n") == b"data: " + without + b"\n\n"
+
+
 def test_a_usage_beside_words_stays() -> None:
     both = CHUNK.replace(b"}]}", b'}],"usage":{"prompt_tokens":1}}')
     assert through(both) == both
 
 
-@pytest.mark.parametrize("text", ['"choices":[],"usage":{}', 'a ,"usage":null b', "\n\n", '","usage":null'])
+@pytest.mark.parametrize(
+    "text", ['"choices":[],"usage":{}', 'a ,"usage":null b', "\n\n", '","usage":null', '{"usage":null,']
+)
 def test_what_an_answer_says_stays(text: str) -> None:
     chunk: Any = {"choices": [{"index": 0, "delta": {"content": text}}]}
     line = b"data: " + json.dumps(chunk).encode() + b"\n\n"

@@ -91,8 +91,26 @@ def test_details_that_are_none_are_none(told: Any) -> None:
 
 
 def test_details_are_read_under_the_names_of_several_servers() -> None:
-    assert details_of({"input_tokens_details": {"cached_tokens": "7"}}) == TokenDetails(cached=7)
-    assert details_of({"cache_read_input_tokens": 4}) == TokenDetails(cached=4)
+    told = {"input_tokens": 8, "input_tokens_details": {"cached_tokens": "7"}}
+    assert details_of(told) == TokenDetails(cached=7)
+    thought = {"completion_tokens": 5, "completion_tokens_details": {"reasoning_tokens": 3}}
+    assert details_of(thought) == TokenDetails(thought=3)
+    assert details_of({**thought, "completion_tokens": 2}) == TokenDetails(thought=2)
+    assert details_of({"input_tokens": 1, "cache_read_input_tokens": 4}) == TokenDetails(cached=4)
+
+
+def test_details_are_of_what_there_is() -> None:
+    """More of a kind than of all would be paid for on top of it, or be taken off for its lower price."""
+    read, written = {"cached_tokens": 10**9, "audio_tokens": 10**9}, {"audio_tokens": 10**9}
+    told = {"prompt_tokens_details": read, "completion_tokens_details": written}
+    assert details_of(told) is None
+    assert details_of(told | {"prompt_tokens": 5}) == TokenDetails(cached=5, heard=5)
+    assert details_of(told | {"prompt_tokens": 5, "completion_tokens": 3}) == TokenDetails(cached=5, heard=5, spoken=3)
+    record = a_record()
+    record.believe(told | {"prompt_tokens": 5, "completion_tokens": 3})
+    row = row_of(record)
+    assert row is not None
+    assert (row.input_tokens, row.cached_tokens, row.input_audio_tokens, row.output_audio_tokens) == (5, 5, 5, 3)
 
 
 def test_many_rows_are_one_write_and_soon() -> None:

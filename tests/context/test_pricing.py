@@ -66,6 +66,12 @@ def test_the_settings_overrule_what_is_published() -> None:
     assert PriceList(defaults=False).of("gpt-4o") == NOBODYS
 
 
+@pytest.mark.parametrize("name", ["GPT-4o", "gpt-4o:latest", "Gpt-4o-MINI"])
+def test_no_spelling_of_a_name_is_cheaper(name: str) -> None:
+    assert PriceList((Price(model="gpt-4o*", input=7),)).of(name).input == 7
+    assert PriceList().of(name) not in (NOBODYS, PriceList().of("nothing"))
+
+
 def test_a_model_of_this_machine_costs_what_the_settings_say_or_nothing() -> None:
     prices = PriceList((Price(model="gpt-3*", input=1),), local=["gpt-4o", "gpt-3.5-turbo"])
     assert prices.of("gpt-4o") == NOBODYS

@@ -20,14 +20,15 @@ from everloom.store.base import (
     DropLog,
     Event,
     Missing,
+    Pack,
     Remove,
     Retract,
     Store,
     Tell,
     Written,
     change_one,
-    salvage,
 )
+from everloom.work.salvage import salvage
 from tests.store.databases import on_every_database
 from tests.store.things import a_file, a_message, a_run, a_thread
 
@@ -287,6 +288,27 @@ async def test_the_last_number_of_a_log_is_the_highest_that_was_given(database: 
     assert await store.last_seq("run_1") == 5
     await store.write(DropLog("run_1"))
     assert await store.last_seq("run_1") == 0
+
+
+@on_every_database
+async def test_a_packed_log_is_read_like_any_other(database: Database) -> None:
+    store = database.store("proj_a")
+    events = [Event(seq, "thread.run.created", b"%d" % seq * 5000) for seq in range(3, 60, 2)]
+    events.append(Event(70, "thread.message.delta", b'{"a"}', (3, 0, 2**40)))
+    await store.write(*(Tell("thread.run.created", b"before") for _ in range(80)), log="run_1")
+    await store.write(Tell("thread.run.created", b"other"), log="run_2")
+    await store.write(Pack("run_1", tuple(events)))
+    assert await store.events("run_1") == events
+    for after in (0, 2, 3, 4, 31, 58, 59, 69, 70, 71):
+        behind = [event for event in events if event.seq > after]
+        assert await store.events("run_1", after) == behind
+        assert await store.events("run_1", after, limit=4) == behind[:4]
+    assert await store.last_seq("run_1") == 70
+    assert await store.events("run_2") == [Event(1, "thread.run.created", b"other")]
+    await store.write(Pack("run_2", ()))
+    assert await store.events("run_2") == []
+    await store.write(DropLog("run_1"))
+    assert await store.events("run_1") == []
 
 
 @on_every_database

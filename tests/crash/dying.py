@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,9 @@ class DyingDatabase:
 
     async def across(self, cls: type[Any], limit: int = 1000, **where: Any) -> list[tuple[str, Object]]:
         return await self._inner.across(cls, limit, **where)
+
+    def walk(self, cls: type[Any], **where: Any) -> AsyncIterator[tuple[str, Object]]:
+        return self._inner.walk(cls, **where)
 
     async def touch(self) -> None:
         await self._inner.touch()

@@ -90,6 +90,9 @@ class DyingDatabase:
     async def across(self, cls: type[Any], limit: int = 1000, **where: Any) -> list[tuple[str, Object]]:
         return await self._inner.across(cls, limit, **where)
 
+    def walk(self, cls: type[Any], **where: Any) -> AsyncIterator[tuple[str, Object]]:
+        return self._inner.walk(cls, **where)
+
     async def touch(self) -> None:
         await self._inner.touch()
 

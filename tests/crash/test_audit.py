@@ -50,7 +50,10 @@ def test_killed_while_things_are_made(adapter: str, tmp_path: Path) -> None:
         threads = [threading.Thread(target=_make_things, args=(server.url, made)) for _ in range(4)]
         for thread in threads:
             thread.start()
-        time.sleep(0.2 + random.Random(round).random() * 0.6)
+        said, deadline = len(made), time.monotonic() + 60
+        while len(made) < said + 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(random.Random(round).random() * 0.6)
         server.kill()
         for thread in threads:
             thread.join(60)

@@ -48,7 +48,7 @@ class Listener:
 
 def test_a_stream_follows_the_run_from_a_dead_worker_to_the_next(tmp_path: Path) -> None:
     with ScriptedUpstream() as upstream:
-        upstream.rule(lambda body: Slow(0.03, Says(SAID)))
+        upstream.rule(lambda body: Slow(0.1, Says(SAID)))
         settings = {"upstream": upstream.url, "database": fresh_database()}
         dying = Everloom(tmp_path, command="worker", module="tests.crash.dying", test_die_after=9, **settings)
         second = Everloom(tmp_path, command="worker", **settings)

@@ -21,7 +21,7 @@ def test_a_key_is_made_at_its_first_use(tmp_path: Path) -> None:
     checkpoint = key.sign(HEAD, 1_750_000_000)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert [each.name for each in path.parent.iterdir()] == ["key.pem"]
+    assert sorted(each.name for each in path.parent.iterdir()) == ["key.pem", "key.pem.unused"]
     assert (checkpoint.seq, checkpoint.hash, checkpoint.at) == (7, HEAD.hash.hex(), 1_750_000_000)
     again = KeyFile(path, make=True)
     assert again.sign(HEAD, 1_750_000_000) == checkpoint
@@ -63,4 +63,4 @@ def test_processes_that_start_together_make_one(tmp_path: Path) -> None:
         for _ in range(4)
     ]
     assert len({each.communicate(timeout=60)[0] for each in started}) == 1
-    assert [each.name for each in tmp_path.iterdir()] == ["key.pem"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["key.pem", "key.pem.unused"], "and no drafts"

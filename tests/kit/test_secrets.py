@@ -71,6 +71,6 @@ def test_nothing_else_is_touched() -> None:
 )
 def test_no_text_takes_long(text: str) -> None:
     secrets = hiding("9f86d081-884c7d659a2feaa0c55ad015", "a/b+c=d\\e", KEY)
-    started = time.monotonic()
+    started = time.thread_time()
     secrets.hide(text)
-    assert time.monotonic() - started < 2
+    assert time.thread_time() - started < 2

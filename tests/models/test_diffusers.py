@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from PIL import Image
 
@@ -200,6 +201,20 @@ def test_pictures_that_are_none_do_not_reach_the_child(tmp_path: Path) -> None:
         with pytest.raises(ApiError, match="one image"):
             await backend.edit_image(several)
         assert backend.children() == []
+
+    drawing_on(tmp_path, scenario)
+
+
+def test_a_picture_is_called_as_the_request_called_it(tmp_path: Path) -> None:
+    async def scenario(backend: DiffusersBackend) -> None:
+        (file,) = form(tmp_path, {}, image=b"\xff\xd8\xff a photograph").files
+        referred = tuple(
+            msgspec.structs.replace(file, field="image[]", param=f"images[{place}].file_id") for place in range(2)
+        )
+        for files, param in ((referred[:1], "images[0].file_id"), (referred, "images[1].file_id")):
+            with pytest.raises(ApiError) as refused:
+                await backend.edit_image(Form(fields=(("model", "tiny"),), files=files))
+            assert (refused.value.status, refused.value.param) == (400, param)
 
     drawing_on(tmp_path, scenario)
 

@@ -138,7 +138,7 @@ def test_a_banned_token_is_not_said(local: Local) -> None:
 
 
 async def _token_id(local: Local, text: str) -> int:
-    engine = await local.backend._model(NAME).engine()
+    engine = (await local.backend._models[NAME].engine()).plain
     tokens: list[int] = (await engine.ask("/tokenize", {"content": text}))["tokens"]
     return tokens[0]
 

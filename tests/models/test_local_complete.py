@@ -16,7 +16,7 @@ from everloom.kit.errors import ApiError, BadRequest
 from everloom.models.completion_text import Token
 from everloom.models.files.weights import MINILM
 from everloom.models.llama.backend import LlamaBackend
-from everloom.models.llama.completions import Cutter
+from everloom.models.llama.cutter import Cutter
 from tests.models.gguf_bert import write_gguf
 from tests.models.local_model import NAME, Local, loaded
 from tests.weights import default_gguf, default_weights

@@ -32,7 +32,7 @@ def local(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def marks_calls(local: Local) -> bool:
-    return local.run(local.run(local.backend._model(NAME).engine()).ready()).marks_calls
+    return local.run(local.run(local.backend._models[NAME].engine()).plain.ready()).marks_calls
 
 
 def exchange(name: str, asked: str, **arguments: Any) -> list[dict[str, Any]]:

@@ -185,3 +185,46 @@ def test_a_backend_of_many_names_is_opened_once(served: UpstreamBackend) -> None
     assert asyncio.run(listed(models)) == ["a", "b", "gpt-4o", "gpt-4o-mini", "o1"]
     with pytest.raises(RuntimeError, match="not open"):
         asyncio.run(served.chat({"model": "a", "messages": []}))
+
+
+def test_which_names_are_known(served: UpstreamBackend) -> None:
+    entries = [("exact", remote, None), ("fixed-*", remote, "one"), ("gone/*", gone, None)]
+    models = Models(entries, [("old-*", "gpt-9"), ("nick", "gpt-8")], default=served)
+
+    async def known(name: str) -> bool:
+        return await models.knows(models.find(name, None))
+
+    async def main() -> list[str]:
+        await models.open()
+        try:
+            names = (
+                "exact",
+                "fixed-1",
+                "old-1",
+                "nick",
+                "gpt-8",
+                "gpt-9",
+                "gpt-4o",
+                "GPT-4o:latest",
+                "gpt-7",
+                "gone/1",
+            )
+            return [name for name in names if not await known(name)]
+        finally:
+            await models.close()
+
+    assert asyncio.run(main()) == ["gpt-7", "gone/1"]
+
+
+def test_what_was_listed_once_stays_known() -> None:
+    async def main() -> None:
+        with ScriptedUpstream(models=("gpt-4o",)) as upstream:
+            backend = UpstreamBackend(upstream.url)
+            models = Models([], default=backend)
+            await models.open()
+            assert await models.knows(models.find("gpt-4o", None))
+        assert await models.knows(models.find("gpt-4o", None))
+        assert not await models.knows(models.find("gpt-5", None))
+        await models.close()
+
+    asyncio.run(main())

@@ -186,11 +186,11 @@ def test_shared_and_merged_schemas_of_a_usual_size_can_be_tried(schema: dict[str
     ],
 )
 def test_what_grows_when_it_is_written_out_is_not(schema: dict[str, Any]) -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     found = fault(schema)
     assert found is not None
     assert found.startswith("its references and combinations come to more than 20000 parts")
-    assert time.monotonic() - began < 1
+    assert time.thread_time() - began < 1
 
 
 @pytest.mark.parametrize(
@@ -218,9 +218,9 @@ def test_an_answer_comes_at_once_whatever_the_schema() -> None:
     entangled = {"$defs": {**doubled, "d400": {"$ref": "#"}}, "$ref": "#/$defs/d0"}
     mutual = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{m}"} for m in range(40)]} for n in range(40)}
     for schema in (entangled, {"$defs": mutual, "$ref": "#/$defs/d0"}):
-        began = time.monotonic()
+        began = time.thread_time()
         assert fault(schema) is not None
-        assert time.monotonic() - began < 5
+        assert time.thread_time() - began < 5
 
 
 def test_references_are_written_out_for_a_converter_that_cannot_follow_them() -> None:

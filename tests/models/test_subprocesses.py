@@ -183,7 +183,7 @@ def test_one_that_does_not_go_is_ended_by_force(monkeypatch: pytest.MonkeyPatch)
         await child.end()
         assert pid is not None
         assert not alive(pid)
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 30
 
     run(STUBBORN, scenario)
 
@@ -325,6 +325,7 @@ def test_what_is_unfit_or_dead_is_not_used_again() -> None:
         assert seen[0] != seen[1] == seen[2]
         os.kill(seen[2], signal.SIGKILL)
         assert await asyncio.to_thread(wait_for_end, seen[2])
+        assert await child.gone(60)  # Now the loop has heard of it, too.
         child = await pool.take()
         await child.ready()
         assert child.pid not in seen

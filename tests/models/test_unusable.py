@@ -8,12 +8,13 @@ import pytest
 from everloom.app.models import build_models
 from everloom.config import Settings
 from everloom.kit.errors import ModelFailure
+from everloom.models.llama.backend import LlamaBackend
 from everloom.objects.model_entries import ModelEntry
 
 
 def test_a_path_that_holds_no_model_stops_no_start_and_is_told_when_asked(tmp_path: Path) -> None:
     entry = ModelEntry(id="lost", backend="local", path=tmp_path / "unmounted" / "a.gguf")
-    models, _ = build_models(Settings(data=tmp_path, models=(entry,)))
+    models, _, _ = build_models(Settings(data=tmp_path, models=(entry,)))
 
     async def ask() -> str:
         await models.open()
@@ -32,3 +33,22 @@ def test_a_path_that_holds_no_model_stops_no_start_and_is_told_when_asked(tmp_pa
     told = asyncio.run(ask())
     assert told.startswith("503 The model `lost` cannot be used: ")
     assert str(entry.path) in told
+
+
+def test_sampling_of_a_model_that_is_not_there_is_told_when_it_is_asked(tmp_path: Path) -> None:
+    entries = tuple(ModelEntry(id=name, backend="local", temperature=0.5) for name in ("smollm2-135m", "lost"))
+    models, *_ = build_models(Settings(data=tmp_path, models=entries))
+
+    async def ask() -> None:
+        await models.open()
+        try:
+            chats, own = models.resolve("lost", "chat")
+            with pytest.raises(ModelFailure, match="no local model of this name"):
+                await chats.chat({"model": own})
+            chats, own = models.resolve("smollm2-135m", "chat")
+            assert own == "smollm2-135m"
+            assert isinstance(chats, LlamaBackend)
+        finally:
+            await models.close()
+
+    asyncio.run(ask())

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from everloom.kit.errors import ApiError, ModelFailure
+from everloom.models.lost_attempts import hearing_of_lost
 from everloom.models.upstream.backend import UpstreamBackend
 from everloom.models.upstream.errors import LONGEST_ASKED_WAIT_SECONDS, backoff
 from tests.scripted import Breaks, Calls, Fails, Garbage, Hangs, Reply, Says, ScriptedUpstream, Slow
@@ -101,6 +102,45 @@ def test_retries_end(upstream: ScriptedUpstream) -> None:
     assert (error.status, error.type, error.code) == (502, "server_error", "upstream_error")
     assert "The server had an error" in error.message
     assert len(upstream.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("replies", "answering", "lost"),
+    [
+        ([Breaks(), Breaks(), Says("Hi")], 0.0, 2),
+        ([Breaks(), Says("Hi")], 60.0, 0),  # Sooner than a model answers.
+        ([Fails(500), Fails(429), Says("Hi")], 0.0, 0),
+        ([Fails(400)], 0.0, 0),
+        ([Breaks()] * 3, 0.0, 3),
+        ([Hangs()], 60.0, 1),
+        ([Breaks(2)], 60.0, 0),  # Of an answer that has begun, whoever reads it knows what came.
+    ],
+    ids=str,
+)
+def test_attempts_are_lost_of_which_nobody_tells_what_they_cost(
+    upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch, replies: list[Reply], answering: float, lost: int
+) -> None:
+    monkeypatch.setattr("everloom.models.upstream.http._ANSWERING_SECONDS", answering)
+    monkeypatch.setattr("everloom.models.upstream.errors.FIRST_WAIT_SECONDS", 0.01)
+    upstream.script(*replies)
+    found: list[int] = []
+    with hearing_of_lost(lambda: found.append(1)), contextlib.suppress(ApiError):
+        ask(upstream, timeout=0.5)
+    assert len(found) == lost
+
+
+def test_who_reaches_nobody_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("everloom.models.upstream.http._ANSWERING_SECONDS", 0.0)
+
+    async def main(url: str) -> None:
+        backend = UpstreamBackend(url, retries=0)
+        await backend.open()
+        with hearing_of_lost(lambda: pytest.fail("nobody has had it")), pytest.raises(ModelFailure):
+            await read(backend, BODY)
+        await backend.close()
+
+    for url in ("http://127.0.0.1:9/v1", "http://nowhere.invalid/v1", "nonsense"):
+        asyncio.run(main(url))
 
 
 def test_waits_as_long_as_the_upstream_asks(upstream: ScriptedUpstream) -> None:
@@ -262,9 +302,8 @@ def test_one_connection_serves_many_requests(upstream: ScriptedUpstream) -> None
             for _ in range(3):
                 await read(backend, BODY)
                 await read(backend, STREAMED)
-            assert backend._server._session is not None
-            assert backend._server._session.connector is not None
-            assert sum(len(kept) for kept in backend._server._session.connector._conns.values()) == 1
+            assert backend._server._connections is not None
+            assert len(backend._server._connections._open) == 1
 
     asyncio.run(main())
 

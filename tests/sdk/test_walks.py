@@ -1,6 +1,8 @@
 """Programs as users wrote them, run against the real server by the SDKs of then and of now, as strict as they go."""
 
+import asyncio
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -8,12 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from everloom.objects.runs import EndedLog
+from everloom.store.base import Database
+from everloom.work.runs.compaction import compact
+from tests.fine_tuning import BASE
 from tests.offers import serve_all
 from tests.replies import text_of
 from tests.scripted import Request, ScriptedUpstream
 from tests.sdk import rules
 from tests.sdk.environments import ALL, FIRST, NEWEST, OF_DECEMBER_2024, SDKS, Sdk, python_of
-from tests.servers import ADMIN_KEY, API_KEY, Everloom
+from tests.servers import ADMIN_KEY, API_KEY, ROOT, Everloom
+from tests.store.databases import opened
 from tests.weights import default_gguf
 
 WALKS = Path(__file__).parent / "walks"
@@ -29,14 +36,14 @@ def _model(upstream: ScriptedUpstream) -> None:
     serve_all(upstream)
 
 
-def walk(name: str, sdk: Sdk, server: Everloom, model: str = "gpt-4o") -> list[str]:
+def walk(name: str, sdk: Sdk, server: Everloom, model: str = "gpt-4o", *arguments: str, **variables: str) -> list[str]:
     """Run a walk to its end; the lines it printed."""
     kept = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "TMPDIR")
     environment = {variable: os.environ[variable] for variable in kept if variable in os.environ}
     environment |= {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": API_KEY}
-    environment |= {"OPENAI_ADMIN_KEY": ADMIN_KEY, "WALK_MODEL": model}
+    environment |= {"OPENAI_ADMIN_KEY": ADMIN_KEY, "WALK_MODEL": model, "WALK_TUNED_BASE": BASE} | variables
     ended = subprocess.run(
-        [str(python_of(sdk)), "-B", str(WALKS / f"{name}.py")],
+        [str(python_of(sdk)), "-B", str(WALKS / f"{name}.py"), *arguments],
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -71,6 +78,49 @@ def test_walk_of_the_endpoints(sdk: Sdk, each_server: Everloom) -> None:
     assert said == [f"ok {what}" for what in [*expected, *(["stored completions"] if sdk is NEWEST else [])]]
 
 
+BATCHES = ["ok a batch", "ok its files", "ok refusals", "ok cancelling", "ok lists"]
+
+
+@pytest.mark.parametrize("sdk", ALL, ids=str)
+def test_walk_of_batches(sdk: Sdk, each_server: Everloom) -> None:
+    assert walk("batches", sdk, each_server) == (BATCHES[:-1] if sdk is FIRST else BATCHES)
+
+
+def tuning(*, pauses: bool) -> list[str]:
+    """What the walk of fine-tuning says; older SDKs cannot pause."""
+    parts = ["a job", "events and results", "checkpoints", "refusals", "cancelling"]
+    return [f"ok {part}" for part in (*parts, *(["pausing"] if pauses else []), "lists", "a tuned model")]
+
+
+@pytest.mark.parametrize("sdk", ALL, ids=str)
+def test_walk_of_fine_tuning(sdk: Sdk, each_server: Everloom) -> None:
+    assert walk("fine_tuning", sdk, each_server) == tuning(pauses=sdk is NEWEST)
+
+
+def test_the_example_of_the_guide(server: Everloom, upstream: ScriptedUpstream, tmp_path: Path) -> None:
+    """docs/batches.md, word for word but for the model, which is no less the caller's choice."""
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "batches.md").read_text(), re.DOTALL)
+    assert example.count('"smollm2-135m"') == 1
+    (tmp_path / "example.py").write_text(example.replace('"smollm2-135m"', '"gpt-4o"'))
+    ended = subprocess.run(
+        [str(python_of(NEWEST)), "-B", str(tmp_path / "example.py")],
+        env={"PATH": os.environ["PATH"], "OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": API_KEY},
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    first, *answers = ended.stdout.splitlines()
+    assert first == "completed 2 of 2"
+    assert sorted(answers) == [
+        "france You said: What is the capital of France?",
+        "norway You said: What is the capital of Norway?",
+    ]
+
+
 def test_walk_of_uploads(each_server: Everloom) -> None:
     """By the newest SDK alone: the first one is older than they are."""
     assert len(walk("uploads", NEWEST, each_server)) == 5
@@ -87,6 +137,21 @@ def test_walk_of_the_rules(each_server: Everloom) -> None:
     said = walk("rules", NEWEST, each_server)
     things = ["rate limits", "model permissions", "spend limits", "spend alerts", "newest fields"]
     assert said == [f"ok {what}" for what in things]
+
+
+@pytest.mark.parametrize("sdk", ALL, ids=str)
+def test_compacted_logs_rebuild_the_same(sdk: Sdk, server: Everloom) -> None:
+    """By the accumulators of each SDK; the logs are compacted beside the server, as another worker does."""
+    seen = walk("compacted", sdk, server, "gpt-4o", "begin")
+    assert len(seen) == 2
+
+    async def compact_all(database: Database) -> None:
+        for project, ended in await database.across(EndedLog, waiting=True):
+            if any(ended.id in line for line in seen):
+                await compact(database.store(project), ended.id)
+
+    asyncio.run(opened(str(server.data / "everloom.db"), compact_all))
+    assert walk("compacted", sdk, server, "gpt-4o", "again", WALK_SEEN="\n".join(seen)) == ["ok replayed"] * 2
 
 
 @pytest.mark.parametrize("sdk", SDKS, ids=str)

@@ -20,7 +20,10 @@ def map_path_parameters(context: schemathesis.HookContext, path_parameters: Any)
     """Lead to objects that stand in half of the cases; which half, the generated values say."""
     if not isinstance(path_parameters, dict) or zlib.crc32(repr(path_parameters).encode()) % 2:
         return path_parameters
-    return {name: _IDS.get(name, value) for name, value in path_parameters.items()}
+    ids = _IDS
+    if context.operation.path.startswith("/batches/"):  # Those of files have the same name in the reference.
+        ids = {"batch_id": _IDS["request_batch_id"]}
+    return {name: ids.get(name, value) for name, value in path_parameters.items()}
 
 
 @schemathesis.hook

@@ -1,4 +1,5 @@
-"""The newest reference, as far as it goes beyond the one of December 2024: what the organization's half has gained.
+"""The newest reference, as far as it goes beyond the one of December 2024: what the organization's half has gained, and
+fine-tuning.
 
 It is written in OpenAPI 3.1, and the documents of ``overlay.py`` in 3.0, so that an operation is taken over as 3.0 says
 the same: with nothing referred to, and null as ``nullable``.
@@ -17,6 +18,10 @@ Json = dict[str, Any]
 GROUPS = {"Project model permissions", "Spend limits", "Spend alerts"}
 """The groups that are built whole and that December 2024 has not."""
 
+_JOB = "/fine_tuning/jobs/{fine_tuning_job_id}"
+SINGLE = {("POST", f"{_JOB}/pause"), ("POST", f"{_JOB}/resume")}
+"""Operations that are built, of groups that are not built whole: graders and the permissions of checkpoints are not."""
+
 
 @cache
 def newest() -> Json:
@@ -28,23 +33,54 @@ def newest() -> Json:
 
 @cache
 def gained() -> dict[tuple[str, str], Json]:
-    """The operations of ``GROUPS`` by method and path. Not to be changed by its callers."""
+    """The operations of ``GROUPS`` and ``SINGLE`` by method and path. Not to be changed by its callers."""
     if not SPEC.is_dir():
         return {}
     rows = json.loads((SPEC / "endpoints-later.json").read_text(encoding="utf-8"))
     return {
-        (row["method"], row["path"]): _operation(newest()["paths"][row["path"]][row["method"].lower()])
+        place: _operation(newest()["paths"][row["path"]][row["method"].lower()])
         for row in rows
-        if row["group"] in GROUPS
+        if (place := (row["method"], row["path"])) in SINGLE or row["group"] in GROUPS
     }
+
+
+def component(name: str) -> Json:
+    """A schema of the document by its name, as ``gained`` has it."""
+    found: Json = _plain({"$ref": f"#/components/schemas/{name}"})
+    return found
+
+
+def tuning_method() -> Json:
+    """The method of a fine-tuning job as a request may give it. What teaches by graders is not built."""
+    found = component("FineTuneMethod")
+    found["properties"]["type"]["enum"].remove("reinforcement")
+    del found["properties"]["reinforcement"]
+    _close(found)
+    return found
+
+
+def edit_as_json() -> Json:
+    """The form of createImageEdit that is no form."""
+    contents = newest()["paths"]["/images/edits"]["post"]["requestBody"]["content"]
+    schema: Json = _plain(contents["application/json"]["schema"])
+    _close(schema)
+    return schema
 
 
 def _operation(found: Json) -> Json:
     kept = {name: found[name] for name in ("operationId", "parameters", "requestBody", "responses") if name in found}
     operation: Json = _plain(kept)
+    for answer in operation["responses"].values():
+        _let_jobs_pause(answer["content"]["application/json"]["schema"])
     for content in operation.get("requestBody", {}).get("content", {}).values():
         _close(content["schema"])
     return operation
+
+
+def _let_jobs_pause(schema: Json) -> None:
+    """The document's own example of pauseFineTuningJob answers a status that its list of them lacks."""
+    if schema.get("title") == "FineTuningJob":
+        schema["properties"]["status"]["enum"].append("paused")
 
 
 def _plain(node: Any) -> Any:
@@ -58,8 +94,8 @@ def _plain(node: Any) -> Any:
         return _plain({**named[node["$ref"].rpartition("/")[2]], **beside})
     choices = node.get("anyOf", [])
     if {"type": "null"} in choices:
-        (other,) = [choice for choice in choices if choice != {"type": "null"}]
-        return {**_plain(other), "nullable": True}
+        others = [_plain(choice) for choice in choices if choice != {"type": "null"}]
+        return {**(others[0] if len(others) == 1 else {"anyOf": others}), "nullable": True}
     return {name: _plain(child) for name, child in node.items() if not name.startswith("x-")}
 
 

@@ -205,10 +205,12 @@ def _plain_schemas(dialect: Dialect) -> Json:
 
 
 def _plain(node: Any) -> Any:
-    """The schema as JSON Schema: OpenAPI 3.0's ``nullable`` written out."""
+    """The schema as JSON Schema: OpenAPI 3.0's ``nullable`` written out, and bounds that are no value themselves."""
     if isinstance(node, list):
         return [_plain(child) for child in node]
     if not isinstance(node, dict):
         return node
     plain = {name: _plain(child) for name, child in node.items() if name != "nullable"}
+    if node.get("exclusiveMinimum") is True:
+        plain["exclusiveMinimum"] = plain.pop("minimum")
     return {"anyOf": [plain, {"type": "null"}]} if node.get("nullable") is True else plain

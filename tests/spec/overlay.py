@@ -15,8 +15,9 @@ import yaml
 
 from everloom.objects.keys import SCOPES
 from everloom.objects.rules import HIGHEST, LIMITS
-from tests.spec.newest import gained
+from tests.spec.newest import component, edit_as_json, gained, tuning_method
 from tests.spec.spec import SPEC
+from tests.spec.webhooks import WEBHOOKS
 
 Json = dict[str, Any]
 Dialect = Literal["assistants=v1", "assistants=v2"]
@@ -209,6 +210,50 @@ def _later() -> list[Patch]:
     ]
 
 
+_NULLS_OF_BATCHES = (
+    *("errors", "output_file_id", "error_file_id", "in_progress_at", "finalizing_at", "completed_at", "failed_at"),
+    *("expired_at", "cancelling_at", "cancelled_at"),
+)
+
+
+def _batches() -> list[Patch]:
+    return [
+        *(
+            Patch("nullable", f"Batch/properties/{name}", None, "recorded: null until then")
+            for name in _NULLS_OF_BATCHES
+        ),
+        *_pages("ListBatchesResponse"),
+    ]
+
+
+def _fine_tuning() -> list[Patch]:
+    """Fine-tuning jobs as the platform shows them, and what they have gained since."""
+    job, event, request = "FineTuningJob/properties", "FineTuningJobEvent/properties", "CreateFineTuningJobRequest"
+    why = "of the newest reference"
+    metadata = {"type": "object", "additionalProperties": {"type": "string"}, "maxProperties": 16, "nullable": True}
+    events = "ListFineTuningJobEventsResponse"
+    return [
+        Patch("set", f"{job}/status/enum", [*_STATES_OF_JOBS, "paused"], "the newest reference's example of pausing"),
+        Patch("set", f"{job}/method", {"$ref": "#/components/schemas/FineTuneMethod"}, why),
+        Patch("set", f"{job}/metadata", metadata, why),
+        Patch("set", f"{job}/user_provided_suffix", {"type": "string", "nullable": True}, "on the wire"),
+        Patch("set", f"{event}/type", {"type": "string", "enum": ["message", "metrics"]}, why),
+        Patch("set", f"{event}/data", {"type": "object", "nullable": True}, f"{why}, whose examples have null"),
+        Patch("set", f"{event}/fine_tuning_job_id", {"type": "string"}, "ours: whose it is"),
+        Patch("set", f"{events}/properties/has_more", {"type": "boolean"}, "SDKs turn pages by it"),
+        Patch("set", f"{events}/required", ["object", "data", "has_more"], "SDKs turn pages by it"),
+        *(
+            Patch("set", f"{place}/additionalProperties", False, "ours: what a request does not have is refused")
+            for place in (request, f"{request}/properties/hyperparameters")
+        ),
+        Patch("set", f"{request}/properties/integrations/maxItems", 0, "ours: there is none here"),
+        Patch("set", f"{request}/properties/method", {"$ref": "#/components/schemas/NewFineTuneMethod"}, why),
+        Patch("set", f"{request}/properties/metadata", metadata, why),
+    ]
+
+
+_STATES_OF_JOBS = ("validating_files", "queued", "running", "succeeded", "failed", "cancelled")
+
 _LISTS_OF_ORGANIZATION = (
     *("Invite", "Project", "ProjectApiKey", "ProjectRateLimit", "ProjectServiceAccount", "ProjectUser", "User"),
 )
@@ -277,6 +322,8 @@ CURRENT = [
     *_COMMON,
     *_later(),
     *_organization(),
+    *_batches(),
+    *_fine_tuning(),
     *_pages("ListFilesResponse", "ListVectorStoresResponse", "ListVectorStoreFilesResponse"),
     Patch("rename", "UsageTimeBucket/properties/result", "results", "everything real says results"),
     Patch("drop", "UsageTimeBucket/required", "result", "everything real says results"),
@@ -652,6 +699,12 @@ _ORGANIZATION: dict[tuple[str, str], Json] = {
 EXTENSIONS: dict[tuple[str, str], Json] = {
     **_STORED_COMPLETIONS,
     **_ORGANIZATION,
+    **WEBHOOKS,
+    ("POST", "/batches/{batch_id}/retry"): {
+        "operationId": "retryBatch",
+        "parameters": [_parameter("batch_id", "path")],
+        "responses": {"200": _answer("application/json", _ref("Batch"))},
+    },
     ("GET", "/threads"): {
         "operationId": "listThreads",
         "parameters": [_parameter("after", "query"), _parameter("before", "query")],
@@ -773,6 +826,10 @@ def document(dialect: Dialect) -> Json:
         _apply(schemas, patch)
     for (method, path), operation in {**EXTENSIONS, **gained()}.items():
         found["paths"].setdefault(path, {})[method.lower()] = copy.deepcopy(operation)
+    if dialect == "assistants=v2":
+        schemas |= {"FineTuneMethod": component("FineTuneMethod"), "NewFineTuneMethod": tuning_method()}
+        edit = found["paths"]["/images/edits"]["post"]["requestBody"]
+        edit["content"]["application/json"] = {"schema": edit_as_json()}
     for method, path in _LATER[dialect]:
         later = copy.deepcopy(document("assistants=v2")["paths"][path][method.lower()])
         schemas["DeleteMessageResponse"] = document("assistants=v2")["components"]["schemas"]["DeleteMessageResponse"]

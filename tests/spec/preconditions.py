@@ -9,7 +9,9 @@ from typing import Any
 
 import httpx
 
+from tests.batches import a_batch, a_line, an_input, ended
 from tests.builders import WEATHER, Json, a_thread, an_assistant, fetched, posted, run_path, settled
+from tests.fine_tuning import a_job, until
 from tests.pictures import drawing
 from tests.replies import Calls, Hangs, Reply, Says
 from tests.scripted import ScriptedUpstream
@@ -27,12 +29,16 @@ class World:
     http: httpx.Client
     upstream: ScriptedUpstream
     held: list[Json] = field(default_factory=list)
+    working: list[Json] = field(default_factory=list)
 
     def release(self) -> None:
-        """Let the runs go that were held for the sake of their state."""
+        """Let the runs and batches go that were held for the sake of their state."""
         for run in self.held:
             self.http.post(run_path(run) + "/cancel")
             settled(self.http, run)
+        for batch in self.working:
+            self.http.post(f"/batches/{batch['id']}/cancel")
+            ended(self.http, batch)
 
 
 @dataclass(frozen=True)
@@ -172,6 +178,9 @@ def _uploaded(world: World, name: str, purpose: str, data: bytes) -> str:
 def _on_file(world: World, exchange: Exchange) -> Request:
     file = exchange.json()
     file = file["data"][0] if file["object"] == "list" else file
+    if file["purpose"] == "fine-tune-results":
+        until(world.http, a_job(world.http))
+        return _json(exchange, exchange.path)
     id = _uploaded(world, file["filename"], file["purpose"], b"\n" * file["bytes"])
     return _json(exchange, re.sub(r"file-\w+", id, exchange.path))
 
@@ -228,6 +237,50 @@ def _of_store(world: World, exchange: Exchange) -> Request:
     return _json(exchange, re.sub(r"file-\w+", file_id, path))
 
 
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
+def is_untouched(exchange: Exchange) -> bool:
+    """Whether nobody had begun with the batch that was answered, or with the first of those in a list."""
+    return _recorded_batch(exchange)["in_progress_at"] is None
+
+
+def _recorded_batch(exchange: Exchange) -> Json:
+    answer = exchange.json()
+    batch: Json = answer["data"][0] if answer["object"] == "list" else answer
+    return batch
+
+
+def _new_batch(world: World, exchange: Exchange) -> Json:
+    """A batch with as many requests as the recorded one, as far as that one."""
+    world.upstream.rule(lambda body: Hangs())
+    batch = a_batch(world.http, [a_line(1), a_line(2)])
+    if not is_untouched(exchange):
+        world.working.append(batch)
+        path = f"/batches/{batch['id']}"
+        assert world.upstream.wait(lambda: fetched(world.http, path)["status"] == "in_progress")
+    return batch
+
+
+def _create_batch(world: World, exchange: Exchange) -> Request:
+    return _json(exchange, exchange.path, input_file_id=an_input(world.http, [a_line(1), a_line(2)]))
+
+
+def _on_batch(world: World, exchange: Exchange) -> Request:
+    return _json(exchange, re.sub(r"batch_\w+", _new_batch(world, exchange)["id"], exchange.path))
+
+
+def _list_batches(world: World, exchange: Exchange) -> Request:
+    answer = exchange.json()
+    for _ in answer["data"] if answer["has_more"] else ():
+        a_batch(world.http, b"")
+    _new_batch(world, exchange)
+    if "after=" not in exchange.query:
+        return _json(exchange, exchange.path)
+    newest = a_batch(world.http, b"")["id"]
+    return Request(f"{exchange.path}?{re.sub('batch_[a-zA-Z0-9]+', newest, exchange.query)}")
+
+
 PREPARED: dict[str, Callable[[World, Exchange], Request]] = {
     "POST /assistants": _searching_assistant,
     "POST /assistants/{}": _modify_assistant,
@@ -258,6 +311,13 @@ PREPARED: dict[str, Callable[[World, Exchange], Request]] = {
     "GET /vector_stores/{}/file_batches/{}": _of_store,
     "POST /vector_stores/{}/file_batches/{}/cancel": _of_store,
     "GET /vector_stores/{}/file_batches/{}/files": _of_store,
+    "POST /batches": _create_batch,
+    "GET /batches": _list_batches,
+    "GET /batches/{}": _on_batch,
+    "POST /batches/{}/cancel": _on_batch,
+    "GET /fine_tuning/jobs/{}": _as_it_was,
+    "GET /fine_tuning/jobs/{}/events": _as_it_was,
+    "POST /fine_tuning/jobs/{}/cancel": _as_it_was,
     "POST /chat/completions": _chat,
     "POST /images/generations": _image,
     "POST /embeddings": _as_it_was,

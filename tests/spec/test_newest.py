@@ -1,5 +1,5 @@
-"""What the newest reference lets a program send to Assistants, files, uploads, vector stores and the organization is
-known here.
+"""What the newest reference lets a program send to Assistants, files, uploads, vector stores, fine-tuning and the
+organization is known here.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from tests.spec.spec import needs_spec
 pytestmark = needs_spec
 
 Json = dict[str, Any]
-ROOMS = ("/assistants", "/threads", "/files", "/uploads", "/vector_stores")
+ROOMS = ("/assistants", "/threads", "/files", "/uploads", "/vector_stores", "/fine_tuning/jobs")
 ORGANIZATION = "/organization/"
 
 BODIES = [

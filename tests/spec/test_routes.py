@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import pytest
 
@@ -10,7 +10,7 @@ from everloom.api.http.routes import Route
 from everloom.api.v1 import DIALECT
 from everloom.app.http import ROUTES
 from everloom.objects.keys import SCOPES
-from tests.spec.newest import GROUPS, gained
+from tests.spec.newest import GROUPS, SINGLE, gained
 from tests.spec.overlay import EXTENSIONS
 from tests.spec.spec import SPEC, needs_spec
 
@@ -18,7 +18,10 @@ pytestmark = needs_spec
 
 Place = tuple[str, str]
 
-SHARED = {"Audio", "Files", "Uploads", "Chat", "Completions", "Embeddings", "Images", "Models", "Moderations"}
+SHARED = {
+    *("Audio", "Batch", "Files", "Fine-tuning", "Uploads"),
+    *("Chat", "Completions", "Embeddings", "Images", "Models", "Moderations"),
+}
 OLDER = {"Assistants (v1)", "Threads (v1)", "Messages (v1)", "Runs (v1)"}
 VECTOR_STORES = {"Vector stores (v2)", "Vector store files (v2)", "Vector store file batches (v2)"}
 ORGANIZATION = {
@@ -46,10 +49,14 @@ NAMES = {
 """Where a handler is not called as its operation is: one is misspelt, some are hard to read."""
 
 
-def reference(groups: set[str], file: str = "endpoints.json") -> dict[Place, str]:
-    """The operations of these groups: where they are, and their ids."""
+def reference(groups: set[str], file: str = "endpoints.json", single: Collection[Place] = ()) -> dict[Place, str]:
+    """The operations of these groups, and single ones: where they are, and their ids."""
     rows = json.loads((SPEC / file).read_text(encoding="utf-8"))
-    return {(row["method"], row["path"]): row["operationId"] for row in rows if row["group"] in groups}
+    return {
+        place: row["operationId"]
+        for row in rows
+        if (place := (row["method"], row["path"])) in single or row["group"] in groups
+    }
 
 
 def places(routes: Iterable[Route]) -> set[Place]:
@@ -71,7 +78,7 @@ def test_the_older_form_has_every_operation_and_brings_no_other() -> None:
     "groups", [SHARED | CURRENT, OLDER, ORGANIZATION, GROUPS], ids=["current", "older", "organization", "newest"]
 )
 def test_handlers_are_called_as_their_operations(groups: set[str]) -> None:
-    ids = reference(groups, "endpoints-later.json" if groups == GROUPS else "endpoints.json")
+    ids = reference(groups, "endpoints-later.json", SINGLE) if groups == GROUPS else reference(groups)
     common = {(route.method, route.path): route.name for route in ROUTES}
     own = {(route.method, route.path): route.name for route in DIALECT.routes} if groups == OLDER else {}
     handlers = common | own
@@ -92,7 +99,8 @@ def test_the_organization_is_opened_by_admin_keys_alone() -> None:
 
 
 SEVERAL_MAKES = {
-    *("batch_id", "completion_id", "file_id", "image_id", "model", "upload_id", "vector_store_id"),
+    *("batch_id", "completion_id", "file_id", "fine_tuning_job_id", "image_id", "model", "upload_id"),
+    "vector_store_id",
     *("alert_id", "invite_id", "key_id", "project_id", "rate_limit_id", "service_account_id", "user_id"),
 }
 """What stands in paths and is looked up as it is: ids that were made elsewhere, too, or in several ways."""

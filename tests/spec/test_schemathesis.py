@@ -20,6 +20,7 @@ from aiohttp import web
 from everloom.api.v1 import DIALECT
 from everloom.app.http import ROUTES
 from tests.builders import posted
+from tests.fine_tuning import let_be_tuned
 from tests.moderating import moderated
 from tests.organization import ALERT, INVITES, a_project, a_user, admin_of, an_account, an_email
 from tests.organization import PROJECTS as ORGANIZATION_PROJECTS
@@ -40,7 +41,7 @@ ORGANIZATION = r"^/organization/(audit_logs|invites|users|admin_api_keys|project
 PATHS: dict[Dialect, str] = {
     "assistants=v1": r"^/(assistants|threads)",
     "assistants=v2": r"^/(assistants|threads|files|uploads|vector_stores|models|chat/completions|completions|embeddings"
-    r"|audio|moderations|images)",
+    r"|audio|moderations|images|batches|fine_tuning)",
 }
 
 CHECKS = (
@@ -67,6 +68,10 @@ NEVER_ACCEPTED = {
     "show_invite": "the signature of a link is no part of a schema",
     "accept_invite": "the signature of a link is no part of a schema",
     "retrieve_admin_api_key": "the key that stands is a project's",
+    **dict.fromkeys(
+        ("cancel_fine_tuning_job", "pause_fine_tuning_job", "resume_fine_tuning_job"),
+        "a job at the scripted upstream has ended before anybody can move it",
+    ),
     "cancel_run": "a run on the scripted upstream has ended before anybody can cancel it",
 }
 """Operations of which no generated request need be right; the walks of the SDKs have them. Deletions are others:
@@ -86,6 +91,7 @@ def upstream() -> Iterator[ScriptedUpstream]:
 @pytest.fixture
 def server(upstream: ScriptedUpstream, tmp_path: Path) -> Iterator[Everloom]:
     """A server of its own for each run, on which every name is a model's."""
+    let_be_tuned(tmp_path, upstream.url, "gpt-4o")
     with Everloom(tmp_path, upstream=upstream.url, aliases="*=gpt-4o", embedding_model="scripted") as server:
         yield server
 

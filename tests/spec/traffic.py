@@ -40,7 +40,7 @@ class Exchange:
             return json.loads(whole + "]}")
 
 
-_ID = r"(?<=/)(?:(?:asst|thread|msg|run|step|vs|vsfb)_\w+|file-\w+|(?<=models/)[\w.-]+)"
+_ID = r"(?<=/)(?:(?:asst|thread|msg|run|step|vs|vsfb|batch)_\w+|file-\w+|(?<=models/)[\w.-]+|(?<=fine_tuning/jobs/)\w+)"
 
 
 def recorded() -> list[Exchange]:

@@ -109,7 +109,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "everloom.db"
     # The bound on the size of files stands for the disk; both refuse in the middle of a commit.
     program = (
-        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))\n"
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2_500_000, 2_500_000))\n"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "import asyncio; from tests.store import writer; asyncio.run(writer._main(sys.argv[1]))"
     )

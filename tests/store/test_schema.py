@@ -70,9 +70,13 @@ def test_the_migrations_say_what_the_schema_says(dialect: str) -> None:
 
 
 def _left(texts: list[str]) -> list[str]:
-    """The statements whose tables are not dropped later on."""
+    """The statements whose tables and indexes are not dropped later on."""
     dropped = {text.removeprefix("DROP TABLE ") for text in texts if text.startswith("DROP TABLE ")}
-    of_dropped = re.compile(rf"(?:DROP TABLE|CREATE TABLE|CREATE INDEX \w+ ON) (?:{'|'.join(dropped)})\b")
+    indexes = {text.removeprefix("DROP INDEX ") for text in texts if text.startswith("DROP INDEX ")}
+    of_dropped = re.compile(
+        rf"(?:DROP TABLE|CREATE TABLE|CREATE INDEX \w+ ON) (?:{'|'.join(dropped)})\b"
+        rf"|(?:DROP|CREATE) INDEX (?:{'|'.join(indexes)})\b"
+    )
     return [text for text in texts if not of_dropped.match(text)]
 
 

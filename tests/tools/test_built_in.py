@@ -113,9 +113,13 @@ def test_code_is_asked_for_where_it_is_forced() -> None:
     CodeInterpreter().invite(messages, forced=False)
     assert messages == [{"role": "user", "content": "2 + 2?"}]
     CodeInterpreter().invite(messages, forced=True)
-    assert messages == [{"role": "user", "content": "2 + 2?\n\nAnswer with a ```python block."}]
+    asked = {"role": "user", "content": "2 + 2?\n\nAnswer with a ```python block."}
+    assert messages == [{"role": "system", "content": "You answer with Python code."}, asked]
     CodeInterpreter().show({}, messages, [a_work("code_interpreter", "4")])
-    assert messages[0]["content"].endswith("\n\nThe code has been run. Its output:\n4")
+    assert messages[1]["content"].endswith("\n\nThe code has been run. Its output:\n4")
+    instructed = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "2 + 2?"}]
+    CodeInterpreter().invite(instructed, forced=True)
+    assert instructed == [{"role": "system", "content": "Be brief.\n\nYou answer with Python code."}, asked]
 
 
 def a_work(type: str, output: str, *sources: Source) -> ToolWork:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from everloom.sandbox.base import Picture, Printed, SandboxDied, SandboxFull, SandboxLimits, SandboxUnavailable
@@ -116,15 +117,18 @@ print("told")
 """
     began = time.monotonic()
     assert box.logs(forget) == "told\n[Some output was lost: there was too much at once.]\n"
-    assert time.monotonic() - began < 6, "it asks, rather than wait"
+    assert time.monotonic() - began < 10, "it asks, rather than wait for the last words to the end"
     assert box.logs("'next'") == "'next'\n"
 
 
-def test_a_flood_of_output_is_stopped_and_the_state_kept(box: Bench) -> None:
-    told = box.logs("import time\nz = 3\nwhile True: print('x' * 100_000, flush=True); time.sleep(0.001)", timeout=60)
-    assert told.endswith("[The code was stopped: it wrote far too much.]\n")
-    assert len(told) < 2_200
-    assert box.logs("z") == "3\n"
+def test_a_flood_of_output_is_stopped_and_the_state_kept(tmp_path: Path) -> None:
+    """With time for it: a kernel may take seconds to tell of its interrupt, behind all that it wrote."""
+    with bench(tmp_path, msgspec.structs.replace(LIMITS, grace=30)) as box:
+        flood = "import time\nz = 3\nwhile True: print('x' * 100_000, flush=True); time.sleep(0.001)"
+        told = box.logs(flood, timeout=60)
+        assert told.endswith("[The code was stopped: it wrote far too much.]\n")
+        assert len(told) < 2_200
+        assert box.logs("z") == "3\n"
 
 
 def test_text_that_is_no_text_can_be_stored(box: Bench) -> None:

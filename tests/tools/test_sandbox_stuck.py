@@ -12,8 +12,10 @@ from everloom.sandbox.base import Printed, SandboxDied, SandboxLimits
 from tests.bubblewrap import Bench, bench
 
 LIMITS = SandboxLimits(seconds=6, grace=1, take_up=4)
-MOST = 6 + 1 + 6
-"""Seconds that a call may take here, a new sandbox on a busy machine included."""
+GIVEN = 600.0
+"""Seconds that runs here would give a call; the sandbox's own limits are what ends it."""
+MOST = 120.0
+"""Seconds in which a call has ended that was not given ``GIVEN``, on any machine."""
 
 FORGE = """
 import json, hmac, hashlib
@@ -66,7 +68,7 @@ def test_a_call_that_never_ends_is_ended(box: Bench, how: str) -> None:
     code, why = STUCK[how]
     began = time.monotonic()
     with pytest.raises(SandboxDied, match=why):
-        box.run(code, timeout=600)
+        box.run(code, timeout=GIVEN)
     assert time.monotonic() - began < MOST
     first, *rest = box.run("'own'")
     assert isinstance(first, Printed)
@@ -77,7 +79,7 @@ def test_a_call_that_never_ends_is_ended(box: Bench, how: str) -> None:
 
 def test_the_servers_own_limit_holds_whatever_time_a_run_has_left(box: Bench) -> None:
     began = time.monotonic()
-    told = box.logs("import time; time.sleep(60)", timeout=600)
+    told = box.logs("import time; time.sleep(60)", timeout=GIVEN)
     assert told.endswith("[The code was stopped: it ran for more than 6 seconds.]\n")
     assert time.monotonic() - began < MOST
     assert box.logs("x") == "1\n"
@@ -86,7 +88,8 @@ def test_the_servers_own_limit_holds_whatever_time_a_run_has_left(box: Bench) ->
 def test_a_call_that_is_listened_to_slowly_ends_in_its_time_too(box: Bench) -> None:
     async def listening() -> float:
         async with box.sandboxes.session("one") as session:
-            running = session.run("import os, time\nwhile True: time.sleep(0.001); print(os.getpid(), flush=True)")
+            code = "import os, time\nwhile True: time.sleep(0.001); print(os.getpid(), flush=True)"
+            running = session.run(code, GIVEN)
             await anext(running)
             began = time.monotonic()
             await asyncio.sleep(LIMITS.seconds + LIMITS.grace + 1)
@@ -97,7 +100,7 @@ def test_a_call_that_is_listened_to_slowly_ends_in_its_time_too(box: Bench) -> N
                 pass
             return time.monotonic() - began
 
-    assert box.do(listening()) < 2 * MOST
+    assert box.do(listening()) < MOST
 
 
 @pytest.mark.parametrize(
@@ -115,15 +118,16 @@ def test_what_an_earlier_call_left_does_not_keep_the_next_from_its_code(box: Ben
     box.run(left)
     box.do(asyncio.sleep(1.5))
     began = time.monotonic()
-    first, *rest = box.run("print('own')")
-    assert time.monotonic() - began < LIMITS.take_up + MOST
+    first, *rest = box.run("print('own')", timeout=GIVEN)
+    assert time.monotonic() - began < MOST
     assert isinstance(first, Printed)
     assert first.text.startswith("[A new sandbox was started;")
     assert rest == [Printed("own\n")]
 
 
 def test_a_call_that_is_left_is_ended_without_another_call(box: Bench) -> None:
-    code = "import time; print(1, flush=True)\nwhile True:\n    try: time.sleep(9)\n    except BaseException: pass"
+    # It prints where an interrupt is swallowed already: the one interrupt comes as soon as it has been heard.
+    code = "import time\nwhile True:\n    try: print(1, flush=True); time.sleep(9)\n    except BaseException: pass"
 
     async def leaving() -> None:
         async with box.sandboxes.session("one") as session:
@@ -132,10 +136,9 @@ def test_a_call_that_is_left_is_ended_without_another_call(box: Bench) -> None:
             await running.aclose()
             place = session.place
             assert place is not None
-            deadline = time.monotonic() + LIMITS.grace + 20
-            while place.alive:
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.1)
+            async with asyncio.timeout(MOST):
+                await asyncio.shield(place.ended)  # type: ignore[attr-defined]  # tests look behind the port
+            assert not place.alive
 
     box.do(leaving())
     told = box.logs("'own'")
@@ -158,6 +161,6 @@ def test_forged_replies_do_not_lengthen_a_call(box: Bench) -> None:
     began = time.monotonic()
     endless = "import time\nwhile True:\n    try:\n        reply(); time.sleep(0.3)\n    except BaseException: pass"
     with contextlib.suppress(SandboxDied):
-        box.run(FORGE.replace('"idle"', '"busy"') + endless)
+        box.run(FORGE.replace('"idle"', '"busy"') + endless, timeout=GIVEN)
     assert time.monotonic() - began < MOST
     assert box.logs("'own'").endswith("'own'\n")

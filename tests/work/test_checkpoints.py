@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from everloom.evidence import keys
 from everloom.evidence.base import Evidence
 from everloom.evidence.keys import KeyFile
 from everloom.evidence.witness import WitnessFile, read_witness
@@ -95,14 +96,52 @@ def test_a_key_of_the_settings_does_not_begin_with_an_old_log(tmp_path: Path) ->
     assert sweep(log) == [1]
 
 
-def test_a_key_whose_first_checkpoint_was_not_kept_is_the_same_process_s_to_use(tmp_path: Path) -> None:
-    log = AuditedDatabase("sqlite", tmp_path)
+class Killed(Exception):
+    """In place of ``kill -9``, at just one point."""
+
+
+def killed_at(where: object, name: str, log: AuditedDatabase) -> None:
+    """Look once, and die there."""
+
+    def die(*given: object) -> None:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(where, name, die)
+        with pytest.raises(Killed):
+            sweep(log)
+
+
+@every_adapter
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [(keys, "_read_private"), (WitnessFile, "append"), (KeyFile, "has_begun")],
+    ids=["key made", "kept in the database", "remembered"],
+)
+def test_who_dies_before_the_first_checkpoint_is_whole_is_gone_on_from(
+    adapter: str, where: object, name: str, tmp_path: Path
+) -> None:
+    log = AuditedDatabase(adapter, tmp_path)
     log.write("a")
-    key = KeyFile(log.key, make=True)
+    killed_at(where, name, log)
+    assert log.key.exists()
+    log.write("b")
+    log.sign()
+    assert log.verify().faults == ()
+    assert [each.seq for each in read_witness(log.witness)[0]][-1] == 2
+    assert KeyFile(log.key, make=True).has_signed_before()
+    log.witness.unlink()
+    with pytest.raises(ChainBroken, match="remembers nothing"):
+        log.sign()
+
+
+def test_a_key_has_signed_when_its_first_checkpoint_is_remembered(tmp_path: Path) -> None:
+    key = KeyFile(tmp_path / "key.pem", make=True)
     assert key.has_signed_before() is False
     key.public()
-    assert key.has_signed_before() is False
-    assert KeyFile(log.key, make=True).has_signed_before()
-    assert KeyFile(log.key, make=False).has_signed_before() is None
+    for each in (key, KeyFile(tmp_path / "key.pem", make=True)):
+        assert each.has_signed_before() is False
+    assert KeyFile(tmp_path / "key.pem", make=False).has_signed_before() is None
     key.has_begun()
     assert key.has_signed_before()
+    assert [path.name for path in tmp_path.iterdir()] == ["key.pem"]

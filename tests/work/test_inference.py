@@ -125,8 +125,8 @@ def test_a_model_nobody_serves(upstream: ScriptedUpstream) -> None:
     ("tail", "usage"),
     [
         (b'"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}\n\ndata: [DONE]\n\n', (1, 2, 3)),
-        (b'{"usage":{"total_tokens":1}}\n{"usage": {"total_tokens":9,"details":{"cached":{}}}, "id":1}', (0, 0, 9)),
-        (b'{"usage":{"total_tokens":5}}\n{"usage":null}', (0, 0, 5)),
+        (b'{"usage":{"total_tokens":1}}\n{"usage": {"total_tokens":9,"details":{"cached":{}}}, "id":1}', (9, 0, 9)),
+        (b'{"usage":{"total_tokens":5}}\n{"usage":null}', (5, 0, 5)),
         (b'{"content":"\\"usage\\":{\\"total_tokens\\":7}"}', None),
         (b'"usage":{"total_to', None),
         (b'"usage":{"total_tokens":"many"}', None),

@@ -13,6 +13,7 @@ from everloom.blobs.obstore import ObjectBlobs
 from everloom.bus.memory import MemoryBus
 from everloom.context import Context, Ports, ServerLimits
 from everloom.context.known_rules import KnownRules
+from everloom.context.tuned_models import TunedModels
 from everloom.jobs.embedded import EmbeddedJobs
 from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest, NotFound
@@ -56,11 +57,13 @@ async def a_server(folder: Path, upstream: ScriptedUpstream) -> AsyncIterator[Co
     backend = UpstreamBackend(upstream.url)
     nowhere: Any = None  # files are read without a sandbox
     database = SqliteDatabase(folder / "everloom.db", synchronous="NORMAL")
+    blobs = ObjectBlobs.at((folder / "blobs").as_uri())
     ports = Ports(
         database=database,
         bus=MemoryBus(),
         jobs=EmbeddedJobs(database),
-        blobs=ObjectBlobs.at((folder / "blobs").as_uri()),
+        blobs=blobs,
+        tuned=TunedModels(blobs, folder / "adapters"),
         models=Models([], default=backend),
         vectors=SqliteVectors(folder / "vectors.db"),
         sandboxes=nowhere,

@@ -3,10 +3,12 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from everloom.context import Context
 from everloom.kit.clock import now
@@ -18,6 +20,7 @@ from everloom.objects.threads import Thread
 from everloom.objects.tools import FileSearchTool, Tool
 from everloom.store.base import Add, Database, Event, Operation, Store, Written
 from everloom.work.runs.execution import execute
+from everloom.work.runs.verbs import cancel
 from tests.replies import Calls, Reply, Says
 from tests.scripted import ScriptedUpstream
 from tests.store.things import a_run
@@ -72,7 +75,7 @@ class CountingDatabase:
 class OvertakenStore(CountingStore):
     """A store of an executor that another one overtakes right before its first write."""
 
-    def __init__(self, inner: Store, overtake: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, inner: Store, overtake: Callable[[], Awaitable[Any]]) -> None:
         super().__init__(inner, Counter())
         self._overtake = overtake
         self._overtaken = False
@@ -85,10 +88,30 @@ class OvertakenStore(CountingStore):
 
 
 class OvertakenDatabase:
-    def __init__(self, inner: Database, overtake: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, inner: Database, overtake: Callable[[], Awaitable[Any]]) -> None:
         self._inner = inner
         self._overtake = overtake
         self.store = lambda project: OvertakenStore(self._inner.store(project), self._overtake)
+
+
+class Died(Exception):
+    """The end of an executor."""
+
+
+class DyingStore(CountingStore):
+    """A store of an executor that does not live to see what came of its first write."""
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner, Counter())
+
+    async def write(self, *operations: Operation, log: str | None = None) -> Written:
+        await super().write(*operations, log=log)
+        raise Died
+
+
+class DyingDatabase:
+    def __init__(self, inner: Database) -> None:
+        self.store = lambda project: DyingStore(inner.store(project))
 
 
 async def a_kept_run(ctx: Context, **fields: Any) -> Run:
@@ -133,10 +156,36 @@ def test_a_run_of_three_rounds_is_looked_up_three_times(tmp_path: Path) -> None:
 async def test_an_executor_that_looked_before_another_was_done_asks_nothing(
     ctx: Context, upstream: ScriptedUpstream
 ) -> None:
-    run = await a_kept_run(ctx, status="in_progress")
-    upstream.script(Says("Hello."))
-    late: Any = OvertakenDatabase(ctx.ports.database, lambda: execute(ctx.ports, ctx.project, run.id))
+    upstream.script(Says("Hello."), Says("Hello."))
+    for number, status in enumerate(("queued", "in_progress"), 1):
+        run = await a_kept_run(ctx, status=status)
+        late: Any = OvertakenDatabase(ctx.ports.database, partial(execute, ctx.ports, ctx.project, run.id))
+        await execute(msgspec.structs.replace(ctx.ports, database=late), ctx.project, run.id)
+        assert (await ctx.store.get(Run, run.id)).status == "completed"
+        assert len(upstream.requests) == number
+        assert len(await ctx.store.all(RunStep, run_id=run.id)) == 1
+        names = [event.name for event in await ctx.store.events(run.id)]
+        assert names.count("thread.run.in_progress") == (status == "queued")
+
+
+@on_a_server
+async def test_a_run_that_is_cancelled_behind_the_look_is_not_begun(ctx: Context, upstream: ScriptedUpstream) -> None:
+    run = await a_kept_run(ctx)
+    late: Any = OvertakenDatabase(ctx.ports.database, partial(cancel, ctx, run.thread_id, run.id))
     await execute(msgspec.structs.replace(ctx.ports, database=late), ctx.project, run.id)
+    assert (await ctx.store.get(Run, run.id)).status == "cancelled"
+    assert not upstream.requests
+
+
+@on_a_server
+async def test_a_run_is_begun_in_the_write_that_takes_it(ctx: Context, upstream: ScriptedUpstream) -> None:
+    run = await a_kept_run(ctx)
+    upstream.script(Says("Hello."))
+    dying: Any = DyingDatabase(ctx.ports.database)
+    with pytest.raises(Died):
+        await execute(msgspec.structs.replace(ctx.ports, database=dying), ctx.project, run.id)
+    assert (await ctx.store.get(Run, run.id)).status == "in_progress"
+    assert (await ctx.store.get(RunLease, run.id)).holder
+    assert [event.name for event in await ctx.store.events(run.id)] == ["thread.run.in_progress"]
+    await execute(ctx.ports, ctx.project, run.id)
     assert (await ctx.store.get(Run, run.id)).status == "completed"
-    assert len(upstream.requests) == 1
-    assert len(await ctx.store.all(RunStep, run_id=run.id)) == 1

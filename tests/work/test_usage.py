@@ -1,5 +1,6 @@
 """Upkeep of the ledger, what tools of runs add to it, and what it all costs."""
 
+import calendar
 import time
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ from everloom.context import Context
 from everloom.context.pricing import PriceList
 from everloom.objects.ledger import DAY, HOUR, MEASURES, LedgerQuery, LedgerRow, LedgerSum
 from everloom.objects.prices import Price
+from everloom.objects.quotas import NANO, Share, Spend
 from everloom.objects.runs import CodeSession, Run, ToolWork
 from everloom.objects.usage import CostsQuery, ProjectUsageQuery, VectorStoresUsage
-from everloom.store.base import Add, Change
-from everloom.work.runs.tool_costs import searched, session_begun
+from everloom.store.base import SYSTEM, Add, Change
+from everloom.work.runs.tool_costs import cost_of_call
 from everloom.work.threads.threads import remove_thread
-from everloom.work.usage import ledger, reports
+from everloom.work.usage import ledger, quotas, reports
 from tests.scripted import ScriptedUpstream
 from tests.store.things import a_run, a_thread
 from tests.work.test_ingest import a_store, on_a_server, work
@@ -82,8 +84,9 @@ async def test_a_session_of_the_interpreter_lasts_an_hour(ctx: Context, upstream
         made = ToolWork(
             id="work_1", created_at=1, run_id=run.id, step_id="step_1", call_id="c", type=type, arguments=""
         )
-        operations = [*await session_begun(ctx, run, made), *searched(ctx, made, ["vs_1"])]
-        await ctx.store.write(*operations)
+        async with cost_of_call(ctx, run, made) as cost:
+            await ctx.store.write(*cost.begun())
+            await ctx.store.write(*cost.ended(["vs_1"]))
 
     async def counted(kind: str) -> int:
         return sum(each.sums["requests"] for each in await sums(ctx, kind))
@@ -105,6 +108,27 @@ async def test_a_session_of_the_interpreter_lasts_an_hour(ctx: Context, upstream
     assert await ctx.store.all(Run) == []
 
 
+@on_a_server
+async def test_a_month_that_a_wrong_clock_has_begun_is_left_again(ctx: Context, upstream: ScriptedUpstream) -> None:
+    store, month = ctx.ports.database.store(SYSTEM), time.strftime("%Y-%m", time.gmtime())
+    tenth = calendar.timegm(time.strptime(f"{month}-10", "%Y-%m-%d"))
+    spend = Spend(id="proj_a", created_at=0, month=month, settled=5, alerts=["alert_1"])
+    spend.turn("2099-01")
+    assert (spend.month, spend.settled, spend.alerts) == ("2099-01", 0, [])
+    spend.turn(month)
+    assert spend.month == "2099-01"  # A clock that goes back alone does not do it.
+    spend.shares["proc_1"] = Share(held=1)
+    await store.write(Add(spend))
+    row = LedgerRow(at=int(time.time()), project="proj_a", kind="chat", model="m", input_tokens=1000)
+    await ctx.ports.database.ledger.append([row])
+    ports = msgspec.structs.replace(ctx.ports, prices=PriceList((Price(model="m", input=1.0),), defaults=False))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quotas, "now", lambda: tenth)
+        await quotas.compare(ports)
+    spend = await store.get(Spend, "proj_a")
+    assert (spend.month, spend.settled, spend.alerts) == (month, NANO // 1000 - 1, ["alert_1"])
+
+
 # --- prices --------------------------------------------------------------------------------------------------------
 
 PRICES = PriceList(
@@ -118,6 +142,8 @@ PRICES = PriceList(
         Price(model="code_interpreter", session=0.03),
         Price(model="sonar", input=1, call=0.005),
         Price(model="painter", output=10, image_output=40),
+        Price(model="all-round", input=1, output=10, image=0.04),
+        Price(model="by-both", image=0.04, image_output=40),
     ),
     defaults=False,
 )
@@ -142,8 +168,18 @@ PRICES = PriceList(
         ("storage", "", {"bytes": 48 * 2**30}, {"storage": 0.2}),
         ("chat", "sonar", {"input_tokens": 1000, "requests": 2}, {"requests": 0.01, "input": 0.001}),
         ("draw", "painter", {"images": 1, "output_tokens": 1000}, {"images": 0, "input": 0, "output": 0.04}),
+        ("draw", "all-round", {"images": 3, "output_tokens": 18_720}, {"images": 0.12, "input": 0, "output": 0}),
+        ("draw", "by-both", {"images": 1, "output_tokens": 1000}, {"images": 0.04, "input": 0, "output": 0.04}),
+        ("chat", "all-round", {"output_tokens": 1000}, {"input": 0, "output": 0.01}),
         ("chat", "smollm2-135m", {"input_tokens": 1000}, {"input": 0.0}),
         ("moderate", "minilm-moderation", {}, {}),
+        (
+            "chat",
+            "gpt-4o",
+            {"input_tokens": 100, "cached_tokens": 10**9, "input_audio_tokens": 10**9, "output_tokens": 50,
+             "output_audio_tokens": 10**9},
+            {"input": 0, "audio input": 0.004, "output": 0, "audio output": 0.004},
+        ),
     ],
 )  # fmt: skip
 def test_use_costs_what_the_prices_say(kind: Any, model: str, used: dict[str, int], items: dict[str, float]) -> None:

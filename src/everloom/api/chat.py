@@ -6,15 +6,16 @@ so does the answer on its way back. The operations on stored completions are of 
 
 from typing import Literal
 
-from everloom.api.http.proxying import Proxied, frames, read_whole
+from everloom.api.http.proxying import frames
 from everloom.api.http.routes import EventStream, Request, Routes
 from everloom.context import Context
 from everloom.kit.errors import ApiError
-from everloom.objects.base import Deleted, JsonObject, Page, PageQuery
+from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.stored_completions import CompletionChanges, StoredCompletion, StoredMessages, StoredPrompt
 from everloom.requests.chat import read_with_bytes
 from everloom.store.base import Change, change_one
-from everloom.work.inference import chat, stored_completions
+from everloom.work.inference import stored_completions
+from everloom.work.inference.answers import read_whole
 
 routes = Routes(permission="model")
 
@@ -36,17 +37,11 @@ class CompletionQuery(StoredQuery, frozen=True, kw_only=True):
 async def create_chat_completion(ctx: Context, call: Request, body: bytes) -> bytes | EventStream:
     """createChatCompletion. A client that goes away stops the model."""
     request, raw = read_with_bytes(body)
-    asked = _ask(ctx, request, raw)
+    asked = stored_completions.ask_or_keep(ctx, request, raw)
     if request.get("stream"):
         answer = await call.unless_gone(asked)
         return EventStream(frames(answer), answer.close)
     return await call.unless_gone(read_whole(asked))
-
-
-async def _ask(ctx: Context, request: JsonObject, raw: bytes) -> Proxied:
-    if request.get("store"):
-        return await stored_completions.ask(ctx, request)
-    return await chat.ask(ctx, request, raw)
 
 
 @routes.get("/chat/completions")
@@ -59,7 +54,7 @@ async def list_chat_completions(ctx: Context, page: CompletionQuery) -> Page[Sto
 async def _names(ctx: Context, model: str) -> list[str]:
     """The names that an answer to a request for ``model`` may carry."""
     try:
-        return list({model, (await ctx.models()).resolve(model, "chat")[1]})
+        return list({model, (await ctx.served(model, "chat")).backend_model})
     except ApiError:
         return [model]  # A model that is served no longer may have answered once.
 

@@ -4,11 +4,12 @@ What is asked is checked in the platform's words (``requests/completions.py``), 
 came in. Where a model's server has chat completions alone, ``work/inference/completions.py`` builds the answer on them.
 """
 
-from everloom.api.http.proxying import frames, read_whole
+from everloom.api.http.proxying import frames
 from everloom.api.http.routes import EventStream, Request, Routes
 from everloom.context import Context
 from everloom.requests.completions import read_with_bytes
 from everloom.work.inference import completions
+from everloom.work.inference.answers import read_whole
 
 routes = Routes(permission="model")
 

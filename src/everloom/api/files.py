@@ -8,7 +8,7 @@ from urllib.parse import quote
 from msgspec import Meta, Struct
 
 from everloom.api.http.binding import decode_query
-from everloom.api.http.forms import NULL, at_most, check_format, plain_filename, refuse_too_long
+from everloom.api.http.forms import NULL, check_format, plain_filename, refuse_too_long
 from everloom.api.http.multipart import Part, form_parts
 from everloom.api.http.routes import Download, Request, Routes
 from everloom.context import Context
@@ -17,6 +17,7 @@ from everloom.kit.errors import ApiError, BadRequest, NotFound
 from everloom.kit.ids import new_id
 from everloom.objects.base import Deleted, Page, PageQuery
 from everloom.objects.files import File, FileExpiresAfter, UploadPurpose
+from everloom.requests.file_sizes import at_most
 from everloom.requests.validation import invalid, missing, unknown, unsupported_value
 from everloom.work.files.blobs import NewBlob
 from everloom.work.files.deadlines import adding

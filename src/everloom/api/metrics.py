@@ -1,9 +1,10 @@
-"""``GET /metrics``: everything that this process counts."""
+"""``GET /metrics``: everything that this process counts, and those that share its port."""
 
 import ipaddress
 from collections.abc import AsyncIterator
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from everloom.api.http.auth import Auth
 from everloom.api.http.routes import Download, Request, Routes
@@ -19,16 +20,28 @@ page of somebody else's.
 
 @routes.get("/metrics")
 async def metrics(ctx: Context, request: Request) -> Download:
-    """All metrics of this process, in the Prometheus text format, for whom the settings let read them."""
+    """All metrics of this process, or of all that share its port, in the Prometheus text format, for whom the settings
+    let read them.
+    """
     allowed = ctx.ports.limits.metrics
     if not (allowed == "open" or (allowed == "local" and _is_local(request))):
         auth = Auth(ctx.ports.database, ctx.ports.known_keys)
         await auth.caller(request.headers, "admin", "api.management.read")
 
     async def blocks() -> AsyncIterator[bytes]:
-        yield generate_latest()
+        yield generate_latest(_counted())
 
     return Download(blocks(), {"content-type": CONTENT_TYPE_LATEST})
+
+
+def _counted() -> CollectorRegistry:
+    """What is counted here; together with the others of ``serve --processes``, where there are some."""
+    shared = CollectorRegistry()
+    try:
+        MultiProcessCollector(shared)  # type: ignore[no-untyped-call]  # prometheus_client says nothing of its types there
+    except ValueError:  # There is no folder where they do.
+        return REGISTRY
+    return shared
 
 
 def _is_local(request: Request) -> bool:

@@ -11,10 +11,11 @@ from everloom.kit import sse
 from everloom.kit.errors import BadRequest
 from everloom.objects.base import MetadataChange, Page, PageQuery
 from everloom.objects.events import STEP_EVENTS
-from everloom.objects.runs import NewRun, NewThreadRun, Run, ToolOutputs
-from everloom.objects.steps import Include, RunStep, has_search, hide_texts, without_texts
+from everloom.objects.runs import TERMINAL, NewRun, NewThreadRun, Run, ToolOutputs
+from everloom.objects.steps import SEARCH, Include, RunStep, hide_texts, thread_of, without_texts
 from everloom.objects.threads import Thread
 from everloom.store.base import Change, change_one
+from everloom.work.changes import WaitSeconds, until_changed
 from everloom.work.runs import verbs as runs
 from everloom.work.runs.events import follow
 
@@ -35,6 +36,12 @@ class StreamQuery(Struct, frozen=True, kw_only=True):
     """
 
     ids: bool = False
+
+
+class WaitQuery(Struct, frozen=True, kw_only=True):
+    """``wait``: so many seconds, at most, until the run's state is another than it is now."""
+
+    wait: WaitSeconds = 0.0
 
 
 class RunQuery(StreamQuery, frozen=True, kw_only=True):
@@ -70,9 +77,16 @@ async def list_runs(ctx: Context, thread_id: str, page: PageQuery) -> Page[Run]:
 
 
 @routes.get("/threads/{thread_id}/runs/{run_id}")
-async def get_run(ctx: Context, thread_id: str, run_id: str) -> Run:
-    """getRun."""
-    return await ctx.store.get(Run, run_id, thread_id=thread_id)
+async def get_run(ctx: Context, request: Request, thread_id: str, run_id: str, query: WaitQuery) -> Run:
+    """getRun. With ``wait``, an extension, once the run has come to another state, or can come to none."""
+
+    async def look() -> Run:
+        return await ctx.store.get(Run, run_id, thread_id=thread_id)
+
+    if not query.wait:
+        return await look()
+    changed = until_changed(ctx, run_id, look, lambda run: run.status, seconds=query.wait, final=TERMINAL)
+    return await request.unless_gone(changed)
 
 
 @routes.post("/threads/{thread_id}/runs/{run_id}")
@@ -114,9 +128,9 @@ class StepQuery(PageQuery, frozen=True, kw_only=True):
 async def list_run_steps(ctx: Context, thread_id: str, run_id: str, page: StepQuery) -> Page[RunStep]:
     """listRunSteps. A step that stands in the thread shows that its run does: they are removed together."""
     steps = await ctx.store.find(RunStep, page, run_id=run_id)
-    if (first := steps.first()) is None or first.thread_id != thread_id:
+    if not steps.bodies or thread_of(steps.bodies[0]) != thread_id:
         await ctx.store.get(Run, run_id, thread_id=thread_id)
-    if page.include or not has_search(*steps.bodies):
+    if page.include or not steps.mentions(SEARCH):
         return steps
     return steps.with_bodies([without_texts(body) for body in steps.bodies])
 

@@ -1,12 +1,13 @@
 """The Uploads tag: a large file in parts, which come in any order and side by side."""
 
-from everloom.api.http.forms import at_most, check_format, plain_filename, refuse_too_long
+from everloom.api.http.forms import check_format, plain_filename, refuse_too_long
 from everloom.api.http.multipart import form_parts
 from everloom.api.http.routes import Request, Routes
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.ids import new_id
 from everloom.objects.uploads import NewUpload, PartBlob, Upload, UploadCompletion, UploadPart
+from everloom.requests.file_sizes import at_most
 from everloom.requests.validation import invalid, missing, unknown
 from everloom.work.files import uploads
 from everloom.work.files.blobs import NewBlob

@@ -5,7 +5,6 @@ from typing import Literal, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from everloom.api.http.paging import paginate
 from everloom.api.http.routes import Routes
 from everloom.blobs.base import DamagedBlob
 from everloom.context import Context
@@ -156,5 +155,4 @@ async def list_files_in_vector_store_batch(
     """listFilesInVectorStoreBatch."""
     await ctx.store.get(VectorStore, vector_store_id)
     batch = await ctx.store.get(FileBatch, batch_id, vector_store_id=vector_store_id)
-    files = [file for file in await file_batches.files_of(ctx, batch) if page.filter in (None, file.status)]
-    return paginate(files, VectorStoreFile, page)
+    return await file_batches.page_of_files(ctx, batch, page, page.filter)

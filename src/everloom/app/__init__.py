@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import IO
 
 from everloom.api.http.routes import Route
-from everloom.api.http.spool import sweep_forms
 from everloom.app.http import ROUTES, build_server
 from everloom.app.models import Preload, build_models, build_prices
 from everloom.blobs.obstore import ObjectBlobs
@@ -21,6 +20,7 @@ from everloom.config import AUDIT_KEY_FILE, Settings
 from everloom.context import Ports, ServerLimits
 from everloom.context.known_rules import KnownRules
 from everloom.context.ledger import LedgerBuffer
+from everloom.context.tuned_models import TunedModels
 from everloom.evidence.base import Evidence, Sink
 from everloom.evidence.keys import KeyFile
 from everloom.evidence.syslog import SyslogSink
@@ -28,6 +28,7 @@ from everloom.evidence.webhook import WebhookSink
 from everloom.evidence.witness import WitnessFile
 from everloom.jobs.base import Jobs
 from everloom.jobs.embedded import EmbeddedJobs
+from everloom.kit.temporary_folders import sweep_folders
 from everloom.mail.base import Mailer, mail_sender, mail_server
 from everloom.mail.smtp import SmtpMailer
 from everloom.sandbox.base import Sandboxes
@@ -36,13 +37,21 @@ from everloom.store.base import SYSTEM, Database
 from everloom.store.sqlite import SqliteDatabase
 from everloom.vectors.base import Vectors
 from everloom.vectors.sqlite import SqliteVectors
+from everloom.webhooks.http import HttpCourier
 from everloom.work import last_resort
+from everloom.work.batches import deadline as batch_deadlines
+from everloom.work.batches import execution as batches
+from everloom.work.batches import segments as batch_segments
+from everloom.work.batches.verbs import BATCH_JOB
 from everloom.work.files import blobs as kept_blobs
 from everloom.work.files import uploads as kept_uploads
+from everloom.work.fine_tuning import line as training_line
+from everloom.work.fine_tuning import training, validation
+from everloom.work.fine_tuning.verbs import FINE_TUNING_JOB, TRAINING_JOB
 from everloom.work.inference import images as kept_images
 from everloom.work.organization import audit_sinks, checkpoints, mail
 from everloom.work.organization.due_alerts import send_alerts
-from everloom.work.runs import expiry
+from everloom.work.runs import compaction, expiry
 from everloom.work.runs.execution import execute
 from everloom.work.runs.verbs import RUN_JOB
 from everloom.work.threads import files as kept_files
@@ -50,6 +59,8 @@ from everloom.work.upkeep import Upkeep, every
 from everloom.work.usage import ledger, quotas
 from everloom.work.vector_stores import ingest
 from everloom.work.vector_stores.stores import INGEST_JOB
+from everloom.work.webhooks.announcing import WEBHOOK_JOB
+from everloom.work.webhooks.delivery import deliver
 
 log = logging.getLogger(__name__)
 
@@ -62,12 +73,24 @@ CHECKPOINT_GRACE = 5.0
 LEDGER_GRACE = 5.0
 """Seconds that a database has at the end to take the last rows of the ledger."""
 
-JOBS = {RUN_JOB: execute, INGEST_JOB: ingest.ingest, mail.MAIL_JOB: mail.deliver}
+JOBS = {
+    RUN_JOB: execute,
+    INGEST_JOB: ingest.ingest,
+    mail.MAIL_JOB: mail.deliver,
+    BATCH_JOB: batches.look,
+    batch_segments.LINES_JOB: batch_segments.work,
+    FINE_TUNING_JOB: validation.look,
+    TRAINING_JOB: training.train,
+    WEBHOOK_JOB: deliver,
+}
 """What a worker serves."""
 
 UPKEEP = (
     Upkeep("runs", expiry.LOOK_SECONDS, expiry.sweep),
+    Upkeep("logs of runs", compaction.LOOK_SECONDS, compaction.sweep, share=compaction.LOOK_SHARE),
     Upkeep("vector stores", ingest.LOOK_SECONDS, ingest.sweep, share=ingest.LOOK_SHARE),
+    Upkeep("batches", batch_deadlines.LOOK_SECONDS, batch_deadlines.sweep),
+    Upkeep("fine-tuning jobs", training_line.LOOK_SECONDS, training_line.sweep),
     Upkeep("uploads", kept_uploads.LOOK_SECONDS, kept_uploads.sweep),
     Upkeep("files", kept_files.LOOK_SECONDS, kept_files.sweep),
     Upkeep("blobs", kept_blobs.LOOK_SECONDS, kept_blobs.sweep),
@@ -103,6 +126,7 @@ class App:
         self._tasks: list[asyncio.Task[None]] = []
         self._claim: IO[str] | None = None
         self._works = False
+        ports.gate.throttles.most = settings.batch_concurrency
         self._ledger = LedgerBuffer(ports.database.ledger)
         ports.gate.meter.on_record = self._ledger.take
         ports.gate.admission.on_alert = partial(send_alerts, ports)
@@ -123,7 +147,8 @@ class App:
         await ports.vectors.open()
         ports.gate.admission.open(ports.database, ports.rules, ports.prices, ports.limits.ceilings)
         self._tasks.append(asyncio.create_task(self._launch(work)))
-        await asyncio.to_thread(sweep_forms)
+        await asyncio.to_thread(sweep_folders)
+        await ports.tuned.sweep(ports.database)
         if self.settings.preload and self._preload is not None:
             await self._preload()
 
@@ -145,6 +170,10 @@ class App:
                 log.warning("the job engine cannot be launched; trying again: %s", problem)
                 await asyncio.sleep(LAUNCH_PAUSE)
 
+    def leave(self) -> None:
+        """Have requests that wait for something answer now: the process is to stop."""
+        self.ports.leaving.set()
+
     async def stop(self, grace: float) -> None:
         """Let work in hand go on for ``grace`` seconds, leave the rest to the next worker, close every port."""
         for task in self._tasks:
@@ -154,6 +183,7 @@ class App:
                 log.error("the worker had stopped: %r", result)
         for close in (
             self.ports.jobs.stop(grace),
+            self.ports.courier.close(),
             self.ports.sandboxes.close(),
             self.ports.models.close(),
             self.ports.vectors.close(),
@@ -214,32 +244,42 @@ def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
     else:
         database, bus, jobs, vectors = _postgres(settings.database)
     database.on_start = jobs.notice
-    models, preload = build_models(settings)
+    models, preload, trainers = build_models(settings)
+    blobs = ObjectBlobs.at(settings.blobs)
     ports = Ports(
         database=database,
         bus=bus,
         jobs=jobs,
-        blobs=ObjectBlobs.at(settings.blobs),
+        blobs=blobs,
         models=models,
+        tuned=TunedModels(blobs, settings.data / "adapters"),
+        trainers=trainers,
+        scratch=settings.data / "training",
         vectors=vectors,
         sandboxes=sandboxes(settings),
         rules=KnownRules(database.store(SYSTEM)),
         evidence=evidence(settings),
-        limits=ServerLimits(
-            run_expires=settings.run_expires,
-            body_bytes=settings.max_body_bytes,
-            file_bytes=settings.max_file_bytes,
-            embedding_model=settings.embedding_model,
-            search_first=settings.search_first,
-            metrics=settings.metrics,
-            ceilings=settings.limits,
-            public_url=settings.public_url,
-            former_ids=frozenset(settings.former_ids.replace(",", " ").split()),
-        ),
+        limits=_limits(settings),
         prices=build_prices(settings),
         mailer=mailer(settings),
+        courier=HttpCourier(private=settings.webhooks_allow_private),
     )
     return App(settings, ports, preload, routes)
+
+
+def _limits(settings: Settings) -> ServerLimits:
+    return ServerLimits(
+        run_expires=settings.run_expires,
+        compact_events_after=settings.compact_events_after,
+        body_bytes=settings.max_body_bytes,
+        file_bytes=settings.max_file_bytes,
+        embedding_model=settings.embedding_model,
+        search_first=settings.search_first,
+        metrics=settings.metrics,
+        ceilings=settings.limits,
+        public_url=settings.public_url,
+        former_ids=frozenset(settings.former_ids.replace(",", " ").split()),
+    )
 
 
 def mailer(settings: Settings) -> Mailer | None:

@@ -4,10 +4,12 @@ from collections.abc import Iterable
 
 from everloom.api import (
     assistants,
+    batches,
     chat,
     completions,
     embeddings,
     files,
+    fine_tuning,
     health,
     image_files,
     images,
@@ -22,6 +24,7 @@ from everloom.api import (
     uploads,
     vector_store_files,
     vector_stores,
+    webhook_endpoints,
 )
 from everloom.api.admin import (
     admin_api_keys,
@@ -53,10 +56,12 @@ TAGS = (
     admin_api_keys,
     assistants,
     audit_logs,
+    batches,
     chat,
     completions,
     embeddings,
     files,
+    fine_tuning,
     health,
     image_files,
     images,
@@ -83,6 +88,7 @@ TAGS = (
     users,
     vector_store_files,
     vector_stores,
+    webhook_endpoints,
 )
 """The modules whose ``routes`` are answered."""
 

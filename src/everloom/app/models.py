@@ -1,12 +1,14 @@
 """Who answers for which model name, and what that costs, by the settings."""
 
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import get_args
 
+from everloom.app.pulled import PulledModels
+from everloom.app.training import build_trainers
 from everloom.config import Settings
 from everloom.context.pricing import PriceList
 from everloom.models.base import Backend
@@ -15,6 +17,7 @@ from everloom.models.diffusers.backend import DiffusersBackend, PipelineSettings
 from everloom.models.files.formats import Format, format_of
 from everloom.models.files.weights import DEFAULT_MODEL, EMBEDDING_MODEL, SMOLLM2, Weight, Weights
 from everloom.models.llama.backend import LlamaBackend
+from everloom.models.llama.sampling import Sampling
 from everloom.models.memory_budget import MemoryBudget, Preloadable, budget_of_machine
 from everloom.models.minilm.backend import MiniLMBackend
 from everloom.models.minilm.moderation import MODERATION_MODEL, MiniLMModeration
@@ -25,7 +28,8 @@ from everloom.models.transcription.sphinx import SPHINX_MODEL, SphinxBackend
 from everloom.models.transcription.whisper import WhisperBackend
 from everloom.models.unavailable import UnavailableBackend
 from everloom.models.upstream.backend import UpstreamBackend
-from everloom.objects.model_entries import ModelEntry
+from everloom.objects.model_entries import SAMPLING, ModelEntry
+from everloom.training.base import Trainer
 
 Preload = Callable[[], Awaitable[None]]
 """Loads the models that can be loaded before anybody asks for them, as far as there is room. ``ModelFailure`` when one
@@ -33,9 +37,11 @@ cannot be.
 """
 
 
-def build_models(settings: Settings) -> tuple[Models, Preload]:
-    """Every model of a server, not yet open, and what loads some of them beforehand."""
-    paths, unusable = _on_this_machine(settings)
+def build_models(settings: Settings) -> tuple[Models, Preload, Sequence[Trainer]]:
+    """Every model of a server, not yet open, what loads some of them beforehand, and who trains others from them."""
+    pulled = PulledModels(settings)
+    pulled.tell()
+    paths, unusable = _on_this_machine(settings, pulled)
     budget = MemoryBudget(settings.local_memory or budget_of_machine(), idle=settings.local_idle)
     local = _local(settings, paths["gguf"], budget)
     minilm = MiniLMBackend(EMBEDDING_MODEL, Weights(settings.weights), budget)
@@ -45,29 +51,51 @@ def build_models(settings: Settings) -> tuple[Models, Preload]:
         "piper": PiperBackend(paths["piper"], budget),
         "whisper": WhisperBackend(paths["whisper"], budget, threads=settings.local_threads or None),
     }
-    answering: dict[str, Backend] = dict(unusable)
-    for format, named_paths in paths.items():
-        for name in named_paths:
-            answering[name] = machine.get(format) or UnavailableBackend(name, f"this server cannot use {format} models")
-    named: list[tuple[str, Backend, str | None]] = []
-    for entry in settings.models:
-        backend: Backend = answering.get(entry.id, local) if entry.backend == "local" else _upstream(entry, settings)
-        own = entry.id if entry.backend == "local" and entry.path else entry.model
-        named.append((entry.id, _guarding(entry, backend), own))
-    named += [(DEFAULT_MODEL, local, None), (EMBEDDING_MODEL, minilm, None)]
-    named += [(ESPEAK_MODEL, EspeakBackend(), None), (SPHINX_MODEL, SphinxBackend(), None)]
+    named = _named(settings, paths, unusable, machine, pulled)
+    named += [(EMBEDDING_MODEL, minilm, None)]
     if EMBEDDING_MODEL not in {entry.id for entry in settings.models}:  # The heads fit that one model's vectors.
         named.append((MODERATION_MODEL, MiniLMModeration(minilm.embed, EMBEDDING_MODEL), None))
     # A model file under the embedding model's name stands in its place.
     loadable: Mapping[str, Preloadable] = {**minilm.loadable(), **local.loadable()}
-    order = dict.fromkeys((DEFAULT_MODEL, EMBEDDING_MODEL, *paths["gguf"]))
+    order = dict.fromkeys((*pulled.chats, DEFAULT_MODEL, EMBEDDING_MODEL, *paths["gguf"]))
     preload = partial(budget.preload, [loadable[name] for name in order])
     default = None
     if settings.upstream:
         default = UpstreamBackend(settings.upstream, settings.upstream_key or None, timeout=settings.upstream_timeout)
     projects = {entry.id: entry.projects for entry in settings.models if entry.projects}
-    stand_ins = _stand_ins(settings.moderation_model)
-    return Models(named, settings.aliases, default=default, stand_ins=stand_ins, projects=projects), preload
+    stand_ins = [*_stand_ins(settings.moderation_model), *pulled.stand_ins()]
+    models = Models(named, settings.aliases, default=default, stand_ins=stand_ins, projects=projects)
+    return models, preload, build_trainers(settings, local)
+
+
+def _named(
+    settings: Settings,
+    paths: dict[Format, dict[str, Path]],
+    unusable: Mapping[str, Backend],
+    machine: Mapping[Format, Backend],
+    pulled: PulledModels,
+) -> list[tuple[str, Backend, str | None]]:
+    """Who answers for which names, those of the settings first."""
+    local = machine["gguf"]
+    assert isinstance(local, LlamaBackend)
+    answering: dict[str, Backend] = dict(unusable)
+    for format, named_paths in paths.items():
+        for name in named_paths:
+            answering[name] = machine.get(format) or UnavailableBackend(name, f"this server cannot use {format} models")
+    answering |= _samples_nobody(settings, local)
+    named: list[tuple[str, Backend, str | None]] = []
+    for entry in settings.models:
+        backend: Backend = answering.get(entry.id, local) if entry.backend == "local" else _upstream(entry, settings)
+        own = entry.id if entry.backend == "local" and entry.path else entry.model
+        named.append((entry.id, _guarding(entry, backend), own))
+    # Where a name is not known, the first model that could answer is told: the pulled one.
+    named += [(model.name, machine[model.format], None) for model in pulled.usable]
+    named += [
+        (DEFAULT_MODEL, local, None),
+        (ESPEAK_MODEL, EspeakBackend(), None),
+        (SPHINX_MODEL, SphinxBackend(), None),
+    ]
+    return [*named, *((model.name, machine[model.format], None) for model in pulled.unusable)]
 
 
 def build_prices(settings: Settings) -> PriceList:
@@ -75,6 +103,7 @@ def build_prices(settings: Settings) -> PriceList:
     the others are served.
     """
     local = {DEFAULT_MODEL, EMBEDDING_MODEL, MODERATION_MODEL, ESPEAK_MODEL, SPHINX_MODEL}
+    local |= {name for _, name, _ in PulledModels(settings).paths()}
     upstreams = []
     for entry in settings.models:
         if entry.backend == "local":
@@ -102,9 +131,13 @@ def _guarding(entry: ModelEntry, backend: Backend) -> Backend:
     return ChatModeration(backend, prompt, opens=entry.backend == "upstream")
 
 
-def _on_this_machine(settings: Settings) -> tuple[dict[Format, dict[str, Path]], dict[str, UnavailableBackend]]:
-    """The local entries' paths by name, sorted by format; and those whose path holds no model, with the reason."""
+def _on_this_machine(
+    settings: Settings, pulled: PulledModels
+) -> tuple[dict[Format, dict[str, Path]], dict[str, UnavailableBackend]]:
+    """The local models' paths by name, sorted by format; and those whose path holds no model, with the reason."""
     paths: dict[Format, dict[str, Path]] = {format: {} for format in get_args(Format)}
+    for format, name, path in pulled.paths():
+        paths[format][name] = path
     unusable = {}
     for entry in settings.models:
         if entry.backend != "local" or entry.path is None:
@@ -135,6 +168,13 @@ def _upstream(entry: ModelEntry, settings: Settings) -> Backend:
     )
 
 
+def _samples_nobody(settings: Settings, local: LlamaBackend) -> dict[str, UnavailableBackend]:
+    """Entries without a path, which say how a model samples, where there is no such model."""
+    none = "there is no path, and no local model of this name that is the server's own"
+    entries = [entry for entry in settings.models if entry.backend == "local" and not (entry.path or entry.model)]
+    return {entry.id: UnavailableBackend(entry.id, none) for entry in entries if entry.id not in local.loadable()}
+
+
 def _local(settings: Settings, paths: dict[str, Path], budget: MemoryBudget) -> LlamaBackend:
     default: dict[str, Path | Weight] = {DEFAULT_MODEL: SMOLLM2}
     return LlamaBackend(
@@ -144,4 +184,5 @@ def _local(settings: Settings, paths: dict[str, Path], budget: MemoryBudget) -> 
         context=settings.local_context,
         threads=settings.local_threads or None,
         budget=budget,
+        sampling={entry.id: Sampling(**{name: getattr(entry, name) for name in SAMPLING}) for entry in settings.models},
     )

@@ -8,22 +8,40 @@ from contextlib import contextmanager
 class MemoryWatch:
     """A waiter on one topic of one loop (the port's ``Watch``)."""
 
+    __slots__ = ("_called", "_waiting")
+
     def __init__(self) -> None:
-        self._called = asyncio.Event()
+        self._called = False
+        self._waiting: set[asyncio.Future[bool]] = set()
 
     def call(self) -> None:
         """Let the present wait, or else the next one, return."""
-        self._called.set()
+        self._called = True
+        for waiting in self._waiting:
+            _settle(waiting, True)
 
     async def wait(self, timeout: float) -> bool:
         """Wait for a call, ``timeout`` seconds at most; whether one came."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self._called.wait()
-        except TimeoutError:
-            return False
-        self._called.clear()
-        return True
+        # By a future and a timer of its own: a stream waits for each of its batches.
+        came = self._called
+        if not came:
+            loop = asyncio.get_running_loop()
+            waiting = loop.create_future()
+            self._waiting.add(waiting)
+            timer = loop.call_later(timeout, _settle, waiting, False)
+            try:
+                came = await waiting
+            finally:
+                timer.cancel()
+                self._waiting.discard(waiting)
+        if came:
+            self._called = False
+        return came
+
+
+def _settle(waiting: "asyncio.Future[bool]", came: bool) -> None:
+    if not waiting.done():
+        waiting.set_result(came)
 
 
 class MemoryBus:

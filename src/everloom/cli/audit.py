@@ -14,7 +14,7 @@ import msgspec
 from everloom.cli import CommandError
 from everloom.cli.tables import say, show
 from everloom.config import AUDIT_KEY_FILE, Settings
-from everloom.evidence.keys import PublicKey
+from everloom.evidence.keys import KeyFile, PublicKey
 from everloom.evidence.witness import read_witness
 from everloom.kit import log
 from everloom.kit.errors import ApiError
@@ -165,7 +165,8 @@ async def verify_log(settings: Settings, witnesses: Sequence[Path], keys: Sequen
         notes.append(f"there is no key in {_key_path(settings)}, so that no signature can be looked at")
     seen = _remembered(witnesses or [settings.audit_witness], notes)
     # Of a key that the settings name nobody knows whether it has signed.
-    has_signed = bool(keys or witnesses or (trusted and settings.audit_key == Path()))
+    made = KeyFile(settings.data / AUDIT_KEY_FILE, make=settings.audit_key == Path())
+    has_signed = bool(keys or witnesses or made.has_signed_before())
     async with reading(settings) as database:
         found = await verify(
             database.audit,

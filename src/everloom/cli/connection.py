@@ -30,7 +30,8 @@ from everloom.cli.connection_limits import (
     client_address,
     socket_of,
 )
-from everloom.cli.cycles import JoinedWrites, JoiningCycle, UnframedCycle
+from everloom.cli.cycles import OFFERED, JoinedWrites, JoiningCycle, UnframedCycle
+from everloom.cli.gone import Gone
 from everloom.cli.refusals import encoded, headers_too_long, timed_out, too_long, url_too_long
 from everloom.kit.errors import ApiError, BadRequest
 
@@ -95,6 +96,7 @@ class HttpConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self.flow = Flow(transport, self._has_enough)
+        self._gone = Gone(self.flow)
         self._writes = JoinedWrites(transport)
         self._address = client_address(self.client)
         descriptor = socket_of(transport).fileno()
@@ -108,6 +110,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._gone.tell()
         self._entrance.leave(self._address)
         self._count(0)
         self._held.clear()
@@ -230,6 +233,8 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        if not (self.access_log or self.server_state.default_headers):  # Both are for uvicorn's own way to write.
+            self.scope["extensions"] = OFFERED
         self._place = _HEAD
         self._quiet = self._header_at = self._head_bytes = 0
         self._age = 0.0
@@ -263,6 +268,7 @@ class HttpConnection(HttpToolsProtocol):
         self._body_patience.renew()
         if self._counted or self.pipeline:
             self._count(len(self.pipeline) * CYCLE_BYTES)
+        self._gone.offer(self.scope)  # type: ignore[arg-type]  # with a word of ours beside ASGI's
         # uvicorn names its class in the middle of what it does here.
         self.cycle.__class__ = UnframedCycle if self.scope["http_version"] == "1.0" else JoiningCycle
         self.cycle.transport = self._writes  # type: ignore[assignment]  # it has all that a cycle asks for
@@ -270,6 +276,7 @@ class HttpConnection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._quiet = 0
         self._body_bytes += len(body)
+        self._entrance.bodies.add(len(body))
         super().on_body(body)
 
     def on_message_complete(self) -> None:

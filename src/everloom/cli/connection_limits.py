@@ -17,6 +17,7 @@ from collections.abc import Callable
 from msgspec import Struct
 from uvicorn.protocols.http.flow_control import FlowControl
 
+from everloom.cli.garbage import BodyCount
 from everloom.kit.errors import ApiError, RateLimited
 
 MOST_FILES = 65_536
@@ -122,6 +123,7 @@ class Entrance:
         self.limits = limits
         self.held = 0
         """Bytes of all connections that are no request yet."""
+        self.bodies = BodyCount()
         self._addresses: Counter[str] = Counter()
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._last_descriptor = soft - 1 if soft != resource.RLIM_INFINITY else MOST_FILES

@@ -4,7 +4,15 @@ import asyncio
 import sys
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+from everloom.api.http.whole_answers import WHOLE
+
+OFFERED: dict[str, dict[object, object]] = {WHOLE: {}}
+"""The extensions of ASGI that these cycles know."""
+
+_BODILESS = (204, 304)
+"""Statuses whose answers have no body, nor say how long it is."""
 
 
 class JoinedWrites:
@@ -41,12 +49,37 @@ class JoinedWrites:
 
 
 class JoiningCycle(RequestResponseCycle):
-    """Sends the head of an answer whose length is told together with its body."""
+    """Sends an answer that is all there in one write; of others that tell their length, the head together with what
+    comes first of the body.
+    """
 
     async def send(self, message: Any) -> None:
+        if message["type"] == WHOLE:
+            if self.flow.write_paused and not self.disconnected:
+                await self.flow.drain()
+            if not self.disconnected:
+                self._send_whole(message["status"], message["lines"], message["body"])
+            return
         if message["type"] == "http.response.start" and self.scope["method"] != "HEAD" and _has_length(message):
             self.transport.hold_next()  # type: ignore[attr-defined]  # It is given one that has it.
         await super().send(message)
+
+    def _send_whole(self, status: int, lines: bytes, body: bytes) -> None:
+        """What ``send`` of uvicorn comes to, for an answer's two messages, and leaves behind."""
+        if self.response_started:
+            raise RuntimeError("a whole answer was sent behind the beginning of another")
+        self.response_started, self.waiting_for_100_continue = True, False
+        self.chunked_encoding = None if status in _BODILESS else False
+        length = b"" if status in _BODILESS else b"content-length: %d\r\n" % len(body)
+        close = b"" if self.keep_alive else b"connection: close\r\n"
+        if status in _BODILESS or self.scope["method"] == "HEAD":
+            body = b""
+        self.transport.write(b"".join((STATUS_LINE[status], lines, length, close, b"\r\n", body)))
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
 
 
 class UnframedCycle(JoiningCycle):

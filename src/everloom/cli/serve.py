@@ -1,18 +1,18 @@
 """``everloom serve`` and ``everloom worker``: from the start to the last line."""
 
 import asyncio
-import gc
 import logging
 import os
 import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from everloom.cli import CommandError
+from everloom.cli import CommandError, garbage
 from everloom.cli.connection_limits import ConnectionLimits, raise_file_limit
 from everloom.cli.operator import operator_origin
 from everloom.cli.private import make_private
 from everloom.cli.server import Stop, base_url, listen, serve
+from everloom.cli.serving_child import Place
 from everloom.config import Settings
 from everloom.kit import log
 
@@ -22,19 +22,31 @@ STOP_SECONDS = 2.0
 _logger = logging.getLogger(__name__)
 
 
-_GC_THRESHOLDS = (10_000, 20, 50)
-"""What a request makes goes by its references, but for a few circles: Python's own 700 looks for those at each tenth
-request, in vain.
-"""
-
-
-def run_serve(settings: Settings, build: Callable[[Settings], Any] | None = None) -> int:
-    """Serve until a signal; the exit status. ``build`` makes another application of the settings than ours."""
+def run_serve(settings: Settings, build: Callable[[Settings], Any] | None = None, place: Place | None = None) -> int:
+    """Serve until a signal; the exit status. ``build`` makes another application of the settings than ours; ``place``
+    is that of a process among several.
+    """
     log.setup(settings.log_level, settings.log_format)
+    if settings.processes > 1 and place is None:
+        return _run_processes(settings)
     if not settings.worker and settings.sqlite_file:
         _logger.warning("without a worker, and on SQLite no other process is one: runs will stay queued")
-    listener = listen(settings.host, settings.port)
-    return _run(_serve(settings, listener, build))
+    port = settings.port if place is None else place.port
+    listener = listen(settings.host, port, shared=place is not None)
+    return _run(_serve(settings, listener, build, place))
+
+
+def _run_processes(settings: Settings) -> int:
+    if settings.sqlite_file:
+        raise CommandError(
+            "several processes need PostgreSQL (EVERLOOM_DATABASE=postgresql://…); on SQLite one process serves"
+        )
+    from everloom.cli.processes import port_to_share, serve_by_processes
+
+    with port_to_share(settings.host, settings.port) as holder:
+        url = base_url(settings.host, holder)
+        port = holder.getsockname()[1]
+        return _run(serve_by_processes(settings.processes, port, lambda: _say(f"everloom: ready on {url}")))
 
 
 def run_worker(settings: Settings) -> int:
@@ -49,7 +61,7 @@ def run_worker(settings: Settings) -> int:
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:
-    gc.disable()  # Until it has started: nearly all that a start makes stays, and is looked through for nothing.
+    garbage.hold_off()
     import uvloop
 
     raise_file_limit()
@@ -57,15 +69,21 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
         return runner.run(main)
 
 
-async def _serve(settings: Settings, listener: socket.socket, build: Callable[[Settings], Any] | None) -> int:
+async def _serve(
+    settings: Settings, listener: socket.socket, build: Callable[[Settings], Any] | None, place: Place | None
+) -> int:
     stop = Stop()
     with listener:
         async with _Started(settings, stop, build) as app:
-            await _answer(app, settings, listener, stop)
+            if place is not None:
+                place.watch()
+            await _answer(app, settings, listener, stop, place)
     return 130 if stop.insisted else 0
 
 
-async def _answer(app: Any, settings: Settings, listener: socket.socket, stop: Stop) -> None:
+async def _answer(
+    app: Any, settings: Settings, listener: socket.socket, stop: Stop, place: Place | None = None
+) -> None:
     from everloom.work.organization.establishing import first_start
 
     url = base_url(settings.host, listener)
@@ -82,7 +100,12 @@ async def _answer(app: Any, settings: Settings, listener: socket.socket, stop: S
     fetching: list[asyncio.Task[None]] = []
 
     def ready() -> None:
-        _say(f"everloom: ready on {url}")
+        if place is None:
+            _say(f"everloom: ready on {url}")
+        else:
+            place.ready()
+            if place.number:
+                return  # The first has it to do.
         fetching.append(asyncio.create_task(_fetch_weights(settings)))
 
     limits = ConnectionLimits(
@@ -92,7 +115,7 @@ async def _answer(app: Any, settings: Settings, listener: socket.socket, stop: S
         least_rate=settings.least_rate,
     )
     try:
-        await serve(app.asgi, listener, stop, ready, limits)
+        await serve(app.asgi, listener, stop, ready, limits, app.leave)
     finally:
         for task in fetching:
             task.cancel()
@@ -141,9 +164,7 @@ class _Started:
             await self._give_up()
             raise _cannot_start(error) from error
         self._stop.then = lambda: None
-        gc.freeze()  # Collections while it serves pass over what there is now, some hundred thousand objects.
-        gc.set_threshold(*_GC_THRESHOLDS)
-        gc.enable()
+        garbage.settle()
         return self._app
 
     async def __aexit__(self, *_: object) -> None:

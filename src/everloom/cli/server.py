@@ -28,8 +28,10 @@ _TICK_SECONDS = 0.1
 _TICKS_A_LOOK = 10
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to the address (not yet accepting), or a ``CommandError`` that says why not."""
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A socket bound to the address (not yet accepting), or a ``CommandError`` that says why not. ``shared``: others of
+    this user may listen there too.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -39,6 +41,8 @@ def listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         _keep_alive(listener)
         listener.bind(address)
     except OSError as error:
@@ -134,16 +138,18 @@ async def serve(
     stop: Stop,
     ready: Callable[[], None],
     limits: ConnectionLimits | None = None,
+    leave: Callable[[], None] = lambda: None,
 ) -> None:
     """Answer requests from ``listener`` until ``stop``, then wait for open answers ``DRAIN_SECONDS`` at most.
 
-    ``ready`` is called once connections are accepted. Closes the socket.
+    ``ready`` is called once connections are accepted, ``leave`` when they are no more. Closes the socket.
     """
     server = _Server(_config(app, limits or ConnectionLimits()), ready)
 
     def on_signal() -> None:
         server.should_exit = True
         server.force_exit = stop.insisted
+        leave()
 
     stop.then = on_signal
     if stop.asked.is_set():

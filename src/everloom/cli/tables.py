@@ -39,9 +39,13 @@ def _cell(column: str, value: Any) -> str:
         return "-"
     if column.endswith("_at"):
         return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M")
-    # What people have called something may hold anything, and this is a terminal.
-    text = "".join(character if character.isprintable() else "?" for character in str(value))
+    text = printable(str(value))
     return f"{text[: LONGEST_NAME - 1]}…" if column in _NAMES and len(text) > LONGEST_NAME else text
+
+
+def printable(text: str) -> str:
+    """A text that others have written, fit for a terminal: it may hold anything."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def say(things: Any) -> None:

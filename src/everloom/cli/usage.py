@@ -10,6 +10,7 @@ import aiohttp
 from msgspec import to_builtins
 
 from everloom.cli import CommandError
+from everloom.cli.client import own_url
 from everloom.config import Settings
 from everloom.kit.clock import now
 
@@ -64,7 +65,7 @@ async def _asked(settings: Settings, path: str, query: Json, url: str | None, ke
             "a server is asked with an admin key: --key, or EVERLOOM_ADMIN_KEY ('everloom keys create --admin'); "
             "without --url the database of the settings is read"
         )
-    base = (url or f"http://{settings.host}:{settings.port}/v1").rstrip("/")
+    base = (url or own_url(settings)).rstrip("/")
     return await _buckets(base + path, query, secret)
 
 

@@ -21,7 +21,7 @@ DEFAULTS = (SMOLLM2, MINILM)
 
 def pull(settings: Settings, wanted: Sequence[Weight] = DEFAULTS) -> None:
     """Fetch what is not here yet, with a progress bar."""
-    _fetch(settings.weights, wanted)
+    fetch(settings.weights, wanted)
     print(f"The default models' weights are in {settings.weights}")
 
 
@@ -57,7 +57,8 @@ async def fetch_beside(settings: Settings) -> None:
             await process.wait()
 
 
-def _fetch(folder: Path, wanted: Sequence[Weight] = DEFAULTS) -> None:
+def fetch(folder: Path, wanted: Sequence[Weight] = DEFAULTS) -> None:
+    """Fetch what is not in the folder yet, with a progress bar. ``CommandError`` where that cannot be."""
     weights = Weights(folder)
     try:
         for weight in wanted:
@@ -71,7 +72,7 @@ def _fetch(folder: Path, wanted: Sequence[Weight] = DEFAULTS) -> None:
 def _main() -> NoReturn:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # So that pip is ended and its files are cleared away.
     try:
-        _fetch(Path(sys.argv[1]))
+        fetch(Path(sys.argv[1]))
     except CommandError as error:
         sys.exit(f"everloom: {error}")
     sys.exit(0)

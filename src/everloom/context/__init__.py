@@ -1,8 +1,9 @@
 """What a verb works with: one caller's store and models, and the ports of the whole server."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Literal, overload
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast, overload
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -25,7 +26,9 @@ from everloom.context.caller import Caller
 from everloom.context.known_keys import KnownKeys
 from everloom.context.known_rules import KnownRules
 from everloom.context.metering import UsageRecord
+from everloom.context.outgoing import Outgoing
 from everloom.context.pricing import PriceList
+from everloom.context.tuned_models import TunedModels, is_tuned
 from everloom.evidence.base import Evidence
 from everloom.jobs.base import Jobs
 from everloom.kit.deadlines import Deadlines
@@ -34,12 +37,16 @@ from everloom.kit.locks import KeyedLocks
 from everloom.kit.shared_check import SharedCheck
 from everloom.mail.base import Mailer
 from everloom.models.base import Capability
-from everloom.models.registry import Models
+from everloom.models.registry import Models, ServedModel
 from everloom.objects.audit import Origin
-from everloom.objects.rules import Ceiling
+from everloom.objects.fine_tuning import is_own
+from everloom.objects.model_names import plain_name
+from everloom.objects.rules import Ceiling, shared_limits
 from everloom.sandbox.base import Sandboxes
 from everloom.store.base import Database, Store
+from everloom.training.base import Trainer
 from everloom.vectors.base import Vectors
+from everloom.webhooks.base import Courier, NoCourier
 
 _NOWHERE = Origin()
 
@@ -48,11 +55,16 @@ FILES_AT_ONCE = 4
 
 AWAY_SECONDS = 2.0
 
+_MOST_NAMES = 1000
+"""Of models that one project has asked for in two seconds, remembered with what limits them."""
+
 
 class ServerLimits(Struct, frozen=True, kw_only=True):
     """What an operator may set about runs and requests. Times in seconds, sizes in bytes."""
 
     run_expires: int = 600
+    compact_events_after: int = 3600
+    """When the log of a run that has ended is compacted; 0: never."""
     search_first: Literal["auto", "always", "never"] = "auto"
     """Whether a run with file search begins with one, on the user's message, instead of leaving it to the model:
     ``auto`` does so for models that were not trained to call tools."""
@@ -83,10 +95,22 @@ class Ports(Struct, frozen=True, kw_only=True):
     limits: ServerLimits
     rules: KnownRules
     """What holds for projects, as it was a moment ago."""
+    tuned: TunedModels
+    """Models that were made here."""
+    scratch: Path = Path()
+    """Where trainings have folders, on this machine's disk."""
+    trainers: Sequence[Trainer] = ()
+    """Who makes them, the first that trains a base."""
     prices: PriceList = field(default_factory=PriceList)
     """What models cost here."""
     mailer: Mailer | None = None
     """Sends mail, where a mail server is set."""
+    courier: Courier = field(default_factory=NoCourier)
+    """Takes events to webhook endpoints."""
+    outgoing: Outgoing = field(default_factory=Outgoing)
+    """What of them is under way."""
+    leaving: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the process is to stop: who waits for something that may take its time answers now."""
     gate: ModelGate = field(default_factory=ModelGate)
     """What the requests of all callers to models pass."""
     known_keys: KnownKeys = field(default_factory=KnownKeys)
@@ -132,6 +156,63 @@ class Context(Struct, frozen=True, kw_only=True):
         models: Models = known.models
         return models
 
+    async def served(self, name: str, capability: Capability | None) -> ServedModel:
+        """Who answers this project for a name, be it of a model that was tuned here. Errors: as ``Models.find``.
+
+        The name of such a model is an exact one: aliases with wildcards, and upstreams that answer for whatever name,
+        have no say in it, nor where the project has none of this name.
+        """
+        models = await self.models()
+        target = models.target(name)
+        if not is_tuned(target) or not models.permits(name):
+            found = models.find(name, capability)
+            return found if not is_tuned(found.backend_model) else await self._prepared(models, found, capability)
+        tuned = await self.ports.tuned.find(self.store, models, target, capability or "chat")
+        if tuned is not None:
+            return tuned
+        if await self.ports.tuned.are_elsewhere(self.ports.database, self.project, [target]):
+            raise models.unknown(name, capability, telling=False)
+        found = models.find(name, capability)
+        if is_own(target) and not models.names(target):  # It is gone, or made up, unless an upstream lists it.
+            listed = found.backend_model == target and await models.lists(found)
+            if not listed:
+                raise models.unknown(name, capability, telling=False)
+        return await self._prepared(models, found, capability)
+
+    async def _prepared(self, models: Models, found: ServedModel, capability: Capability | None) -> ServedModel:
+        if is_tuned(found.backend_model):
+            await self.ports.tuned.prepare(self.ports.database, models, found, capability)
+        return found
+
+    async def find(self, name: str, capability: Capability) -> ServedModel:
+        """Who answers this project for a name; its ``model`` is the name that the project's limits know it by.
+
+        All spellings that servers take for one model have one name there. Models that nobody knows of share that of the
+        pattern that limits them: callers may make up as many names as they like. Errors: as ``Models.find``.
+        """
+        if self.unasked:
+            return await self.served(name, capability)
+        rules = self.ports.rules
+        known = rules.recall(self.project)
+        if known is not None and (remembered := known.found.get((name, capability))) is not None:
+            return cast(ServedModel, remembered)
+        found = await self.served(name, capability)
+        models = await self.models()
+        known = rules.recall(self.project) or await rules.of(self.project)
+        if (limited_as := known.limited_as.get(found.model)) is None:
+            if len(known.limited_as) >= _MOST_NAMES:
+                known.limited_as.clear()
+            pattern = shared_limits(self.ports.limits.ceilings, known.project, found.model)
+            shares = pattern is not None and not await models.knows(found)
+            limited_as = pattern if pattern is not None and shares else plain_name(found.model)
+            known.limited_as[found.model] = limited_as
+        answering = found._replace(model=limited_as)
+        if not is_tuned(found.backend_model):  # Such a one may have to be made ready, each time.
+            if len(known.found) >= _MOST_NAMES:
+                known.found.clear()
+            known.found[name, capability] = answering
+        return answering
+
     @overload
     def ask(self, capability: Literal["chat"], name: str) -> Asking[ChatModel]: ...
     @overload
@@ -153,7 +234,7 @@ class Context(Struct, frozen=True, kw_only=True):
         The model that ``name`` stands for, bound to this caller: whatever it is asked is limited and metered as the
         caller's. Errors: as ``Asking``.
         """
-        return Asking(BOUND[capability], name, self.models, self.caller, self.ports.gate)
+        return Asking(BOUND[capability], name, self.find, self.caller, self.ports.gate)
 
     def acting_for(self, key_id: str, user: str) -> "Context":
         """The same view for whoever began what a job goes on with."""

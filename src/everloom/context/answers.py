@@ -13,18 +13,19 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 
 from everloom.context.metering import Meter, UsageRecord
+from everloom.context.seen_words import seen_tokens
 from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.models.base import Answer
 from everloom.models.failures import unreadable
 from everloom.models.fair_queue import Slot
-from everloom.models.usage import details_of, usage_of
+from everloom.models.usage import usage_of
 from everloom.objects.tools import EstimatedUsage, Usage
 
 _TAIL_BYTES = 4096
 """Where the usage of a stream stands: in its last event but one."""
 
-_EVENT_BYTES = 300
-"""Of an event of a stream beside its words, and more than most take."""
+_LAST_BYTES = 2 * _TAIL_BYTES
+"""Of blocks that are kept for the sake of the tail: to join it with each is a part of what a chunk costs."""
 
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
@@ -88,6 +89,10 @@ class MeteredAnswer:
     async def _settle(self) -> None:
         """Fill in what the answer cost."""
 
+    def _is_left(self) -> bool:
+        """Whether its caller has closed it before its end, and before it told what it costs."""
+        return self._record.outcome == "closed" and self._record.usage is None
+
 
 class CompletionAnswer(MeteredAnswer):
     """A chat completion, or a completion. ``count`` tells the prompt's tokens where the answer does not."""
@@ -106,7 +111,9 @@ class CompletionAnswer(MeteredAnswer):
         self.hides_usage = hides_usage
         self._count = count
         self._streams = streams
-        self._tail = b""
+        self._last: list[bytes] = []
+        """The blocks of late, of which the tail is."""
+        self._last_bytes = 0
         self._events = 0
         self._bytes = 0
 
@@ -115,7 +122,7 @@ class CompletionAnswer(MeteredAnswer):
         data = b"".join([block async for block in self.blocks()])
         try:
             data.decode()  # what is passed on unread is not looked at by the decoder
-            self._believe(_completion_of.decode(data).usage)
+            self._record.believe(_completion_of.decode(data).usage)
         except NO_JSON as error:
             self._record.outcome = "failed"
             raise unreadable(self.model) from error
@@ -123,27 +130,32 @@ class CompletionAnswer(MeteredAnswer):
 
     def _look(self, block: bytes) -> None:
         self._events += block.count(b"data:")
-        self._bytes += len(block)
-        self._tail = (self._tail + block)[-_TAIL_BYTES:] if len(block) < _TAIL_BYTES else block[-_TAIL_BYTES:]
+        size = len(block)
+        self._bytes += size
+        self._last.append(block)
+        self._last_bytes += size
+        if self._last_bytes > _LAST_BYTES:
+            self._last = [self._tail]
+            self._last_bytes = len(self._last[0])
+
+    @property
+    def _tail(self) -> bytes:
+        """The end of what has come."""
+        return b"".join(self._last)[-_TAIL_BYTES:]
 
     async def _settle(self) -> None:
         if self._record.usage is None:
-            self._believe(told_at_end(self._tail))
+            self._record.believe(told_at_end(self._tail))
         self._record.usage = self._record.usage or await self._estimate()
 
-    def _believe(self, told: Any) -> None:
-        self._record.usage = usage_of(told)
-        self._record.details = details_of(told)
-
     async def _estimate(self) -> EstimatedUsage:
-        """About what a stream without a usage cost: most servers send a token an event."""
+        """About what an answer without a usage cost."""
         prompt = await self._count()
-        # Beside the tokens there are the events that open and end a stream.
-        written = max(0, self._events - 3) if self._streams else self._bytes // 4
-        if self._streams:  # A few words an event, with some servers.
-            written = max(written, (self._bytes - _EVENT_BYTES * self._events) // 4)
-        if self._record.outcome == "closed" and self._record.ticket is not None:
-            written = self._record.ticket.at_least(written)
+        written = seen_tokens(self._tail, self._events, self._bytes) if self._streams else self._bytes // 4
+        if (ticket := self._record.ticket) is not None:
+            written = ticket.at_most(written, heard=self._streams)
+            if self._record.outcome == "closed":
+                written = ticket.at_least(written)
         return EstimatedUsage(prompt_tokens=prompt, completion_tokens=written, total_tokens=prompt + written)
 
 
@@ -251,8 +263,9 @@ class TranscriptionAnswer(MeteredAnswer):
     async def _settle(self) -> None:
         self._record.audio_seconds = self._seconds()
         if "json" in self.content_type or self.streams:
-            told = told_at_end(self._tail)
-            self._record.usage, self._record.details = usage_of(told), details_of(told)
+            self._record.believe(told_at_end(self._tail))
+        if self._is_left() and not isinstance(self._answer, _Timed):
+            self._record.believe_reserved()
 
     def _seconds(self) -> float | None:
         """What the backend says; else what stands in the answer. Inside JSON's strings quotation marks are escaped."""
@@ -299,7 +312,7 @@ class ImageAnswer(MeteredAnswer):
             raise unreadable(self.model) from error
         self._record.outcome = "completed"
         self._images = len(answer.data)
-        self._record.usage = None if answer.usage is None else answer.usage.usage()
+        self._record.believe(answer.usage)
         self.has_base64 = any(image.b64_json != _NULL for image in answer.data)
         return data
 
@@ -311,19 +324,13 @@ class ImageAnswer(MeteredAnswer):
 
     async def _settle(self) -> None:
         self._record.images = self._images
-        self._record.usage = self._record.usage or usage_of(told_at_end(self._tail))
+        if self._record.usage is None:
+            self._record.believe(told_at_end(self._tail))
+        if self._is_left():
+            self._record.believe_reserved()
 
 
 _NULL = msgspec.Raw(b"null")
-
-
-class _Cost(msgspec.Struct):
-    input_tokens: int = 0
-    output_tokens: int = 0
-
-    def usage(self) -> Usage:
-        total = self.input_tokens + self.output_tokens
-        return Usage(prompt_tokens=self.input_tokens, completion_tokens=self.output_tokens, total_tokens=total)
 
 
 class _Image(msgspec.Struct):
@@ -334,7 +341,7 @@ class _Images(msgspec.Struct):
     """An answer, read only as far as it takes to count it."""
 
     data: list[_Image]
-    usage: _Cost | None = None
+    usage: Any = None
 
 
 _images_of = msgspec.json.Decoder(_Images)

@@ -5,7 +5,8 @@ from typing import Any, Generic, TypeVar
 
 from everloom.context.bound_models import BoundModel, ModelGate
 from everloom.context.caller import Caller
-from everloom.models.registry import Models
+from everloom.models.base import Capability
+from everloom.models.registry import ServedModel
 
 M = TypeVar("M", bound=BoundModel[Any])
 
@@ -18,19 +19,24 @@ class Asking(Generic[M]):
     requests of the project wait already.
     """
 
-    __slots__ = ("_bound", "_caller", "_gate", "_model", "_models", "_name")
+    __slots__ = ("_bound", "_caller", "_find", "_gate", "_model", "_name")
 
     def __init__(
-        self, bound: type[M], name: str, models: Callable[[], Awaitable[Models]], caller: Caller, gate: ModelGate
+        self,
+        bound: type[M],
+        name: str,
+        find: Callable[[str, Capability], Awaitable[ServedModel]],
+        caller: Caller,
+        gate: ModelGate,
     ) -> None:
         self._bound = bound
         self._name = name
-        self._models = models
+        self._find = find
         self._caller = caller
         self._gate = gate
 
     async def __aenter__(self) -> M:
-        found = (await self._models()).find(self._name, self._bound.capability)
+        found = await self._find(self._name, self._bound.capability)
         self._model = self._bound(found, self._name, self._caller, self._gate)
         if self._bound.queued:
             await self._model.wait_for_turn()

@@ -15,9 +15,11 @@ from msgspec import Struct, field
 from everloom.context.admission import Admission, Need, Ticket, needs
 from everloom.context.answers import CompletionAnswer, ImageAnswer, MeteredAnswer, TranscriptionAnswer
 from everloom.context.caller import Caller
-from everloom.context.counted_streams import Counted
+from everloom.context.counted_streams import Counted, renamed
 from everloom.context.current_request import noted
-from everloom.context.metering import Meter, Outcome, UsageRecord
+from everloom.context.metering import Meter, Outcome, UsageRecord, lost_attempt
+from everloom.context.throttle import Throttles
+from everloom.context.traffic import LiveTraffic
 from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.models.base import (
     Answer,
@@ -33,19 +35,23 @@ from everloom.models.base import (
     Traits,
     Transcribes,
 )
-from everloom.models.completion_text import prompts_of
 from everloom.models.embedding_format import encoded
 from everloom.models.failures import unreadable
 from everloom.models.fair_queue import FairQueue, Slot
+from everloom.models.lost_attempts import hearing_of_lost
 from everloom.models.missing_endpoints import MissingEndpoints, says_no_endpoint
 from everloom.models.registry import ServedModel
-from everloom.models.tokens import estimate_input, estimate_text
+from everloom.models.tokens import estimate_input
 from everloom.objects.base import JsonObject
 from everloom.objects.tools import EstimatedUsage
 
 A = TypeVar("A")
 B = TypeVar("B")
 P = ParamSpec("P")
+
+
+def _throttles() -> Throttles:
+    return Throttles(LiveTraffic())
 
 
 class ModelGate(Struct, frozen=True, kw_only=True):
@@ -58,8 +64,12 @@ class ModelGate(Struct, frozen=True, kw_only=True):
     """Backends without completions."""
     uncounted_streams: MissingEndpoints = field(default_factory=MissingEndpoints)
     """Backends that refuse to count what a stream costs."""
+    silent_on_probabilities: MissingEndpoints = field(default_factory=MissingEndpoints)
+    """Backends whose chat tells no log probabilities."""
     admission: Admission = field(default_factory=Admission)
     """Whose requests are let through now, by limits and budgets."""
+    throttles: Throttles = field(default_factory=_throttles)
+    """How many lines of batches backends are asked at a time, beside live requests."""
 
 
 class BoundModel(Generic[B]):
@@ -71,11 +81,13 @@ class BoundModel(Generic[B]):
 
     def __init__(self, found: ServedModel, name: str, caller: Caller, gate: ModelGate) -> None:
         self.name = name
-        self.limited_as: str | None = found.model
-        """What rate limits know it by; None where they do not concern what is asked."""
+        self.limited_as: str | None = None if caller.batch else found.model
+        """What rate limits know it by; None where they do not concern what is asked: batches have a limit of their own.
+        """
         self.backend_model = found.backend_model
         self._ticket: Ticket | None = None
         self._slot: Slot | None = None
+        self._presence: Slot | None = None
         self._backend: B = found.backend
         self._caller = caller
         self._gate = gate
@@ -110,7 +122,10 @@ class BoundModel(Generic[B]):
             if self._ticket is not None:
                 noted(self._ticket)
             admitted = True
-            return await verb(*asked, **more)
+            if not self._caller.batch:
+                self._presence = self._gate.throttles.traffic.enter(self._backend)
+            with hearing_of_lost(self._lose):
+                return await verb(*asked, **more)
         except ApiError as error:
             self._end("failed" if error.status >= 500 else "refused")
             raise
@@ -121,20 +136,36 @@ class BoundModel(Generic[B]):
         except BaseException:
             if self._ticket is not None:
                 self._ticket.cancel()
+            if self._presence is not None:
+                self._presence.free()
             raise
 
     def _record(self, model: str, outcome: Outcome = "closed") -> UsageRecord:
-        ticket, self._ticket = self._ticket, None
-        return UsageRecord(caller=self._caller, capability=self.capability, model=model, outcome=outcome, ticket=ticket)
+        record = UsageRecord(
+            caller=self._caller,
+            capability=self.capability,
+            model=model,
+            outcome=outcome,
+            ticket=self._ticket,
+            presence=self._presence,
+        )
+        self._ticket = self._presence = None
+        return record
 
     def _leave(self) -> None:
         """Record a request whose caller left before its first word: nobody will tell what its model does with it, so it
         has used what was reserved.
         """
         record = self._record(self.backend_model)
-        if record.ticket is not None:
-            record.usage = record.ticket.reserved_usage()
+        record.believe_reserved()
         self._gate.meter.record(record)
+
+    def _lose(self) -> None:
+        """Record an attempt that broke off when the model's server had the request: it may have used what was reserved
+        for the whole of it, whatever comes of the next.
+        """
+        if self._ticket is not None:
+            self._gate.meter.record(lost_attempt(self._caller, self.capability, self.backend_model, self._ticket))
 
     def _end(self, outcome: Outcome) -> None:
         self._gate.meter.record(self._record(self.backend_model, outcome))
@@ -153,7 +184,7 @@ class ChatModel(BoundModel[Chats]):
         """
         if body.get("model") != self.backend_model:
             body = {**body, "model": self.backend_model}
-            raw = None if raw is None else _renamed(raw, self.backend_model)
+            raw = None if raw is None else renamed(raw, self.backend_model)
         asked = Counted(body, raw, self._backend, self._gate.uncounted_streams)
         answer = await self._ask(needs.of_chat(body), asked.ask, self._backend.chat)
         record, count = self._record(answer.model), partial(self._backend.count, body)
@@ -168,16 +199,6 @@ class ChatModel(BoundModel[Chats]):
     async def traits(self) -> Traits:
         """What one should know of it before asking it."""
         return await self._backend.traits(self.backend_model)
-
-
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
-def _renamed(raw: bytes, model: str) -> bytes:
-    """The request with another model name, every other byte of its members as it was."""
-    members = _members.decode(raw)
-    members["model"] = msgspec.Raw(msgspec.json.encode(model))
-    return msgspec.json.encode(members)
 
 
 class NoCompletions(Exception):
@@ -214,7 +235,7 @@ class CompletionModel(BoundModel[Completes]):
 
 async def _count_prompts(body: JsonObject) -> int:
     """An upper estimate of the prompts' tokens."""
-    return sum(len(prompt) if isinstance(prompt, list) else estimate_text(prompt or "") for prompt in prompts_of(body))
+    return needs.of_completion(body).input_tokens
 
 
 class EmbeddingModel(BoundModel[Embeds]):
@@ -235,7 +256,8 @@ class EmbeddingModel(BoundModel[Embeds]):
         answer = await self._ask(needs.of_embedding(body), self._backend.embed, asked, asked_as=named)
         record = self._record(self.backend_model, "failed")
         try:
-            answer, record.usage = encoded(answer, body.get("encoding_format"))
+            answer, told = encoded(answer, body.get("encoding_format"))
+            record.believe(told)
             record.outcome = "completed"
         except (*NO_JSON, OverflowError) as error:
             raise unreadable(self.backend_model) from error

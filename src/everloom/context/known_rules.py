@@ -16,7 +16,7 @@ _REMEMBER_PROJECTS = 10_000
 class Known:
     """What holds for a project and, with it, for the organization, and until when that is taken at its word."""
 
-    __slots__ = ("alerts", "models", "organization", "organization_alerts", "project", "until")
+    __slots__ = ("alerts", "found", "limited_as", "models", "organization", "organization_alerts", "project", "until")
 
     def __init__(self, project: str, rules: list[Rules], alerts: list[SpendAlert], until: float) -> None:
         by_id = {each.id: each for each in rules}
@@ -29,6 +29,10 @@ class Known:
         self.until = until
         self.models: Any = None
         """The models that the project sees by them (``Context.models``)."""
+        self.found: dict[tuple[str, str], Any] = {}
+        """By name and capability, who answers (``Context.find``)."""
+        self.limited_as: dict[str, str] = {}
+        """By the names of models, those that limits know them by (``Context.find``)."""
 
 
 class KnownRules:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct, field
 from prometheus_client import Counter
@@ -11,7 +11,8 @@ from everloom.context.admission import Ticket
 from everloom.context.caller import Caller
 from everloom.kit.clock import now
 from everloom.models.base import Capability
-from everloom.models.usage import MOST_BELIEVED, TokenDetails
+from everloom.models.fair_queue import Slot
+from everloom.models.usage import MOST_BELIEVED, TokenDetails, details_of, usage_of
 from everloom.objects.ledger import new_entry_id
 from everloom.objects.tools import Usage
 
@@ -55,6 +56,33 @@ class UsageRecord(Struct, kw_only=True):
     """Of its row in the ledger, however often that is entered."""
     ticket: Ticket | None = None
     """What was reserved for it; released when its row stands in the ledger."""
+    presence: Slot | None = None
+    """Of a live request: that it is among those which its model is asked."""
+
+    def believe(self, told: Any) -> None:
+        """Take what a server tells of its usage, in whatever form."""
+        self.usage, self.details = usage_of(told), details_of(told)
+
+    def believe_reserved(self) -> None:
+        """Its caller has left, and nobody tells what its model has done by then: it has used what was reserved, where
+        no more is known.
+        """
+        if self.ticket is None:
+            return
+        need = self.ticket.need
+        self.usage = self.usage or self.ticket.reserved_usage()
+        self.images = max(self.images or 0, need.images) or None
+        self.characters = self.characters or need.characters or None
+        if need.milliseconds and self.audio_seconds is None:
+            self.audio_seconds = need.milliseconds / 1000
+
+
+def lost_attempt(caller: Caller, capability: Capability, model: str, ticket: Ticket) -> UsageRecord:
+    """Of an attempt that nobody tells the cost of: it may have used what was reserved for the whole request."""
+    record = UsageRecord(caller=caller, capability=capability, model=model, outcome="failed", ticket=ticket)
+    record.believe_reserved()
+    record.ticket = None  # Which is the request's, not one attempt's.
+    return record
 
 
 class Meter:
@@ -69,6 +97,8 @@ class Meter:
     def record(self, record: UsageRecord) -> None:
         """Count a request that has ended."""
         record.ended_at = now()
+        if record.presence is not None:
+            record.presence.free()
         model = self._label(record.model, served=record.outcome in ("completed", "closed"))
         self._count(_REQUESTS, 1, model, record.outcome)
         if (usage := record.usage) is not None:

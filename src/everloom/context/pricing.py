@@ -10,7 +10,10 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from everloom.objects.fine_tuning import PREFIX as TUNED
+from everloom.objects.fine_tuning import tuned_part
 from everloom.objects.ledger import UsageKind
+from everloom.objects.model_names import fits, plain_name
 from everloom.objects.prices import CODE_INTERPRETER, FILE_SEARCH, NOBODYS, LineItem, Price, bill, billed_name
 
 if TYPE_CHECKING:
@@ -63,7 +66,7 @@ class PriceList:
             self._known.clear()
             self._until = time.monotonic() + _KEEP_SECONDS
         if (price := self._known.get((model, local))) is None:
-            price = self._find(model, model in self._local if local is None else local)
+            price = self._find(model, self._is_local(model) if local is None else local)
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
             self._known[model, local] = price
@@ -84,14 +87,21 @@ class PriceList:
         """What they cost together, in US dollars. ``sums`` has every measure of the ledger (``MEASURES``)."""
         return sum(item.dollars for item in self.bill(kind, model, batch, sums))
 
+    def _is_local(self, model: str) -> bool:
+        """Whether a model runs on this machine; one that was tuned here does so where its base does."""
+        if model.startswith(TUNED):
+            model = model.split(":", 2)[1]
+            return any(tuned_part(name) == model for name in self._local)
+        return model in self._local
+
     def _find(self, model: str, local: bool) -> Price:
         for price in self._prices:
-            if fnmatchcase(model, price.model):
+            if fits(model, price.model):
                 return price
         if local or self._published is None:
             return NOBODYS
         url = next((url for pattern, url in self._upstreams if fnmatchcase(model, pattern)), None)
-        return self._published.find(model, url) or NOBODYS
+        return self._published.find(model, url) or self._published.find(plain_name(model), url) or NOBODYS
 
 
 class _PublishedPrices:

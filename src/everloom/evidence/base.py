@@ -25,11 +25,11 @@ class Signer(Protocol):
         ...
 
     def has_signed_before(self) -> bool | None:
-        """Whether the key was made to sign by another process; None where nobody knows."""
+        """Whether a checkpoint of the key has ever been kept; None where nobody knows."""
         ...
 
     def has_begun(self) -> None:
-        """Its first checkpoint is kept."""
+        """A checkpoint of it is kept, and the witness has it."""
         ...
 
 

@@ -1,11 +1,13 @@
 """Ed25519 keys in PEM files. The library that knows them is imported by the first checkpoint, not by a start."""
 
+import contextlib
 import hashlib
 import os
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from everloom.kit.files import sync_folder
 from everloom.objects.audit import AuditHead, Checkpoint
 
 if TYPE_CHECKING:
@@ -15,14 +17,16 @@ if TYPE_CHECKING:
 class KeyFile:
     """A ``Signer`` with the private key in a PEM file (PKCS #8, not encrypted), read once.
 
-    ``make``: where there is none, one is made, for its owner's eyes alone.
+    ``make``: where there is none, one is made, for its owner's eyes alone, and a file beside it says so until its first
+    checkpoint is kept: whatever dies between is taken up by the next process, not taken for a lost witness.
     """
 
     def __init__(self, path: Path, *, make: bool) -> None:
         self._path = path
         self._make = make
+        self._unused = path.with_name(f"{path.name}.unused")
         self._key: Ed25519PrivateKey | None = None
-        self._first = False
+        self._begun = False
 
     def sign(self, head: AuditHead, at: int) -> Checkpoint:
         """See ``Signer.sign``."""
@@ -44,11 +48,13 @@ class KeyFile:
 
     def has_signed_before(self) -> bool | None:
         """See ``Signer.has_signed_before``."""
-        return not self._first and self._path.exists() if self._make else None
+        return self._path.exists() and not self._unused.exists() if self._make else None
 
     def has_begun(self) -> None:
         """See ``Signer.has_begun``."""
-        self._first = False
+        if not self._begun and self._make:
+            self._unused.unlink(missing_ok=True)
+        self._begun = True
 
     def public(self) -> "PublicKey":
         """The half that may be shown."""
@@ -57,7 +63,7 @@ class KeyFile:
     def _private(self) -> "Ed25519PrivateKey":
         if self._key is None:
             if self._make and not self._path.exists():
-                self._first = _make_key(self._path)
+                _make_key(self._path, self._unused)
             self._key = _read_private(self._path)
         return self._key
 
@@ -110,23 +116,22 @@ def _read_private(path: Path) -> "Ed25519PrivateKey":
     return key
 
 
-def _make_key(path: Path) -> bool:
-    """Make a key; False where another process has meanwhile. The file is there whole, or not at all."""
+def _make_key(path: Path, unused: Path) -> None:
+    """Make a key, unless another process has meanwhile. The file is whole or not there; ``unused`` before it."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     text = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    unused.touch(mode=0o600)
+    sync_folder(path.parent)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        try:
+        with contextlib.suppress(FileExistsError):
             os.link(draft, path)
-        except FileExistsError:
-            return False
     finally:
         draft.unlink(missing_ok=True)
-    return True

@@ -10,6 +10,7 @@ from typing import BinaryIO
 import msgspec
 
 from everloom.kit.errors import NO_JSON
+from everloom.kit.files import sync_folder
 from everloom.objects.audit import Checkpoint
 from everloom.objects.base import encode
 
@@ -42,7 +43,7 @@ class WitnessFile:
             file.write(lines if _ends_whole(file) else b"\n" + lines)
             os.fsync(file.fileno())
         if fresh:
-            _sync_folder(self._path.parent)
+            sync_folder(self._path.parent)
 
     def last(self) -> Checkpoint | None:
         """See ``Witness.last``."""
@@ -64,7 +65,7 @@ class WitnessFile:
         if self._path.exists():
             until = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
             self._path.rename(self._path.with_name(f"{self._path.name}.until-{until}"))
-            _sync_folder(self._path.parent)
+            sync_folder(self._path.parent)
 
 
 def read_witness(path: Path) -> tuple[list[Checkpoint], dict[int, bytes]]:
@@ -112,12 +113,3 @@ def _ends_whole(file: BinaryIO) -> bool:
         return True
     file.seek(end - 1)
     return file.read(1) == b"\n"
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have a new file's name survive a power cut, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

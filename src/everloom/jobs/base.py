@@ -16,8 +16,15 @@ JobFunction = Callable[[str, str], Awaitable[None]]
 ``Unavailable``: then it is called again until what was away is back.
 """
 
-CONCURRENCY: Mapping[Lane, int] = {"live": 64, "background": 4}
-"""Jobs that one process has in hand at a time. Those of the background take a processor each, or a model's time."""
+CONCURRENCY: Mapping[Lane, int] = {"live": 64, "background": 4, "batch": 16, "outgoing": 64, "training": 1}
+"""Jobs that one process has in hand at a time. Those of the background take a processor each, or a model's time. One of
+a batch waits for models most of the time. One that trains takes a device whole.
+"""
+
+AT_HOME: Mapping[Lane, int] = {"batch": 2}
+"""How many a process may have in hand and still take what it has started itself, at once, where those are fewer: behind
+them it goes to whoever has room. So processes share a batch.
+"""
 
 
 class Outbox(Protocol):

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from weakref import WeakValueDictionary
 
-from everloom.jobs.base import CONCURRENCY, JobFunction, Outbox
+from everloom.jobs.base import AT_HOME, CONCURRENCY, JobFunction, Outbox
 from everloom.jobs.dbos_engine import Engine
 from everloom.jobs.janitor import Janitor, Presence
 from everloom.jobs.patience import until_available
@@ -47,12 +47,12 @@ class DbosJobs:
         """``url``: ``postgresql://…``, of a database that may be shared; ``outbox``: where its jobs come from.
 
         ``executor_id``: begins this process's name among the workers, which is a new one at each start.
-        ``concurrency``: jobs of each lane in hand at once. ``stale``: seconds without a sign of life after which a
-        worker's jobs go to others. ``keep``: seconds for which ended jobs are remembered.
+        ``concurrency``: jobs of a lane in hand at once, where not as usual. ``stale``: seconds without a sign of life
+        after which a worker's jobs go to others. ``keep``: seconds for which ended jobs are remembered.
         """
         self._url = "postgresql+psycopg://" + url.partition("://")[2]
         self._executor = f"{executor_id or socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._concurrency = concurrency
+        self._concurrency = {**CONCURRENCY, **concurrency}
         self._stale = stale
         self._keep = keep
         self._functions: Mapping[str, JobFunction] = {}
@@ -60,9 +60,10 @@ class DbosJobs:
         self._stopping = False
         self._opening = asyncio.Lock()
         self._open = False
-        self._room = {lane: asyncio.Semaphore(limit) for lane, limit in concurrency.items()}
+        self._room = {lane: asyncio.Semaphore(limit) for lane, limit in self._concurrency.items()}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._in_hand: dict[str, asyncio.Task[None]] = {}
+        self._called: set[str] = set()  # in hand, or on their way to a loop that is busy
         self._left: set[asyncio.Task[None]] = set()
         self._taken: Counter[Lane] = Counter()
         self._early: list[Job] = []
@@ -118,7 +119,8 @@ class DbosJobs:
         """Have the engine keep a job: executed here at once where there is room, else by whoever has some."""
         if job.kind not in self._functions:
             raise KeyError(f"nobody here knows how to do {job.name}")
-        here = self._work and not self._stopping and self._taken[job.lane] < self._concurrency[job.lane]
+        room = AT_HOME.get(job.lane, self._concurrency[job.lane])
+        here = self._work and not self._stopping and self._taken[job.lane] < room
         self._taken[job.lane] += here
         try:
             await self._engine.begin(job, here=here)
@@ -160,7 +162,7 @@ class DbosJobs:
             self._presence,
             stale=self._stale,
             keep=self._keep,
-            in_hand=lambda: set(self._in_hand),
+            in_hand=self._called.copy,
             lost=self._after_being_taken_for_dead,
         )
         await self._in_thread(self._janitor.start)
@@ -192,9 +194,13 @@ class DbosJobs:
             # A later program's: it stays begun and not in hand, so the janitor puts it back into its queue.
             _log.error("nobody here knows how to do %s; it is left to another worker", job.name)
             raise asyncio.CancelledError
-        # An empty context, or else the job would start others as children of its own workflow.
-        future = contextvars.Context().run(asyncio.run_coroutine_threadsafe, self._carry_out(job), self._loop)
-        await asyncio.wrap_future(future)
+        self._called.add(job.id)
+        try:
+            # An empty context, or else the job would start others as children of its own workflow.
+            future = contextvars.Context().run(asyncio.run_coroutine_threadsafe, self._carry_out(job), self._loop)
+            await asyncio.wrap_future(future)
+        finally:
+            self._called.discard(job.id)
 
     async def _carry_out(self, job: Job) -> None:
         task = asyncio.current_task()

@@ -25,8 +25,14 @@ if TYPE_CHECKING:
 Perform = Callable[[Job], Awaitable[None]]
 """Runs on the engine's loop."""
 
-_QUEUES: dict[Lane, str] = {"live": "everloom", "background": "everloom-background"}
-_POLLING: dict[Lane, float] = {"live": 0.05, "background": 0.25}
+_QUEUES: dict[Lane, str] = {
+    "live": "everloom",
+    "background": "everloom-background",
+    "batch": "everloom-batch",
+    "outgoing": "everloom-outgoing",
+    "training": "everloom-training",
+}
+_POLLING: dict[Lane, float] = {"live": 0.05, "background": 0.25, "batch": 0.5, "outgoing": 0.5, "training": 2.0}
 """Seconds between two looks into a queue; one costs 3 ms of CPU."""
 _VERSION = "1"
 """DBOS recovers only work of its own application version. Ours carries no state, so any release may go on with it."""

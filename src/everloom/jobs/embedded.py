@@ -64,9 +64,9 @@ class EmbeddedJobs:
     """
 
     def __init__(self, outbox: Outbox, *, concurrency: Mapping[Lane, int] = CONCURRENCY) -> None:
-        """``concurrency``: jobs of each lane in hand at once."""
+        """``concurrency``: jobs of a lane in hand at once, where it is another number than usual."""
         self._outbox = outbox
-        self._lines = {lane: _Line(limit) for lane, limit in concurrency.items()}
+        self._lines = {lane: _Line(limit) for lane, limit in {**CONCURRENCY, **concurrency}.items()}
         self._turns: dict[str, _Turn] = {}
         self._functions: Mapping[str, JobFunction] = {}
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -106,8 +106,8 @@ class Janitor:
         in_hand: Callable[[], set[str]],
         lost: Callable[[], None],
     ) -> None:
-        """``keep``: seconds for which ended jobs are remembered; ``in_hand``: the ids of jobs that are executed here;
-        ``lost``: called when others took our jobs over.
+        """``keep``: seconds for which ended jobs are remembered; ``in_hand``: the ids of jobs that are executed here,
+        a new set; ``lost``: called when others took our jobs over.
         """
         self._engine = engine
         self._presence = presence
@@ -117,7 +117,7 @@ class Janitor:
         self._lost = lost
         self._stop = threading.Event()
         self._sound_since = float("-inf")
-        self._suspects: set[str] = set()
+        self._suspects: dict[str, float] = {}
         self._threads = [
             threading.Thread(target=self._clean, name="everloom-janitor", daemon=True),
             threading.Thread(target=self._beat, name="everloom-presence", daemon=True),
@@ -180,17 +180,17 @@ class Janitor:
         """Jobs of workers that never got into the table, or died while they were thought dead; and our own that are
         not in hand, since what became of them could not be recorded while the database was away.
 
-        Only what is found in two rounds running: a worker begins its first jobs as it joins, and one has been
-        claimed a moment before it is in hand.
+        Only what is found in every round for as long as a worker may be silent: one begins its first jobs as it joins,
+        and a job has been claimed a while before it is in hand where a thousand come at once or the processor is busy.
+        Who is too quick here ends a job in the middle, to begin it anew.
         """
         known = self._presence.known(connection)
-        in_hand = self._in_hand()
-        own = self._presence.executor
-        strays = {
-            job for job, owner in self._engine.pending() if owner not in known or (owner == own and job not in in_hand)
-        }
-        found, self._suspects = strays & self._suspects, strays
-        return sorted(found)
+        own, now, in_hand = self._presence.executor, time.monotonic(), self._in_hand()
+        pending = self._engine.pending()
+        in_hand |= self._in_hand()  # What has come to hand while we asked, and what has left.
+        strays = [job for job, owner in pending if owner not in known or (owner == own and job not in in_hand)]
+        self._suspects = {job: self._suspects.get(job, now) for job in strays}
+        return sorted(job for job, since in self._suspects.items() if now - since >= self._stale)
 
     def _purge(self) -> None:
         batch = 500

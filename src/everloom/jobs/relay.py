@@ -22,6 +22,13 @@ _SWEEP = 1.0
 _PAGE = 500
 """Rows looked at and struck off at a time."""
 
+_AT_ONCE = 16
+"""Jobs of a lane that are being handed over at a time: as many as the engine has connections. Those behind them would
+only stand in its way, and in that of the other lanes' jobs.
+"""
+
+_LANES: tuple[Lane, ...] = get_args(Lane)
+
 
 class Relay:
     """Hands over what this process has started at once, and what others left behind after a second or two."""
@@ -31,6 +38,7 @@ class Relay:
         self._outbox = outbox
         self._hand_over = hand_over
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._room = {lane: asyncio.Semaphore(_AT_ONCE) for lane in _LANES}
         self._handed: list[str] = []
         self._seen: set[str] = set()
         self._awake = asyncio.Event()
@@ -60,7 +68,8 @@ class Relay:
 
     async def _hand(self, job: Job) -> None:
         try:
-            await self._hand_over(job)
+            async with self._room[job.lane]:
+                await self._hand_over(job)
             self._handed.append(job.id)
             self._awake.set()
         except Exception as problem:
@@ -76,8 +85,7 @@ class Relay:
     async def _sweep(self) -> None:
         """Hand over what stood there a sweep ago already: what is younger, its own process is about to."""
         seen: set[str] = set()
-        lanes: tuple[Lane, ...] = get_args(Lane)
-        for lane in lanes:
+        for lane in _LANES:
             found = await self._outbox.waiting(lane, _PAGE)
             seen.update(job.id for job in found)
             self.take([job for job in found if job.id in self._seen])

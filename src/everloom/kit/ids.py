@@ -6,7 +6,7 @@ they were made, however many share a second. Objects that come from elsewhere ke
 the store gives them a rank of their own (see ``store/base.py``).
 """
 
-import secrets
+import os
 import threading
 import time
 
@@ -15,6 +15,9 @@ _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
 _RANK_DIGITS = 10
 _RANDOM_DIGITS = 14
 _COUNTER_BITS = 16
+
+_PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
+"""Two digits at a time: an id is made for nearly everything that is kept."""
 
 _lock = threading.Lock()
 _last_rank = 0
@@ -28,9 +31,9 @@ def new_rank() -> int:
         return _last_rank
 
 
-def rank_at(seconds: int) -> int:
-    """The first rank of a Unix second, for objects that were made elsewhere."""
-    return (seconds * 1000) << _COUNTER_BITS
+def rank_at(seconds: float) -> int:
+    """The first rank of a Unix second, to the millisecond, for objects whose place is not that of their id."""
+    return int(seconds * 1000) << _COUNTER_BITS
 
 
 def new_id(prefix: str) -> str:
@@ -40,7 +43,8 @@ def new_id(prefix: str) -> str:
 
 def random_digits(count: int) -> str:
     """``count`` random base62 digits from the system's secure source."""
-    return _encode(secrets.randbelow(62**count), count)
+    # The bytes are so many more than are needed that no digit is likelier than another by a part in a billion.
+    return _encode(int.from_bytes(os.urandom(count + 4)), count)
 
 
 def rank_of(id: str) -> int | None:
@@ -58,8 +62,10 @@ def rank_of(id: str) -> int | None:
 
 
 def _encode(number: int, width: int) -> str:
-    digits = []
-    for _ in range(width):
-        number, digit = divmod(number, 62)
-        digits.append(_DIGITS[digit])
-    return "".join(reversed(digits))
+    """The lowest ``width`` digits of a number."""
+    pairs = []
+    for _ in range((width + 1) // 2):
+        number, pair = divmod(number, len(_PAIRS))
+        pairs.append(_PAIRS[pair])
+    pairs.reverse()
+    return "".join(pairs)[-width:]

@@ -58,17 +58,26 @@ class Traits(Struct, frozen=True, kw_only=True):
 
 
 class FormFile(Struct, frozen=True, kw_only=True):
-    """A file that came in a form. It lies at ``path`` (``size`` bytes) until the request has been answered."""
+    """A file of a form. It lies at ``path`` (``size`` bytes) until the request has been answered."""
 
     field: str
     filename: str
     content_type: str
     path: Path
     size: int
+    param: str | None = None
+    """Where it stands in the request, where that was no form."""
+
+    @property
+    def called(self) -> str:
+        """What errors call it."""
+        return self.param or self.field
 
 
 class Form(Struct, frozen=True, kw_only=True):
-    """A multipart request of the reference, checked: its fields as they were named and sent, and its files."""
+    """A multipart request of the reference, checked: its fields as they were named and sent, and its files. What came
+    as JSON stands here as the form that says the same.
+    """
 
     fields: tuple[tuple[str, str], ...]
     files: tuple[FormFile, ...]
@@ -92,7 +101,11 @@ class Form(Struct, frozen=True, kw_only=True):
 
 
 class Backend(Protocol):
-    """One server of models. In requests to it, ``model`` is the backend's own name."""
+    """One server of models. In requests to it, ``model`` is the backend's own name.
+
+    One that works on this machine says on how many requests at once: ``works_here``. Lines of batches make room there
+    for live requests.
+    """
 
     async def open(self) -> None: ...
 
@@ -124,6 +137,21 @@ class Chats(Backend, Protocol):
 
     async def traits(self, model: str) -> Traits:
         """What one should know of a model before asking it."""
+        ...
+
+
+@runtime_checkable
+class Adapts(Protocol):
+    """A backend that serves tuned models as adapters over one of its own."""
+
+    def adopt(self, name: str, base: str, adapter: Path) -> None:
+        """Serve the model ``name`` from now on: the file ``adapter`` over the model ``base``. Again is no error;
+        nothing is loaded before it is asked. Errors: ``ModelFailure`` for a base that is none of its own.
+        """
+        ...
+
+    def forget(self, name: str) -> None:
+        """Serve it no longer; a name that is not there is no error."""
         ...
 
 

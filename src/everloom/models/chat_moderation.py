@@ -6,13 +6,14 @@ never an input that passes unflagged.
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
 from everloom.kit.errors import NO_JSON, ApiError, BadRequest, ModelFailure
-from everloom.models.base import Capability, Chats
+from everloom.models.base import Adapts, Capability, Chats
 from everloom.objects.base import JsonObject, encode
 from everloom.objects.models import Model
 from everloom.objects.moderations import CATEGORIES, InputType, Moderation, ModerationResult, scored
@@ -67,6 +68,19 @@ class ChatModeration:
         self._chats = chats
         self._prompt = prompt or PROMPT
         self._opens = opens
+        self.works_here: int | None = getattr(chats, "works_here", None)
+        """See ``Backend``."""
+
+    def adopt(self, name: str, base: str, adapter: Path) -> None:
+        """See ``Adapts``: what is asked may be a tuned model."""
+        if not isinstance(self._chats, Adapts):
+            raise ModelFailure(f"The base of the model `{name}` is served by nothing that takes adapters.", status=503)
+        self._chats.adopt(name, base, adapter)
+
+    def forget(self, name: str) -> None:
+        """See ``Adapts``."""
+        if isinstance(self._chats, Adapts):
+            self._chats.forget(name)
 
     async def open(self) -> None:
         """Open what is asked, where nobody else does."""

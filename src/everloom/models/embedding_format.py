@@ -3,17 +3,16 @@
 import base64
 import sys
 from array import array
+from typing import Any
 
 import msgspec
-
-from everloom.objects.tools import Usage
 
 
 class _Embeddings(msgspec.Struct):
     """An answer, its vectors unread. Servers that leave the usage out have counted nothing."""
 
     data: list["_Embedding"]
-    usage: Usage | None = None
+    usage: Any = None
 
 
 class _Embedding(msgspec.Struct):
@@ -26,8 +25,8 @@ _items_of = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _numbers_of = msgspec.json.Decoder(list[float])
 
 
-def encoded(answer: bytes, encoding: str | None) -> tuple[bytes, Usage | None]:
-    """The answer with its vectors in ``encoding``, and what it cost where it says so.
+def encoded(answer: bytes, encoding: str | None) -> tuple[bytes, Any]:
+    """The answer with its vectors in ``encoding``, and what it says of its usage.
 
     It is left as it stands but for numbers where base64 was asked for. Errors: ``NO_JSON`` and ``OverflowError`` for
     what is no answer.

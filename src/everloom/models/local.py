@@ -20,6 +20,9 @@ class Processes(Protocol):
 class LocalModels:
     """A ``Backend`` of models that all offer the same, each with its ``processes``."""
 
+    works_here = 2
+    """One line of a batch at a time, and a place for whoever comes."""
+
     def __init__(
         self, names: Iterable[str], capabilities: Collection[Capability], processes: Sequence[Processes] = ()
     ) -> None:

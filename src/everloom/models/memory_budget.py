@@ -72,6 +72,8 @@ class _Share:
         """Whether a use has ended, so that what the process takes by now is what it takes."""
         self.marked = False
         """Somebody waits for its place: it may finish what it does and begins nothing."""
+        self.retired = False
+        """Nobody will use it again: it goes with its last user."""
         self.going: asyncio.Task[None] | None = None
         self.idle = asyncio.Event()
         self.timer: asyncio.TimerHandle | None = None
@@ -81,7 +83,6 @@ class _Share:
         measured = resident(self.model.pid)
         if measured:
             self.size = measured if self.settled else max(self.size, measured)
-            _bytes.labels(self.model.name).set(self.size)
 
 
 class _Ticket:
@@ -151,6 +152,14 @@ class MemoryBudget:
         for number, model in enumerate(models):
             if not number or await self.has_room(model):
                 await model.load()
+
+    def retire(self, model: Loadable) -> None:
+        """Unload a model for good, once its last use has ended; another one stands in its place."""
+        self._measured.pop(model, None)
+        if (share := self._shares.get(model)) is not None:
+            share.retired = True
+            if not share.users:
+                self._unload(share, "replaced")
 
     async def close(self) -> None:
         """Wait until what is being unloaded is gone. Whoever owns the models ends the rest."""
@@ -226,7 +235,7 @@ class MemoryBudget:
             for share in leaving:
                 share.marked = False
         self._shares[model] = share = _Share(model, need)
-        _bytes.labels(model.name).set(need)
+        self._tell(model.name)
         for ticket in self._queue:
             if ticket.model is model:
                 ticket.share = self._take(share)
@@ -246,6 +255,7 @@ class MemoryBudget:
     def _free(self) -> int:
         for share in self._shares.values():
             share.measure()
+            self._tell(share.model.name)
         return self.limit - sum(share.size for share in self._shares.values())
 
     def _leaving(self, need: int) -> list[_Share]:
@@ -267,6 +277,8 @@ class MemoryBudget:
         share.idle.set()
         if share.model.pid is None:  # It did not load, or has died: nothing is there to be counted.
             self._forget(share)
+        elif share.retired:
+            self._unload(share, "replaced")
         elif self._idle and share.going is None:
             share.timer = asyncio.get_running_loop().call_later(self._idle, self._expire, share)
 
@@ -282,7 +294,8 @@ class MemoryBudget:
 
     async def _end(self, share: _Share, why: str) -> None:
         share.measure()
-        self._measured[share.model] = share.size
+        if not share.retired:
+            self._measured[share.model] = share.size
         _log.info("unloading %s (%s): %s", share.model.name, _gb(share.size), why)
         try:
             await share.model.unload()
@@ -294,9 +307,17 @@ class MemoryBudget:
     def _forget(self, share: _Share) -> None:
         if self._shares.get(share.model) is share:
             del self._shares[share.model]
-            with contextlib.suppress(KeyError):
-                _bytes.remove(share.model.name)
+            self._tell(share.model.name)
         self._call()
+
+    def _tell(self, name: str) -> None:
+        """Show what is counted for a model; its next process may be there before its last has gone."""
+        sizes = [share.size for share in self._shares.values() if share.model.name == name]
+        if sizes:
+            _bytes.labels(name).set(sum(sizes))
+        else:
+            with contextlib.suppress(KeyError):
+                _bytes.remove(name)
 
     def _no_room(self, model: Loadable) -> ModelAway:
         busy = ", ".join(share.model.name for share in self._shares.values() if share.users)

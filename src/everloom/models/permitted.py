@@ -1,9 +1,7 @@
 """Which model names the permissions of a project leave to it."""
 
+from everloom.objects.model_names import plain_name
 from everloom.objects.rules import ModelPermissions
-
-_NEWEST = ":latest"
-"""The tag that some servers add to a name without one."""
 
 
 class Permitted:
@@ -18,14 +16,10 @@ class Permitted:
 
     def __init__(self, permissions: ModelPermissions) -> None:
         self._only = permissions.mode == "allow_list"
-        self._listed = frozenset(permissions.model_ids if self._only else map(_plain, permissions.model_ids))
+        self._listed = frozenset(permissions.model_ids if self._only else map(plain_name, permissions.model_ids))
 
     def __call__(self, name: str, *behind: str) -> bool:
         """Whether ``name`` may be asked for, where it leads to a model of the names ``behind``."""
         if self._only:
             return name in self._listed
-        return not any(_plain(each) in self._listed for each in (name, *behind))
-
-
-def _plain(name: str) -> str:
-    return name.strip().casefold().removesuffix(_NEWEST)
+        return not any(plain_name(each) in self._listed for each in (name, *behind))

@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import re
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import translate
 from typing import Any, Literal, NamedTuple, overload
@@ -11,11 +12,15 @@ from everloom.kit.clock import now
 from everloom.kit.errors import ApiError, BadRequest, ModelFailure, NotFound
 from everloom.models.base import Backend, Capability, Chats, Completes, Draws, Embeds, Moderates, Speaks, Transcribes
 from everloom.models.permitted import Permitted
+from everloom.objects.model_names import WILDCARDS, plain_name
 from everloom.objects.models import Model
 from everloom.objects.rules import ModelPermissions
 
-_WILDCARDS = re.compile(r"[*?\[]")
+_LONGEST_NAME = 256
 _LONGEST_NAME_SHOWN = 128
+
+_LOOK_SECONDS = 2.0
+"""Between two looks at what a backend lists, for the sake of a name that was not there."""
 
 VERBS: dict[Capability, str] = {
     "chat": "chat",
@@ -35,11 +40,23 @@ _HOW_TO_ADD: dict[Capability, str] = {
 
 
 class ServedModel(NamedTuple):
-    """Who answers for a name, what it calls the model, and what the model is called here behind all aliases."""
+    """Who answers for a name, what it calls the model, and what the model is called here behind all aliases.
+
+    ``named``: whether the settings name that model; else a caller may have made the name up (``Models.knows``).
+    """
 
     backend: Any
     backend_model: str
     model: str
+    named: bool = True
+
+
+class _Listed:
+    """The names that a backend has ever listed, in plain spelling, and when it may be asked again."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.until = 0.0
 
 
 class Models:
@@ -81,12 +98,12 @@ class Models:
         self._permitted: Permitted | None = None
         self._created = now()
         for name, backend, backend_model in backends:
-            if _WILDCARDS.search(name):
+            if WILDCARDS.search(name):
                 self._patterns.append((re.compile(translate(name)), None if name in hidden else backend, backend_model))
             else:
                 self._exact.setdefault(name, None if name in hidden else (backend, backend_model or name))
         for pattern, target in aliases:
-            if _WILDCARDS.search(pattern):
+            if WILDCARDS.search(pattern):
                 self._alias_patterns.append((re.compile(translate(pattern)), target))
             else:
                 self._aliases.setdefault(pattern, target)
@@ -95,6 +112,8 @@ class Models:
         if default is not None:
             distinct.setdefault(id(default), default)
         self._backends = list(distinct.values())
+        self._names = frozenset(map(plain_name, (*self._exact, *(target for _, target in aliases))))
+        self._listed: dict[int, _Listed] = {}  # By the ids of backends.
 
     def seen_by(self, project: str, permissions: ModelPermissions | None = None) -> "Models":
         """The models that a project may know of, with the permissions that an administrator has set for it. They are
@@ -158,12 +177,29 @@ class Models:
 
     def limited_as(self, name: str, capability: Capability | None = None) -> str:
         """The name that the limits of a model are kept under, whichever of its names it is asked for by: its own one
-        here, behind all aliases. Errors: as ``resolve``.
+        here, behind all aliases, in the spelling that all have in common. Errors: as ``resolve``.
         """
-        return self.find(name, capability).model
+        return plain_name(self.find(name, capability).model)
+
+    async def knows(self, found: ServedModel) -> bool:
+        """Whether the settings name a model, or its server has listed it some time: the names of all others may have
+        been made up by callers, where a server answers for whatever name.
+        """
+        return found.named or plain_name(found.model) in self._names or await self.lists(found)
+
+    async def lists(self, found: ServedModel) -> bool:
+        """Whether its server has listed a model some time."""
+        name = plain_name(found.model)
+        listed = self._listed.setdefault(id(found.backend), _Listed())
+        if name not in listed.names and time.monotonic() >= listed.until:
+            listed.names.update(map(plain_name, await _served_by(found.backend)))
+            listed.until = time.monotonic() + _LOOK_SECONDS
+        return name in listed.names
 
     def find(self, name: str, capability: Capability | None) -> ServedModel:
         """``resolve`` and ``limited_as`` at once."""
+        if len(name) > _LONGEST_NAME or not name.isprintable():  # No model's: such names are kept nowhere.
+            raise _unknown(name, name, self._offering(capability or "chat"), capability)
         known = False
         for found in self._candidates(name):
             if capability is None or capability in found.backend.capabilities(found.backend_model):
@@ -171,9 +207,7 @@ class Models:
             known = True
         if known and capability is not None:
             raise _does_not(name, capability, self._offering(capability))
-        # Where permissions hold, nothing is told of what stands behind a name.
-        target = name if self._permitted else self._target(name)
-        raise _unknown(name, target, self._offering(capability or "chat"), capability)
+        raise self.unknown(name, capability)
 
     def _candidates(self, name: str) -> Iterator[ServedModel]:
         """Who may answer for a name, the first choice first. What is named exactly is the only choice."""
@@ -188,10 +222,10 @@ class Models:
                 model = backend_model or name
                 if backend is None or not self._may(name, model):
                     return
-                yield ServedModel(backend, model, model)
+                yield ServedModel(backend, model, model, backend_model is not None)
         yield from self._leading(name, [target for pattern, target in self._stand_ins if pattern.match(name)])
         if self._default is not None and name:
-            yield ServedModel(self._default, name, name)
+            yield ServedModel(self._default, name, name, named=False)
 
     def _leading(self, name: str, targets: Iterable[str]) -> Iterator[ServedModel]:
         """Who serves the targets of ``name``, as far as it may be asked for where it leads there."""
@@ -203,16 +237,33 @@ class Models:
         return self._permitted is None or self._permitted(name, *behind)
 
     def _offering(self, capability: Capability) -> str | None:
-        """The first model that is named exactly and does ``capability``, as an example."""
-        found = ((name, *entry) for name, entry in self._exact.items() if entry is not None)
-        return next(
-            (
-                name
-                for name, backend, backend_model in found
-                if self._may(name, backend_model) and capability in backend.capabilities(backend_model)
-            ),
-            None,
-        )
+        """The first model that is named exactly and does ``capability``, as an example: one of which it is known rather
+        than an upstream's, which may do anything.
+        """
+        offered: dict[str, int] = {}
+        for name, entry in self._exact.items():
+            if entry is not None and self._may(name, entry[1]):
+                offers = entry[0].capabilities(entry[1])
+                if capability in offers:
+                    offered[name] = len(offers)
+        return next((name for name, count in offered.items() if count < len(VERBS)), next(iter(offered), None))
+
+    def permits(self, name: str, *behind: str) -> bool:
+        """Whether the permissions leave ``name`` to the project, where it leads to a model of the names ``behind``."""
+        return self._may(name, *behind)
+
+    def unknown(self, name: str, capability: Capability | None, *, telling: bool = True) -> "UnknownModel":
+        """What to say of a name that nobody serves; ``telling``: with the name of what stands behind it."""
+        target = self._target(name) if telling and not self._permitted else name
+        return _unknown(name, target, self._offering(capability or "chat"), capability)
+
+    def target(self, name: str) -> str:
+        """The model behind an exact alias; ``name`` itself where it is none."""
+        return self._aliases.get(name, name)
+
+    def names(self, name: str) -> bool:
+        """Whether the settings name it exactly."""
+        return name in self._aliases or name in self._exact
 
     async def list(self) -> list[Model]:
         """Every model by name, aliases without wildcards too. An upstream that does not answer adds none."""

@@ -31,6 +31,12 @@ class Assistant(Object, kw_only=True):
     response_format: ResponseFormat = "auto"
     reasoning_effort: ReasoningEffort | UnsetType = UNSET
 
+    @property
+    def code_file_ids(self) -> list[str]:
+        """The files that its code interpreter is given."""
+        resources = self.tool_resources.code_interpreter
+        return resources.file_ids if resources else []
+
 
 class NewAssistant(Struct, kw_only=True, forbid_unknown_fields=True):
     """An assistant to be (CreateAssistantRequest)."""

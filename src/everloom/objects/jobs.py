@@ -4,8 +4,12 @@ from typing import Literal
 
 from msgspec import Struct
 
-Lane = Literal["live", "background"]
-"""``live``: somebody waits for it. ``background``: it takes as long as it takes, and never stands in front of those."""
+Lane = Literal["live", "background", "batch", "outgoing", "training"]
+"""``live``: somebody waits for it. ``background``: it takes as long as it takes, and never stands in front of those.
+``batch``: batches, which may take a day, and stand in front of nobody.
+``outgoing``: it waits for other people's servers, most of its time, and for its turn in no line but of its like.
+``training``: it has a device for hours, and waits for it as long.
+"""
 
 
 class Job(Struct, frozen=True):

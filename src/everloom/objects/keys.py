@@ -1,6 +1,6 @@
 """Keys: what opens a project, or the organization's half of the API."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -13,12 +13,12 @@ Access = Literal["project", "admin", "open"]
 
 Permissions = Literal["all", "restricted", "read_only"]
 
-PermissionGroup = Literal["assistants", "threads", "files", "vector_stores", "model"]
+PermissionGroup = Literal["assistants", "threads", "files", "vector_stores", "model", "webhooks", "fine_tuning.jobs"]
 """What a restricted key may be given, group by group. ``model`` is asking models (``model.request``) and listing them
 (``api.model.read``).
 """
 
-GROUPS: tuple[PermissionGroup, ...] = ("assistants", "threads", "files", "vector_stores", "model")
+GROUPS: tuple[PermissionGroup, ...] = get_args(PermissionGroup)
 SCOPES = (*(f"api.{group}.{verb}" for group in GROUPS for verb in ("read", "write")), "model.request")
 """All that a restricted key may be given, in the platform's words. What may write may read."""
 

@@ -13,10 +13,11 @@ Dollars = Annotated[float, Meta(ge=0, le=1_000_000)]
 class Price(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """US dollars for the models whose name fits ``model``, a pattern as in ``fnmatch``.
 
-    Tokens are priced by the million (``cached_input`` left out: as ``input``; audio and pictures: as text), and
-    ``characters`` of speech; ``image`` is a picture, ``minute`` one of sound that is transcribed, ``call`` a request,
-    whatever it was for. ``batch`` is the share of it all that a batch pays. What is no model has a name of its own:
-    ``file_search`` (``call``, and ``gigabyte_day`` of vector stores) and ``code_interpreter`` (``session``).
+    Tokens are priced by the million (``cached_input`` left out: as ``input``; audio and pictures: as text, but for
+    pictures that have a price as such), and ``characters`` of speech; ``image`` is a picture, ``minute`` one of sound
+    that is transcribed, ``call`` a request, whatever it was for. ``batch`` is the share of it all that a batch pays.
+    What is no model has a name of its own: ``file_search`` (``call``, and ``gigabyte_day`` of vector stores) and
+    ``code_interpreter`` (``session``).
     """
 
     model: str
@@ -84,22 +85,28 @@ def _items(price: Price, kind: UsageKind, sums: Mapping[str, int]) -> Iterator[t
     if price.call and kind not in ("search", "storage", "session"):
         yield "requests", requests, requests * price.call, None
     if sums["input_tokens"] or sums["output_tokens"]:
-        written = _or(price.image_output, price.output) if kind == "draw" else price.output
+        written = drawn(price) if kind == "draw" else price.output
         for item, tokens, dollars in _tokens(price, written, sums):
             yield item, tokens, tokens * dollars / _MILLION, "tokens"
 
 
+def drawn(price: Price) -> float:
+    """What a million tokens of pictures cost: nothing by the price of texts, where pictures are paid by the piece."""
+    return _or(price.image_output, 0.0 if price.image else price.output)
+
+
 def _tokens(price: Price, written: float, sums: Mapping[str, int]) -> Iterator[tuple[str, int, float]]:
     """Each token once: heard, cached, or else plain ones."""
-    heard, spoken = sums["input_audio_tokens"], sums["output_audio_tokens"]
-    cached = min(sums["cached_tokens"], max(0, sums["input_tokens"] - heard))
-    yield "input", max(0, sums["input_tokens"] - cached - heard), price.input
+    heard = min(sums["input_audio_tokens"], sums["input_tokens"])
+    spoken = min(sums["output_audio_tokens"], sums["output_tokens"])
+    cached = min(sums["cached_tokens"], sums["input_tokens"] - heard)
+    yield "input", sums["input_tokens"] - cached - heard, price.input
     if cached:
         yield "cached input", cached, _or(price.cached_input, price.input)
     if heard:
         yield "audio input", heard, _or(price.audio_input, price.input)
     if sums["output_tokens"]:
-        yield "output", max(0, sums["output_tokens"] - spoken), written
+        yield "output", sums["output_tokens"] - spoken, written
     if spoken:
         yield "audio output", spoken, _or(price.audio_output, price.output)
 

@@ -40,7 +40,8 @@ class Share(Struct, kw_only=True):
 class Spend(Object, kw_only=True):
     """What a project (``id`` is its id) or the organization has spent in a calendar month, in billionths of a dollar.
 
-    ``month`` as in ``2026-11`` (UTC). ``alerts`` are the ids of those that have been sent in this month.
+    ``month`` as in ``2026-11`` (UTC). ``alerts`` are the ids of those that have been sent in this month;
+    ``alerts_before`` in the month ``before``.
     """
 
     month: str = ""
@@ -48,6 +49,19 @@ class Spend(Object, kw_only=True):
     shares: dict[str, Share] = {}
     """By process."""
     alerts: list[str] = []
+    before: str = ""
+    alerts_before: list[str] = []
+
+    def turn(self, month: str) -> None:
+        """Begin a month, if it is later than this one: a clock that goes back does not bring a month back."""
+        if month > self.month:
+            self.before, self.alerts_before = self.month, self.alerts
+            self.month, self.settled, self.alerts = month, 0, []
+
+    def turn_back(self, month: str, settled: int) -> None:
+        """Go on with a month that was left too early, by a clock that was wrong; ``settled`` is what it had spent."""
+        self.alerts = self.alerts_before if self.before == month else []
+        self.month, self.settled = month, settled
 
 
 class ServerProcess(Object, kw_only=True):

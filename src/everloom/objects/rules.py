@@ -1,12 +1,12 @@
 """The rules of projects and of the organization: how much may be asked of which models, and what it may cost."""
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from everloom.objects.base import Object
+from everloom.objects.model_names import WILDCARDS, fits, plain_name
 
 UNLIMITED = 1_000_000_000
 """Shown as the limit of what nobody has limited; so much, or more, means: not limited."""
@@ -54,7 +54,7 @@ class Rules(Object, kw_only=True):
     """
 
     rate_limits: dict[str, Limits] = {}
-    """By model; only what was set by hand."""
+    """By model, in plain spelling (``model_names``) since there is one; only what was set by hand."""
     spend_limit: int | None = None
     """US cents a calendar month, UTC's."""
     models: ModelPermissions | None = None
@@ -82,17 +82,40 @@ class SpendAlert(Object, kw_only=True):
 
 
 def ceiling_of(ceilings: Sequence[Ceiling], model: str) -> Ceiling | None:
-    """The first ceiling whose pattern fits a model's name."""
-    return next((each for each in ceilings if fnmatchcase(model, each.model)), None)
+    """The first ceiling whose pattern fits a model's name, however that is spelled; for a pattern, that ceiling."""
+    if WILDCARDS.search(model) and (own := next((each for each in ceilings if each.model == model), None)):
+        return own
+    return next((each for each in ceilings if fits(model, each.model)), None)
 
 
 def limits_of(ceilings: Sequence[Ceiling], rules: Rules, model: str) -> Limits:
     """What a project with these rules may ask of a model: every limit a number, ``UNLIMITED`` where there is none.
 
-    ``model`` is the name that ``Models.limited_as`` gives. What was set by hand holds, but never beyond the ceiling.
+    ``model`` is a name in any spelling, or the pattern of a ceiling. What was set by hand holds, but never beyond the
+    ceiling.
     """
-    own, ceiling = rules.rate_limits.get(model), ceiling_of(ceilings, model)
+    own, ceiling = own_limits(rules, model), ceiling_of(ceilings, model)
     return Limits(**{name: _least(getattr(own, name, None), getattr(ceiling, name, None)) for name in LIMITS})
+
+
+def own_limits(rules: Rules, model: str) -> Limits | None:
+    """What was set by hand for a model, under whatever spellings of its name: of several numbers the least."""
+    plain = plain_name(model)
+    found = [limits for name, limits in rules.rate_limits.items() if plain_name(name) == plain]
+    if len(found) < 2:
+        return found[0] if found else None
+    numbers = {name: [number for each in found if (number := getattr(each, name)) is not None] for name in LIMITS}
+    return Limits(**{name: min(given) for name, given in numbers.items() if given})
+
+
+def shared_limits(ceilings: Sequence[Ceiling], rules: Rules, model: str) -> str | None:
+    """The pattern under whose limits a model comes with all others of which nobody knows whether they are models; None
+    where it is named: by a limit of the project's or by a ceiling, or where nothing limits it.
+    """
+    ceiling = ceiling_of(ceilings, model)
+    if ceiling is None or not WILDCARDS.search(ceiling.model) or own_limits(rules, model) is not None:
+        return None
+    return ceiling.model
 
 
 def _least(*numbers: int | None) -> int:

@@ -124,12 +124,23 @@ class RunLease(Object, kw_only=True):
     holder: str = ""
     key_id: str = ""
     user: str = ""
+    named: tuple[str, ...] = ()
+    """Which of temperature and top_p the caller named for this run: what is named is said to the model, 1 too."""
     called_at: int = 0
     """When somebody else was last called to end the run (``work/runs/expiry.py``), in Unix seconds."""
     tries: int = 0
     broken: int = 0
     waits_for: str = ""
     """How often the model was asked in vain since it last answered, how often it broke off, why it is waited for."""
+
+
+class EndedLog(Object, kw_only=True):
+    """That a run has ended whose log is not compacted yet: its id is the run's, ``created_at`` when it ended, and its
+    rank that too, so that those which wait longest stand first.
+    """
+
+    waiting: bool = True
+    """Always: what those of all projects are found by."""
 
 
 CODE_SESSION_SECONDS = 3600

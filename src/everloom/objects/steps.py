@@ -184,15 +184,25 @@ class RunStepDelta(Struct, kw_only=True):
 
 _step = msgspec.json.Decoder(RunStep)
 
+SEARCH = b"file_search"
+"""What stands in the body of every step that has searched, and seldom in another."""
+
 
 def without_texts(body: bytes) -> bytes:
     """A step's body as callers see it who did not ask for the texts that a search found."""
-    return msgspec.json.encode(hide_texts(_step.decode(body))) if has_search(body) else body
+    return msgspec.json.encode(hide_texts(_step.decode(body))) if SEARCH in body else body
 
 
-def has_search(*bodies: bytes) -> bool:
-    """Whether any of these bodies may be a search's: looked for in all of them at once, since most pages have none."""
-    return b'"file_search"' in b"".join(bodies)
+class _Placed(Struct):
+    thread_id: str
+
+
+_placed = msgspec.json.Decoder(_Placed)
+
+
+def thread_of(body: bytes) -> str:
+    """The thread that a step is of, read from its body without the rest."""
+    return _placed.decode(body).thread_id
 
 
 def hide_texts(step: RunStep) -> RunStep:

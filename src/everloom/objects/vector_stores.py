@@ -110,6 +110,11 @@ class VectorStoreFile(Object, kw_only=True):
         """Its id, as a column to find it by in whatever store it is."""
         return self.id
 
+    @property
+    def open(self) -> bool:
+        """Whether it is still to be read."""
+        return self.status == "in_progress"
+
 
 def file_key(store_id: str, file_id: str) -> str:
     """The key of a file in a store."""

@@ -101,9 +101,10 @@ def said_once(raw: bytes, body: JsonObject, names: Sequence[bytes]) -> bytes:
     """The bytes of a request that has been read as ``body``, for whoever reads them again: where one of ``names`` may
     stand there twice, of which some parsers take the first, what was read is written anew.
     """
-    if any(raw.count(name) > 1 for name in names) or _SPELT_OUT.search(raw):
-        return encode(body)
-    return raw
+    for name in names:
+        if raw.count(name) > 1:
+            return encode(body)
+    return encode(body) if _SPELT_OUT.search(raw) else raw
 
 
 # --- the second look -----------------------------------------------------------------------------------------------

@@ -3,12 +3,12 @@
 Adapters: ``sqlite.py`` and ``postgres.py``; contract suite: ``tests/contracts/test_store.py``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar, overload
 
 from msgspec import Struct, field
 
-from everloom.kit.errors import NO_JSON, NotFound
+from everloom.kit.errors import NotFound
 from everloom.kit.ids import new_id
 from everloom.objects.audit import AuditEvent
 from everloom.objects.base import Object, Page, PageQuery
@@ -67,9 +67,10 @@ class Change(Generic[T]):
     further columns that must fit (else ``Missing``). ``edit=None`` locks the row and changes nothing.
     ``edit`` is called in the adapter's own thread or loop, and again on a fresh object if the
     transaction has to be begun again: it does nothing but edit.
+    ``then`` gives what follows from the object as it is now, done behind all operations of the write; as ``Each.then``.
     """
 
-    __slots__ = ("cls", "edit", "id", "tell", "where")
+    __slots__ = ("cls", "edit", "id", "tell", "then", "where")
 
     def __init__(
         self,
@@ -78,12 +79,14 @@ class Change(Generic[T]):
         edit: Callable[[T], None] | None = None,
         *,
         tell: Sequence[EventName] = (),
+        then: "Callable[[T], Sequence[Operation]] | None" = None,
         **where: Any,
     ) -> None:
         self.cls = cls
         self.id = id
         self.edit = edit
         self.tell = tell
+        self.then = then
         self.where = where
 
 
@@ -135,6 +138,22 @@ class Present(Generic[T]):
         self.where = where
 
 
+class Each(Generic[T]):
+    """For each object that fits ``where``, do what ``then`` gives, behind all operations of the write.
+
+    In most writes there is none, and this costs a look into an index. The rows are locked, oldest first. ``then`` is
+    called where edits are, again if the transaction is begun again; it may change what it was given, add and start
+    things, and tells nothing. An object that cannot be read is passed over.
+    """
+
+    __slots__ = ("cls", "then", "where")
+
+    def __init__(self, cls: type[T], then: "Callable[[T], Sequence[Operation]]", **where: Any) -> None:
+        self.cls = cls
+        self.then = then
+        self.where = where
+
+
 class Tell(Struct, frozen=True):
     """Append an event that carries no stored object: a delta."""
 
@@ -152,6 +171,13 @@ class DropLog(Struct, frozen=True):
     """Take a whole log away."""
 
     log: str
+
+
+class Pack(Struct, frozen=True):
+    """Have a log hold these ``events`` and no others, in few rows. Nothing may be told to it any more."""
+
+    log: str
+    events: tuple["Event", ...]
 
 
 LONGEST_WAIT = 60
@@ -194,14 +220,25 @@ class Audit(Struct, frozen=True):
     events: tuple[AuditEvent, ...]
 
 
-def started(project: str, operations: Sequence["Operation"]) -> list[Job]:
+def started(project: str, written: "Written") -> list[Job]:
     """The jobs that a write has started, to be looked at now."""
-    starts = [one for one in operations if type(one) is Start and not one.after]
-    return [Job(one.id, project, one.kind, one.key, one.lane) for one in starts]
+    return [Job(one.id, project, one.kind, one.key, one.lane) for one in written.starts if not one.after]
 
 
 Operation = (
-    Add[Any] | Change[Any] | Remove[Any] | Absent[Any] | Present[Any] | Tell | Retract | DropLog | Start | Enter | Audit
+    Add[Any]
+    | Change[Any]
+    | Remove[Any]
+    | Absent[Any]
+    | Present[Any]
+    | Each[Any]
+    | Tell
+    | Retract
+    | DropLog
+    | Pack
+    | Start
+    | Enter
+    | Audit
 )
 
 
@@ -211,9 +248,11 @@ class Written:
     ``written[change]`` is looked up by identity; ``KeyError`` for an operation that was not in this write.
     """
 
-    __slots__ = ("_found", "_operations", "_results")
+    __slots__ = ("_found", "_operations", "_results", "starts")
 
-    def __init__(self, operations: Sequence[Operation], results: Sequence[Any]) -> None:
+    def __init__(self, operations: Sequence[Operation], results: Sequence[Any], starts: Sequence[Start] = ()) -> None:
+        self.starts = starts
+        """Those among the operations, and what followed from them."""
         self._operations = operations
         self._results = results
         self._found: dict[int, Any] | None = None
@@ -231,15 +270,21 @@ class Written:
 
 
 class Event(Struct, frozen=True):
-    """One line of a log. ``seq`` counts up from 1 within its log and is never given twice."""
+    """One line of a log. ``seq`` counts up from 1 within its log and is never given twice.
+
+    ``pieces``: how many characters each of the deltas brought that were folded into this one, which has the last's seq.
+    """
 
     seq: int
     name: EventName
     data: bytes
+    pieces: tuple[int, ...] = ()
 
 
 class Store(Protocol):
-    """One project's objects. Columns in ``where`` are those of ``kinds.py``; a list as value means any of them."""
+    """One project's objects. Columns in ``where`` are those of ``kinds.py``; a list as value means any of them. ``all``
+    and ``Each`` take a kind's terms as well: a text that an object has among others.
+    """
 
     project: str
 
@@ -256,7 +301,7 @@ class Store(Protocol):
         says where it stood. One that means nothing here is a ``BadRequest``. ``before`` alone gives
         the ``limit`` objects nearest to it, in the list's order; both give what lies between, from
         ``after`` on. ``has_more``: whether there are more in the direction walked. ``metadata`` are
-        pairs that an object must carry, compared one by one, so its cost grows with the list.
+        pairs that an object of a kind with such terms must carry; where there are none, it must not carry any.
         """
         ...
 
@@ -315,6 +360,10 @@ class Database(Protocol):
         """(project, object) of every project, oldest first: for timers and recovery, never for a caller."""
         ...
 
+    def walk(self, cls: type[T], **where: Any) -> AsyncIterator[tuple[str, T]]:
+        """As ``across``, but all of them, in no order, read some at a time: for upkeep."""
+        ...
+
     async def touch(self) -> None:
         """Make a real small write that changes nothing, and return once it is durable: so others can, too."""
         ...
@@ -326,35 +375,6 @@ class Database(Protocol):
     async def done(self, ids: Sequence[str]) -> None:
         """Strike jobs off the outbox; one that is not there is no error."""
         ...
-
-
-async def salvage(store: Store, operations: Sequence[Operation], wanted: Change[T], *, log: str | None = None) -> T:
-    """A write of ``wanted``, which is one of the operations, and of as many of the others as can be: those that ask for
-    what is missing, or cannot be read, are left out.
-
-    What came of ``wanted``. Errors: ``Missing`` and what cannot be read, where it is that of ``wanted`` itself.
-    """
-    while True:
-        try:
-            return (await store.write(*operations, log=log))[wanted]
-        except (Missing, *NO_JSON) as problem:
-            if isinstance(problem, Missing):
-                kept = [each for each in operations if each is wanted or not problem.concerns(each)]
-            else:
-                kept = [each for each in operations if each is wanted or await _is_legible(store, each)]
-            if len(kept) == len(operations):
-                raise
-            operations = kept
-
-
-async def _is_legible(store: Store, operation: Operation) -> bool:
-    """Whether an operation does not ask for an object that is missing or cannot be read."""
-    if isinstance(operation, Change):
-        try:
-            await store.get(operation.cls, operation.id)
-        except (Missing, *NO_JSON):
-            return False
-    return True
 
 
 async def change_one(store: Store, change: Change[T], *, log: str | None = None) -> T:

@@ -7,7 +7,8 @@ transaction because others were in its way, it is begun again, so edits may be c
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]  # it ships no annotations
@@ -18,9 +19,10 @@ from everloom.kit.pools import ACQUIRE_SECONDS, close_pool
 from everloom.objects.base import Object, Page, PageQuery
 from everloom.objects.jobs import Job, Lane
 from everloom.objects.ledger import LedgerQuery, LedgerRow, LedgerSum
-from everloom.store import ledger, migrations, outbox, procedures
+from everloom.store import ledger, migrations, outbox, packing, pages, procedures
 from everloom.store.audit_log import StoredAuditLog
 from everloom.store.base import Event, Operation, Written, started
+from everloom.store.postings import POSTED, post_all
 from everloom.store.sql import Procedure
 
 T = TypeVar("T", bound=Object)
@@ -96,6 +98,14 @@ class PostgresDatabase:
     async def across(self, cls: type[T], limit: int = 1000, **where: Any) -> list[tuple[str, T]]:
         """See ``Database.across``."""
         return await self.read(lambda: procedures.across("postgresql", cls, limit, where))
+
+    async def walk(self, cls: type[T], **where: Any) -> AsyncIterator[tuple[str, T]]:
+        """See ``Database.walk``."""
+        place: tuple[Any, ...] | None = ()
+        while place is not None:
+            found, place = await self.read(partial(procedures.piece, "postgresql", cls, place, where))
+            for each in found:
+                yield each
 
     async def touch(self) -> None:
         """See ``Database.touch``."""
@@ -177,9 +187,7 @@ class PostgresStore:
         self, cls: type[T], page: PageQuery, *, metadata: dict[str, str] | None = None, **where: Any
     ) -> Page[T]:
         """See ``Store.find``."""
-        return await self._database.read(
-            lambda: procedures.find("postgresql", self.project, cls, page, metadata, where)
-        )
+        return await self._database.read(lambda: pages.find("postgresql", self.project, cls, page, metadata, where))
 
     async def all(self, cls: type[T], **where: Any) -> list[T]:
         """See ``Store.all``."""
@@ -188,17 +196,17 @@ class PostgresStore:
     async def write(self, *operations: Operation, log: str | None = None) -> Written:
         """See ``Store.write``. Edits may be called more than once, each time on a fresh object."""
         written = await self._database.write(lambda: procedures.write("postgresql", self.project, operations, log))
-        if jobs := started(self.project, operations):
+        if written.starts and (jobs := started(self.project, written)):
             self._database.on_start(jobs)
         return written
 
     async def events(self, log: str, after: int = 0, limit: int = 1000) -> list[Event]:
         """See ``Store.events``."""
-        return await self._database.read(lambda: procedures.events("postgresql", self.project, log, after, limit))
+        return await self._database.read(lambda: packing.events("postgresql", self.project, log, after, limit))
 
     async def last_seq(self, log: str) -> int:
         """See ``Store.last_seq``."""
-        return await self._database.read(lambda: procedures.last_seq("postgresql", self.project, log))
+        return await self._database.read(lambda: packing.last_seq("postgresql", self.project, log))
 
 
 class PostgresLedger:
@@ -265,6 +273,9 @@ async def _migrate(connection: Any) -> None:
             if revision != migrations.NEWEST:
                 for statement in await asyncio.to_thread(migrations.statements, "postgresql", revision):
                     await connection.execute(statement, timeout=_MIGRATION_PATIENCE)
+                if migrations.is_to_be_posted(revision):
+                    await _run(connection, post_all("postgresql", POSTED))
+                    await connection.execute("ANALYZE postings", timeout=_MIGRATION_PATIENCE)
     finally:
         await connection.execute("SELECT pg_advisory_unlock($1)", _MIGRATION_LOCK)
 

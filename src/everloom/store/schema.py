@@ -5,6 +5,8 @@ is listed by ``(rank, id)``, so each such column has an index that ends in them.
 for finding the few rows where it is true (a thread's active run): it gets partial indexes of those
 rows, one beside each other column and one over all projects, and none of its own. A kind that has a
 ``clustered_by`` is ordered by it, in place of an index, and found by its id through one.
+
+``postings`` has what objects are found by besides: a row for each term of an object, in the order of lists.
 """
 
 from collections.abc import Iterator
@@ -55,6 +57,14 @@ def metadata() -> MetaData:
         *(Column(name, NAME, nullable=False) for name in ("project", "kind", "key", "lane")),
         Column("due", BigInteger, nullable=False, server_default="0"),
         Index("ix_outbox_lane", "lane", "id"),
+        sqlite_with_rowid=False,
+    )
+    Table(
+        "postings",
+        tables,
+        Column("term", LargeBinary, primary_key=True),
+        Column("rank", BigInteger, primary_key=True, autoincrement=False),
+        Column("id", NAME, primary_key=True),
         sqlite_with_rowid=False,
     )
     _ledger_tables(tables)
@@ -173,12 +183,17 @@ def _indexes(kind: Kind, types: dict[str, type[Any]]) -> Iterator[Index]:
     yield Index(f"ix_{table}_rank", "project", "rank", "id")
     if kind.clustered_by:
         yield Index(f"ix_{table}_id", "project", "id", unique=True)
+    if kind.everywhere:
+        yield Index(f"ix_{table}_all", "rank", "id")
+    within = dict(kind.within)
     for name in names:
-        if name != kind.clustered_by:
+        if name in within:
+            yield Index(f"ix_{table}_{within[name]}_{name}", "project", within[name], name, "rank", "id")
+        elif name != kind.clustered_by:
             yield Index(f"ix_{table}_{name}", "project", name, "rank", "id")
     for true in (name for name, type in types.items() if type is bool):
         where = text(f"{true} = 1")
         yield Index(f"ix_{table}_{true}", "rank", "id", sqlite_where=where, postgresql_where=where)
-        for name in names:
+        for name in (name for name in names if name not in within):
             columns = ("project", name, "rank", "id")
             yield Index(f"ix_{table}_{name}_{true}", *columns, sqlite_where=where, postgresql_where=where)

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from everloom.store.kinds import Kind
+from everloom.store.terms import asked
 
 R = TypeVar("R")
 
@@ -34,14 +35,21 @@ _FAR = {">": 2**63 - 1, "<": -1}
 """Where the row of another list stands: behind everything, so that no row follows it."""
 
 
-def conditions(dialect: Dialect, kind: Kind, where: Mapping[str, Any]) -> tuple[tuple[str, ...], list[Any]]:
+def conditions(
+    dialect: Dialect, kind: Kind, where: Mapping[str, Any], project: str | None = None
+) -> tuple[tuple[str, ...], list[Any]]:
     """``where`` as conditions and their parameters. ``ValueError`` for a column that the kind has not.
 
-    Booleans stand in the text, since only that lets a partial index be used.
+    Booleans stand in the text, since only that lets a partial index be used. With a project, a kind's terms may be
+    asked for as columns may.
     """
     texts: list[str] = []
     parameters: list[Any] = []
     for column, value in where.items():
+        if project is not None and column in kind.terms:
+            texts.append("id IN (SELECT id FROM postings WHERE term = ?)")
+            parameters.append(asked(project, kind, column, value))
+            continue
         if column not in kind.index and column != "id":
             raise ValueError(f"{kind.table} has no column {column!r}")
         if value is None:
@@ -79,18 +87,51 @@ def page(
     after: bool,
     before: bool,
     parent: str | None = None,
+    walked: bool = False,
+    terms: int = 0,
 ) -> str:
-    """``columns`` in ``order``; parameters: project, those of ``fits``, of each position, then the limit.
+    """``columns`` in ``order``; parameters: project, those of ``fits``, ``terms`` of them that a row must have too, of
+    each position, then the limit. ``walked``: it is a term's postings that are walked, and this term is the first
+    parameter of all.
 
     A position has project and id, a rank and the id; before them, where there is one, what ``parent`` must be.
     """
     onward, back = (">", "<") if order == "asc" else ("<", ">")
-    text = f"SELECT {columns} FROM {kind.table} WHERE project = ?{_and(fits)}"
+    text = f"SELECT {columns} FROM {kind.table}"
+    if walked:
+        text = f"SELECT {columns} FROM postings AS p CROSS JOIN {kind.table}"
+    at = "p" if walked else kind.table
+    joined = f"p.term = ? AND {kind.table}.id = p.id AND " if walked else ""
+    text += f" WHERE {joined}project = ?{_and(fits)}{_HAS_TERM.format(at=at) * terms}"
     for there, side in ((after, onward), (before, back)):
         if there:
             rank = f"CASE WHEN {parent} = ? THEN rank ELSE {_FAR[side]} END" if parent else "rank"
-            text += f" AND (rank, id) {side} {_POSITION.format(table=kind.table, rank=rank)}"
-    return numbered(dialect, f"{text} ORDER BY rank {order}, id {order} LIMIT ?")
+            text += f" AND ({at}.rank, {at}.id) {side} {_POSITION.format(table=kind.table, rank=rank)}"
+    return numbered(dialect, f"{text} ORDER BY {at}.rank {order}, {at}.id {order} LIMIT ?")
+
+
+_HAS_TERM = (
+    " AND (SELECT 1 FROM postings AS q WHERE q.term = ? AND q.rank = {at}.rank AND q.id = {at}.id LIMIT 1) IS NOT NULL"
+)
+"""In a form that no planner makes a join of, which would read all that have the term."""
+
+
+@_keep
+def merged(dialect: Dialect, pages: tuple[str, ...], order: str) -> str:
+    """The first of several pages of ``rank, id, body``, in SQLite's style, whose rows are different ones; parameters:
+    theirs, then the limit. Each walks an index of its own.
+    """
+    parts = " UNION ALL ".join(f"SELECT * FROM ({page}) AS page_{number}" for number, page in enumerate(pages))
+    return numbered(dialect, f"SELECT body FROM ({parts}) AS merged ORDER BY rank {order}, id {order} LIMIT ?")
+
+
+@_keep
+def count(dialect: Dialect, kind: Kind | None, fits: tuple[str, ...]) -> str:
+    """How many fit, or how many have a term (without a kind); parameters: project and those of ``fits``, or the term,
+    then the number beyond which nobody cares.
+    """
+    some = "postings WHERE term = ?" if kind is None else f"{kind.table} WHERE project = ?{_and(fits)}"
+    return numbered(dialect, f"SELECT COUNT(*) FROM (SELECT 1 FROM {some} LIMIT ?) AS counted")
 
 
 @_keep
@@ -103,9 +144,9 @@ def everything(dialect: Dialect, kind: Kind, fits: tuple[str, ...], *, lock: boo
 
 
 @_keep
-def first(dialect: Dialect, kind: Kind, fits: tuple[str, ...]) -> str:
-    """The oldest body that fits."""
-    return everything(dialect, kind, fits) + " LIMIT 1"
+def first(dialect: Dialect, kind: Kind, fits: tuple[str, ...], count: int = 1) -> str:
+    """The oldest body that fits, or so many of them."""
+    return everything(dialect, kind, fits) + f" LIMIT {count}"
 
 
 @_keep
@@ -140,13 +181,74 @@ def remove(dialect: Dialect, kind: Kind, fits: tuple[str, ...]) -> str:
 
 
 @_keep
-def tell(dialect: Dialect) -> str:
-    """Appends to a log; parameters: project, log, project, log, name, data."""
+def going(dialect: Dialect, kind: Kind, fits: tuple[str, ...]) -> str:
+    """``id, body`` of what fits, locked until the transaction ends; parameters: project and those of ``fits``."""
+    text = f"SELECT id, body FROM {kind.table} WHERE project = ?{_and(fits)}"
+    return numbered(dialect, text + (" FOR UPDATE" if dialect == "postgresql" else ""))
+
+
+@_keep
+def post(dialect: Dialect, kind: Kind, count: int) -> str:
+    """Posts an object; parameters: its new terms (PostgreSQL: a list of them), project, id."""
+    given = "unnest(?::bytea[]) AS given(term)"
+    if dialect == "sqlite":
+        given = f"(SELECT column1 AS term FROM (VALUES {', '.join(['(?)'] * count)})) AS given"
     return numbered(
         dialect,
-        "INSERT INTO events (project, log, seq, name, data) VALUES (?, ?,"
-        " (SELECT COALESCE(MAX(seq), 0) + 1 FROM events WHERE project = ? AND log = ?), ?, ?)",
+        f"INSERT INTO postings (term, rank, id) SELECT given.term, rank, id FROM {given}, {kind.table}"
+        " WHERE project = ? AND id = ? ON CONFLICT (term, rank, id) DO NOTHING",
     )
+
+
+@_keep
+def unpost(dialect: Dialect, kind: Kind, count: int) -> str:
+    """Takes postings of an object away while its row stands; parameters: the terms as in ``post``, id, project, id."""
+    given = "= ANY(?)" if dialect == "postgresql" else f"IN ({', '.join('?' * count)})"
+    return numbered(
+        dialect,
+        f"DELETE FROM postings WHERE term {given} AND id = ?"
+        f" AND rank = (SELECT rank FROM {kind.table} WHERE project = ? AND id = ?)",
+    )
+
+
+@_keep
+def post_many(dialect: Dialect, count: int) -> str:
+    """Adds postings; parameters: ``term, rank, id`` of each, or (PostgreSQL) the three columns as lists."""
+    rows = f"VALUES {', '.join(['(?, ?, ?)'] * count)}"
+    if dialect == "postgresql":
+        rows = "SELECT * FROM unnest(?::bytea[], ?::bigint[], ?::text[])"
+    return numbered(dialect, f"INSERT INTO postings (term, rank, id) {rows} ON CONFLICT (term, rank, id) DO NOTHING")
+
+
+@_keep
+def piece(dialect: Dialect, kind: Kind, fits: tuple[str, ...] = ()) -> str:
+    """``project, id, rank, body`` of all projects behind a place; parameters: the place, those of ``fits``, the limit.
+
+    A place is a project and an id; where something has to fit, a rank, an id and a project, as in partial indexes.
+    """
+    by, place = ("rank, id, project", "?, ?, ?") if fits else ("project, id", "?, ?")
+    text = f"SELECT project, id, rank, body FROM {kind.table} WHERE ({by}) > ({place}){_and(fits)}"
+    return numbered(dialect, f"{text} ORDER BY {by} LIMIT ?")
+
+
+@_keep
+def tell(count: int) -> str:
+    """SQLite: appends so many events to a log.
+
+    One: project, log, project, log, name, data. More: project, log, its last seq, then name and data of each.
+    """
+    into = "INSERT INTO events (project, log, seq, name, data) VALUES "
+    if count == 1:
+        return f"{into}(?, ?, (SELECT COALESCE(MAX(seq), 0) + 1 FROM events WHERE project = ? AND log = ?), ?, ?)"
+    return into + ", ".join(f"(?1, ?2, ?3 + {n}, ?{2 * n + 2}, ?{2 * n + 3})" for n in range(1, count + 1))
+
+
+TELL = (
+    "INSERT INTO events (project, log, seq, name, data)"
+    " SELECT $1::text, $2::text, n + (SELECT COALESCE(MAX(seq), 0) FROM events WHERE project = $1 AND log = $2),"
+    " name, data FROM unnest($3::text[], $4::bytea[]) WITH ORDINALITY AS told (name, data, n)"
+)
+"""PostgreSQL: appends events to a log: project, log, the names, the data of each."""
 
 
 @_keep
@@ -160,6 +262,12 @@ def retract(dialect: Dialect) -> str:
 def drop_log(dialect: Dialect) -> str:
     """Deletes a log; parameters: project, log."""
     return numbered(dialect, "DELETE FROM events WHERE project = ? AND log = ?")
+
+
+@_keep
+def put_event(dialect: Dialect) -> str:
+    """Puts a row into a log; parameters: project, log, seq, name, data."""
+    return numbered(dialect, "INSERT INTO events (project, log, seq, name, data) VALUES (?, ?, ?, ?, ?)")
 
 
 @_keep

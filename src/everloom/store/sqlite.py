@@ -1,20 +1,18 @@
 """The store in one SQLite file.
 
-Writes go through one thread that puts all that wait into one commit, each in a savepoint of its own:
-a commit to disk is dear, and a connection per writer would spend its time on 'database is locked'.
-Reads by key take tens of microseconds, less than a change of threads, so they run where they are
-asked; those without a bound run in threads. WAL keeps readers and the writer out of each other's way,
-and lets another process (``everloom keys create``) work on the same file.
+Writes go through one thread that puts all that wait into one commit, as if each were alone in it: a
+commit to disk is dear, and a connection per writer would spend its time on 'database is locked'.
+Reads by key, and the few objects of a run or a thread, take tens of microseconds, less than a change of
+threads, so they run where they are asked; what turns out to be more, and what has no bound, runs in
+threads. WAL keeps readers and the writer out of each other's way, and lets another process
+(``everloom keys create``) work on the same file.
 """
 
 import asyncio
-import contextlib
-import os
 import queue
 import sqlite3
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -24,31 +22,37 @@ from everloom.kit.outages import is_away, outages
 from everloom.objects.base import Object, Page, PageQuery
 from everloom.objects.jobs import Job, Lane
 from everloom.objects.ledger import LedgerQuery, LedgerRow, LedgerSum
-from everloom.store import ledger, migrations, outbox, procedures
+from everloom.store import ledger, migrations, outbox, packing, pages, procedures
 from everloom.store.audit_log import StoredAuditLog
 from everloom.store.base import Event, Operation, Written, started
+from everloom.store.few import few, is_bounded
 from everloom.store.sql import Procedure
+from everloom.store.sqlite_file import BUSY_SECONDS, mode, use_wal
+from everloom.store.sqlite_schema import migrate, revision_of, roll_back
 
 T = TypeVar("T", bound=Object)
 R = TypeVar("R")
 
-_BUSY_SECONDS = 30.0
-"""How long a process waits for another one's transaction on the same file."""
-
 _GROUP = 256
 """Writes put into one commit at most, so that the first does not wait for ever for its answer."""
 
+_WAL_PAGES = 4000
+"""Of 4 KiB, in the log before they are copied into the file: nearly all are of few places that are written again and
+again, and the fewer copies, the fewer times one waits for the disk."""
+
 _SLOW_READERS = 2
+
+_SHORT_PAGE = 100  # of objects; files come by 10,000
 
 _WHAT = "its database"
 
 
 class _Write(NamedTuple):
-    procedure: Procedure[Any]
+    make: Callable[[], Procedure[Any]]
     future: "asyncio.Future[Any]"
     loop: asyncio.AbstractEventLoop
-    then: Callable[[], None] | None
-    """Called on the loop behind the commit, whether or not the caller has stayed."""
+    then: Callable[[Any], None] | None
+    """Called with the result on the loop behind the commit, whether or not the caller has stayed."""
 
 
 class _Outcome(NamedTuple):
@@ -110,9 +114,17 @@ class SqliteDatabase:
         """See ``Database.across``."""
         return await self.aside(procedures.across("sqlite", cls, limit, where))
 
+    async def walk(self, cls: type[T], **where: Any) -> AsyncIterator[tuple[str, T]]:
+        """See ``Database.walk``."""
+        place: tuple[Any, ...] | None = ()
+        while place is not None:
+            found, place = await self.aside(procedures.piece("sqlite", cls, place, where))
+            for each in found:
+                yield each
+
     async def touch(self) -> None:
         """See ``Database.touch``."""
-        await self.write(outbox.touch())
+        await self.write(outbox.touch)
 
     async def waiting(self, lane: Lane, limit: int) -> list[Job]:
         """See ``Database.waiting``."""
@@ -120,7 +132,7 @@ class SqliteDatabase:
 
     async def done(self, ids: Sequence[str]) -> None:
         """See ``Database.done``."""
-        await self.write(outbox.done("sqlite", ids))
+        await self.write(lambda: outbox.done("sqlite", ids))
 
     def here(self, procedure: Procedure[R]) -> R:
         """Run a short read in this thread."""
@@ -134,8 +146,8 @@ class SqliteDatabase:
             raise RuntimeError("the database is not open")
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._run_aside, procedure)
 
-    async def write(self, procedure: Procedure[R], then: Callable[[], None] | None = None) -> R:
-        """Run a procedure in the writer's thread, in a transaction.
+    async def write(self, make: Callable[[], Procedure[R]], then: Callable[[R], None] | None = None) -> R:
+        """Run what ``make`` makes in the writer's thread, in a transaction; again if others' failures were in its way.
 
         Durable when it returns, or when ``then`` is called.
         """
@@ -143,14 +155,14 @@ class SqliteDatabase:
             raise RuntimeError("the database is not open")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
-        self._waiting.put(_Write(procedure, future, loop, then))
+        self._waiting.put(_Write(make, future, loop, then))
         return await future
 
     def _connect(self, *, query_only: bool) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            f"{self._path.absolute().as_uri()}?{_mode(self._path) if self._read_only else 'mode=rwc'}",
+            f"{self._path.absolute().as_uri()}?{mode(self._path) if self._read_only else 'mode=rwc'}",
             uri=True,
-            timeout=_BUSY_SECONDS,
+            timeout=BUSY_SECONDS,
             isolation_level=None,  # transactions begin and end where this file says so
             check_same_thread=False,
             cached_statements=512,
@@ -165,14 +177,15 @@ class SqliteDatabase:
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = self._connect(query_only=False)
-        _use_wal(connection)
+        use_wal(connection)
         connection.execute("PRAGMA journal_size_limit = 67108864")
-        _migrate(connection)
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+        migrate(connection, _run)
         return connection
 
     def _look(self) -> sqlite3.Connection:
         connection = self._connect(query_only=True)
-        migrations.check(_revision(connection))
+        migrations.check(revision_of(connection))
         return connection
 
     def _close_all(self) -> None:
@@ -220,27 +233,36 @@ class SqliteStore:
         self, cls: type[T], page: PageQuery, *, metadata: dict[str, str] | None = None, **where: Any
     ) -> Page[T]:
         """See ``Store.find``."""
-        procedure = procedures.find("sqlite", self.project, cls, page, metadata, where)
-        return await self._database.aside(procedure) if metadata else self._database.here(procedure)
+        procedure = pages.find("sqlite", self.project, cls, page, metadata, where)
+        # Where several conditions are to fit it is looked for what fits all of them.
+        short = page.limit <= _SHORT_PAGE and (metadata is None or len(metadata) + len(where) <= 1)
+        return self._database.here(procedure) if short else await self._database.aside(procedure)
 
     async def all(self, cls: type[T], **where: Any) -> list[T]:
         """See ``Store.all``."""
-        return await self._database.aside(procedures.everything("sqlite", self.project, cls, where))
+        found = self._database.here(few(self.project, cls, where)) if is_bounded(where) else None
+        if found is None:
+            return await self._database.aside(procedures.everything("sqlite", self.project, cls, where))
+        return found
 
     async def write(self, *operations: Operation, log: str | None = None) -> Written:
-        """See ``Store.write``. Edits and errors are called in the writer's thread."""
-        procedure = procedures.write("sqlite", self.project, operations, log)
-        if jobs := started(self.project, operations):
-            return await self._database.write(procedure, lambda: self._database.on_start(jobs))
-        return await self._database.write(procedure)
+        """See ``Store.write``. Edits and errors are called in the writer's thread, and maybe more than once, each time
+        on a fresh object."""
+        return await self._database.write(
+            lambda: procedures.write("sqlite", self.project, operations, log), self._notice
+        )
+
+    def _notice(self, written: Written) -> None:
+        if written.starts and (jobs := started(self.project, written)):
+            self._database.on_start(jobs)
 
     async def events(self, log: str, after: int = 0, limit: int = 1000) -> list[Event]:
         """See ``Store.events``."""
-        return self._database.here(procedures.events("sqlite", self.project, log, after, limit))
+        return self._database.here(packing.events("sqlite", self.project, log, after, limit))
 
     async def last_seq(self, log: str) -> int:
         """See ``Store.last_seq``."""
-        return self._database.here(procedures.last_seq("sqlite", self.project, log))
+        return self._database.here(packing.last_seq("sqlite", self.project, log))
 
 
 class SqliteLedger:
@@ -251,7 +273,7 @@ class SqliteLedger:
 
     async def append(self, rows: Sequence[LedgerRow]) -> None:
         """See ``Ledger.append``."""
-        await self._database.write(ledger.append("sqlite", rows))
+        await self._database.write(lambda: ledger.append("sqlite", rows))
 
     async def total(self, query: LedgerQuery) -> list[LedgerSum]:
         """See ``Ledger.total``."""
@@ -259,7 +281,7 @@ class SqliteLedger:
 
     async def roll(self, before: int) -> int:
         """See ``Ledger.roll``."""
-        return await self._database.write(ledger.roll("sqlite", before))
+        return await self._database.write(lambda: ledger.roll("sqlite", before))
 
 
 class _Runs:
@@ -272,7 +294,7 @@ class _Runs:
         return await self._database.aside(procedure())
 
     async def write(self, procedure: Callable[[], Procedure[R]]) -> R:
-        return await self._database.write(procedure())
+        return await self._database.write(procedure)
 
 
 def _run(connection: sqlite3.Connection, procedure: Procedure[R]) -> R:
@@ -292,16 +314,24 @@ def _run(connection: sqlite3.Connection, procedure: Procedure[R]) -> R:
 
 
 def _commit(connection: sqlite3.Connection, group: list[_Write]) -> list[_Outcome]:
-    """All of the group in one transaction; if that itself fails, nobody in it has written anything."""
+    """All of the group in one transaction; if that itself fails, nobody in it has written anything.
+
+    Nearly always all of a group succeed: only where one does not is all done again, each in a savepoint that it can be
+    taken back to. A savepoint costs two statements, and copies of the pages that it shares with those before it.
+    """
     try:
         connection.execute("BEGIN IMMEDIATE")
-        if len(group) == 1:  # What fails alone takes nobody along, and needs no savepoint.
-            outcomes = [_Outcome(group[0], _run(connection, group[0].procedure), None)]
-        else:
+        try:
+            outcomes = [_Outcome(write, _run(connection, write.make()), None) for write in group]
+        except BaseException:
+            if len(group) == 1:  # What fails alone takes nobody along.
+                raise
+            roll_back(connection)
+            connection.execute("BEGIN IMMEDIATE")
             outcomes = [_save(connection, write) for write in group]
         connection.execute("COMMIT")
     except BaseException as error:
-        _roll_back(connection)
+        roll_back(connection)
         if is_away(error):
             error = Unavailable(_WHAT, error)
         return [_Outcome(write, None, error) for write in group]
@@ -311,7 +341,7 @@ def _commit(connection: sqlite3.Connection, group: list[_Write]) -> list[_Outcom
 def _save(connection: sqlite3.Connection, write: _Write) -> _Outcome:
     connection.execute("SAVEPOINT one")
     try:
-        outcome = _Outcome(write, _run(connection, write.procedure), None)
+        outcome = _Outcome(write, _run(connection, write.make()), None)
     except BaseException as error:
         if not connection.in_transaction:  # a full disk, for one, ends the whole transaction
             raise
@@ -339,57 +369,6 @@ def _settle(outcomes: list[_Outcome]) -> None:
             write.future.set_result(result)
         else:
             write.future.set_exception(error)
-    for write, _, error in outcomes:
+    for write, result, error in outcomes:
         if write.then is not None and error is None:
-            write.then()
-
-
-def _mode(path: Path) -> str:
-    """To read only; where nothing can be made beside the file, which readers otherwise do, nobody else changes it."""
-    alone = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
-    return "mode=ro&immutable=1" if alone else "mode=ro"
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """SQLite does not wait for others when it changes the journal's mode, so this does."""
-    _patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
-
-
-def _patiently(do: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + _BUSY_SECONDS
-    while True:
-        try:
-            do()
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-        else:
-            return
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    if _revision(connection) == migrations.NEWEST:
-        return
-    connection.execute("BEGIN EXCLUSIVE")  # one process migrates; the others find it done
-    try:
-        revision = _revision(connection)
-        if revision != migrations.NEWEST:
-            for statement in migrations.statements("sqlite", revision):
-                connection.execute(statement)
-        connection.execute("COMMIT")
-    except BaseException:
-        _roll_back(connection)
-        raise
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    """End a failed transaction, which SQLite may have done already."""
-    with contextlib.suppress(sqlite3.OperationalError):
-        connection.execute("ROLLBACK")
-
-
-def _revision(connection: sqlite3.Connection) -> str | None:
-    known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
-    row = connection.execute(migrations.READ).fetchone() if known else None
-    return str(row[0]) if row else None
+            write.then(result)

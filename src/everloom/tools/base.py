@@ -195,6 +195,14 @@ def last_question(messages: Sequence[JsonObject]) -> str | None:
     return question
 
 
+def add_instruction(messages: list[JsonObject], text: str) -> None:
+    """Say something behind the system's text, or in its place where there is none."""
+    if messages and messages[0]["role"] == "system" and isinstance(system := messages[0]["content"], str):
+        messages[0] = messages[0] | {"content": f"{system}\n\n{text}"}
+    else:
+        messages.insert(0, {"role": "system", "content": text})
+
+
 def function_of_text(name: str, description: str, argument: str, meaning: str) -> JsonObject:
     """A function of one text, ``argument``, as a chat completion request offers it."""
     parameters = {

@@ -38,6 +38,7 @@ from everloom.tools.base import (
     ToolExecution,
     ToolFailure,
     ToolHost,
+    add_instruction,
     function_of_text,
     last_question,
 )
@@ -118,9 +119,12 @@ class CodeInterpreter(BuiltInTool):
             messages[-1] = {"role": "user", "content": text}
 
     def invite(self, messages: list[JsonObject], *, forced: bool) -> "CodeFenceReader":
-        """Look out for a fence; say behind the last question that one is wanted, where the caller forces the tool."""
+        """Look out for a fence; say in front and behind the last question that one is wanted, where the caller forces
+        the tool: told behind it alone, the model in the box wrote programs of its own, without an end.
+        """
         if forced and (question := last_question(messages)) is not None:
             messages[-1] = {"role": "user", "content": f"{question}\n\nAnswer with a ```python block."}
+            add_instruction(messages, "You answer with Python code.")
         return CodeFenceReader()
 
 

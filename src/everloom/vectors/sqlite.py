@@ -7,6 +7,7 @@ piece by piece, at each search.
 """
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Sequence
@@ -14,8 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from everloom.kit import log
 from everloom.kit.outages import outages
 from everloom.vectors import sqlite_tables as tables
+from everloom.vectors import sqlite_words
 from everloom.vectors.base import Chunk, Found, Vector
 
 if TYPE_CHECKING:
@@ -26,6 +29,9 @@ R = TypeVar("R")
 _READERS = 2
 _BUSY_SECONDS = 30.0
 _WHAT = "its vectors"
+
+AGAIN_SECONDS = 5.0
+"""Until upkeep that failed is tried again."""
 
 
 class SqliteVectors:
@@ -41,14 +47,16 @@ class SqliteVectors:
         self._writer: ThreadPoolExecutor | None = None
         self._readers: ThreadPoolExecutor | None = None
         self._writing: sqlite3.Connection | None = None
+        self._loop: asyncio.AbstractEventLoop
 
     async def open(self) -> None:
-        """Make the file where it is not there, and go on with taking away what was being taken away."""
+        """Make the file where it is not there, and go on with what was being taken away or moved."""
         self._local = threading.local()
         self._writer = ThreadPoolExecutor(1, "everloom-vectors-write")
         self._readers = ThreadPoolExecutor(_READERS, "everloom-vectors-read")
+        self._loop = asyncio.get_running_loop()
         await self._write(lambda connection: None)
-        self._writer.submit(self._sweep)
+        self._go_on()
 
     async def close(self) -> None:
         """Finish what is in hand and let go of the file."""
@@ -70,8 +78,7 @@ class SqliteVectors:
             await self._write(lambda connection: tables.remove_file(connection, project, store, file_id))
             return
         await self._write(lambda connection: tables.remove_set(connection, project, store))
-        if self._writer is not None:
-            self._writer.submit(self._sweep)
+        self._go_on()
 
     async def nearest(
         self, project: str, store: str, vector: Vector, limit: int, files: Collection[str] | None = None
@@ -140,12 +147,26 @@ class SqliteVectors:
         if self._writing is None:  # the first one is the writer's
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA journal_size_limit = 67108864")
-            connection.executescript(tables.SCHEMA)
+            connection.executescript(tables.SCHEMA + sqlite_words.SCHEMA)
+            sqlite_words.prepare(connection)
         return connection
 
     def _sweep(self) -> None:
-        if self._transact(tables.free) and self._writer is not None:
-            self._writer.submit(self._sweep)
+        try:
+            more = self._transact(tables.free) or self._transact(sqlite_words.move)
+        except sqlite3.Error as error:  # A full disk, for one: what is not done yet is found where it stands.
+            log.outage("upkeep of the vectors", error)
+            with contextlib.suppress(RuntimeError):  # The loop has ended meanwhile.
+                self._loop.call_soon_threadsafe(self._loop.call_later, AGAIN_SECONDS, self._go_on)
+        else:
+            if more:
+                self._go_on()
+
+    def _go_on(self) -> None:
+        writer = self._writer
+        if writer is not None:
+            with contextlib.suppress(RuntimeError):  # It is being closed.
+                writer.submit(self._sweep)
 
     # --- nearness ----------------------------------------------------------------------------------------------------
 

@@ -1,11 +1,10 @@
 """The tables of ``sqlite.py``, and what is read and written in them. Transactions are their caller's."""
 
-import json
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from everloom.vectors import words
+from everloom.vectors import sqlite_words, words
 from everloom.vectors.base import Chunk, Found
 
 if TYPE_CHECKING:
@@ -21,18 +20,15 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS sets (
     number INTEGER PRIMARY KEY AUTOINCREMENT, project TEXT NOT NULL, store TEXT NOT NULL,
     dimensions INTEGER NOT NULL, chunks INTEGER NOT NULL DEFAULT 0, vectors INTEGER NOT NULL DEFAULT 0,
-    version INTEGER NOT NULL DEFAULT 0, removals INTEGER NOT NULL DEFAULT 0, UNIQUE (project, store));
-CREATE TABLE IF NOT EXISTS gone (number INTEGER PRIMARY KEY);
+    version INTEGER NOT NULL DEFAULT 0, removals INTEGER NOT NULL DEFAULT 0, upto INTEGER, UNIQUE (project, store));
+CREATE TABLE IF NOT EXISTS gone (number INTEGER PRIMARY KEY, upto INTEGER);
 CREATE TABLE IF NOT EXISTS chunks (
     number INTEGER PRIMARY KEY AUTOINCREMENT, set_number INTEGER NOT NULL, file_id TEXT NOT NULL,
     position INTEGER NOT NULL, data BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS ix_chunks_set ON chunks (set_number);
 CREATE INDEX IF NOT EXISTS ix_chunks_file ON chunks (set_number, file_id);
 CREATE TABLE IF NOT EXISTS texts (number INTEGER PRIMARY KEY, place TEXT NOT NULL, text TEXT NOT NULL);
-CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(
-    place, text, content='texts', content_rowid='number', tokenize="unicode61 remove_diacritics 2");
 """
-"""``place`` holds one word, the set's, so that one index of words serves every store and none sees another's."""
 
 
 class SqliteSet(NamedTuple):
@@ -42,19 +38,13 @@ class SqliteSet(NamedTuple):
     vectors: int
     version: int
     removals: int
-
-    @property
-    def place(self) -> str:
-        return _place(self.number)
-
-
-def _place(number: int) -> str:
-    return f"s{number}"
+    upto: int | None
+    """See ``sqlite_words.py``."""
 
 
 def find_set(connection: sqlite3.Connection, project: str, store: str) -> SqliteSet | None:
     row = connection.execute(
-        "SELECT number, dimensions, chunks, vectors, version, removals FROM sets WHERE project = ? AND store = ?",
+        "SELECT number, dimensions, chunks, vectors, version, removals, upto FROM sets WHERE project = ? AND store = ?",
         (project, store),
     ).fetchone()
     return SqliteSet(*row) if row else None
@@ -111,9 +101,12 @@ def put(connection: sqlite3.Connection, project: str, store: str, file_id: str, 
             "INSERT INTO chunks (set_number, file_id, position, data) VALUES (?, ?, ?, ?)",
             (found.number, file_id, chunk.position, data),
         ).lastrowid
-        row = (number, found.place, words.clean(chunk.text))
-        connection.execute("INSERT INTO texts (number, place, text) VALUES (?, ?, ?)", row)
-        connection.execute("INSERT INTO words (rowid, place, text) VALUES (?, ?, ?)", row)
+        assert number is not None
+        text = words.clean(chunk.text)
+        connection.execute(
+            "INSERT INTO texts (number, place, text) VALUES (?, ?, ?)", (number, f"s{found.number}", text)
+        )
+        sqlite_words.add(connection, found, number, text)
     connection.execute(
         "UPDATE sets SET chunks = chunks + ?, vectors = vectors + ?, version = version + 1 WHERE number = ?",
         (len(chunks), vectors, found.number),
@@ -129,7 +122,7 @@ def remove_file(connection: sqlite3.Connection, project: str, store: str, file_i
     ).fetchall()
     if not rows:
         return
-    _take_away(connection, [number for number, _ in rows])
+    _take_away(connection, found, [number for number, _ in rows])
     vectors = sum(size for _, size in rows) // (found.dimensions * 2)
     connection.execute(
         "UPDATE sets SET chunks = chunks - ?, vectors = vectors - ?, version = version + 1, removals = removals + 1"
@@ -142,29 +135,32 @@ def remove_set(connection: sqlite3.Connection, project: str, store: str) -> None
     found = find_set(connection, project, store)
     if found is not None:
         connection.execute("DELETE FROM sets WHERE number = ?", (found.number,))
-        connection.execute("INSERT INTO gone (number) VALUES (?)", (found.number,))
+        connection.execute("INSERT INTO gone (number, upto) VALUES (?, ?)", (found.number, found.upto))
 
 
 def free(connection: sqlite3.Connection) -> bool:
     """Take away some chunks of a store that is gone; whether there may be more."""
-    row = connection.execute("SELECT number FROM gone LIMIT 1").fetchone()
+    row = connection.execute("SELECT number, upto FROM gone LIMIT 1").fetchone()
     if row is None:
         return False
-    chunks = connection.execute("SELECT number FROM chunks WHERE set_number = ? LIMIT ?", (row[0], _SWEPT)).fetchall()
-    _take_away(connection, [number for (number,) in chunks])
+    gone = _Gone(*row)
+    chunks = connection.execute(
+        "SELECT number FROM chunks WHERE set_number = ? LIMIT ?", (gone.number, _SWEPT)
+    ).fetchall()
+    _take_away(connection, gone, [number for (number,) in chunks])
     if len(chunks) < _SWEPT:
-        connection.execute("DELETE FROM gone WHERE number = ?", row)
+        connection.execute("DELETE FROM gone WHERE number = ?", (gone.number,))
     return True
 
 
-def _take_away(connection: sqlite3.Connection, numbers: Sequence[int]) -> None:
+class _Gone(NamedTuple):
+    number: int
+    upto: int | None
+
+
+def _take_away(connection: sqlite3.Connection, found: SqliteSet | _Gone, numbers: Sequence[int]) -> None:
+    sqlite_words.remove(connection, found, numbers)
     for number in numbers:
-        # FTS5 is told what it indexed, since the texts are not its own.
-        connection.execute(
-            "INSERT INTO words (words, rowid, place, text) SELECT 'delete', number, place, text FROM texts"
-            " WHERE number = ?",
-            (number,),
-        )
         connection.execute("DELETE FROM texts WHERE number = ?", (number,))
         connection.execute("DELETE FROM chunks WHERE number = ?", (number,))
 
@@ -179,32 +175,13 @@ def matching(
     if found is None:
         return []
     terms = words.terms(query)
-    worth, chosen = words.weigh({term: _frequency(connection, found, term) for term in terms}, found.chunks)
+    frequencies = {term: sqlite_words.frequency(connection, found, term) for term in terms}
+    worth, chosen = words.weigh(frequencies, found.chunks)
     if not chosen:
         return []
-    sql = "SELECT c.number FROM words JOIN chunks c ON c.number = words.rowid WHERE words MATCH ?"
-    parameters: list[Any] = [_match(found, chosen)]
-    if files is not None:
-        sql += " AND c.file_id IN (SELECT value FROM json_each(?))"
-        parameters.append(json.dumps(list(files)))
-    sql += " ORDER BY bm25(words, 0.0, 1.0), c.number LIMIT ?"
-    numbers = [number for (number,) in connection.execute(sql, [*parameters, limit])]
+    numbers = sqlite_words.best(connection, found, chosen, limit, files)
     measure = words.share(worth)
     hits = [
         Found(file_id, position, text, measure(text)) for _, file_id, position, text in chunks_of(connection, numbers)
     ]
-    return sorted(hits, key=lambda hit: -hit.score)  # of equals, bm25's order stays
-
-
-def _frequency(connection: sqlite3.Connection, found: SqliteSet, term: str) -> int:
-    """In how many of the store's chunks a term stands, counted to where it is common in any case."""
-    (count,) = connection.execute(
-        "SELECT count(*) FROM (SELECT 1 FROM words WHERE words MATCH ? LIMIT ?)",
-        (_match(found, [term]), words.ENOUGH + 1),
-    ).fetchone()
-    return int(count)
-
-
-def _match(found: SqliteSet, terms: Collection[str]) -> str:
-    """Terms are letters and digits alone, so quotes around them are all it takes."""
-    return f'place : "{found.place}" AND text : (' + " OR ".join(f'"{term}"' for term in terms) + ")"
+    return sorted(hits, key=lambda hit: -hit.score)  # of equals, BM25's order stays

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 2.0
 FILES_LOOK_SECONDS = 3.0
 FILES_LOOK_SHARE = 0.02
-"""The part of its time that a worker may spend with looking for files, of which no index tells."""
+"""The part of its time that a worker may spend with looking for files, of which there may be many."""
 
 PATIENCE_SECONDS = 10.0
 SEEN_SECONDS = 15.0
@@ -136,7 +136,7 @@ async def _drop(ctx: Context, task: IndexTask) -> bool:
 
 async def _sweep_files(ports: Ports) -> None:
     """Fail the files that are to be read and have no task."""
-    found = await ports.database.across(VectorStoreFile, status="in_progress")
+    found = await ports.database.across(VectorStoreFile, open=True)
     files = {(project, file.key): file for project, file in found}
     lost = set()
     for (project, key), file in files.items():

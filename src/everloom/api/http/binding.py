@@ -3,13 +3,16 @@
 JSON bodies are read by ``requests/binding.py``; what it knows of types is used here too.
 """
 
+import contextlib
 import math
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, TypeVar, cast
 
 import msgspec
 import msgspec.inspect as mi
+from msgspec import StructMeta
 
 from everloom.requests.binding import bind, convert, nul_in
 from everloom.requests.validation import explain, unknown
@@ -22,8 +25,11 @@ def decode_query(pairs: Sequence[tuple[str, str]], type: type[T]) -> T:
     What stands in brackets behind a known one is not: a filter that was misspelt would let everything through.
 
     ``name=a,b``, ``name=a&name=b`` and ``name[]=a&name[]=b`` are the same list; ``name[key]=value`` is
-    a member of an object. Where a single value is asked for and several are given, the last one counts.
+    a member of an object, and ``name=null`` says that there is none. Where a single value is asked for and several are
+    given, the last one counts.
     """
+    if not pairs and (nothing := _of_nothing(cast(Any, type))) is not None:
+        return cast(T, nothing)
     bound = bind(cast(Any, type))
     raw = _gather(pairs, bound.fields) if pairs else {}
     try:
@@ -32,6 +38,18 @@ def decode_query(pairs: Sequence[tuple[str, str]], type: type[T]) -> T:
         if fault := explain(raw, bound.info):
             raise fault from None
         return convert(raw, type)
+
+
+@cache
+def _of_nothing(type: type[Any]) -> Any:
+    """What an empty query string is as ``type``; None where it has to say something, or where one who is given it may
+    change it.
+    """
+    if not (isinstance(type, StructMeta) and type.__struct_config__.frozen):
+        return None
+    with contextlib.suppress(msgspec.ValidationError):
+        return msgspec.convert({}, type)
+    return None
 
 
 _QUERY_NAME = re.compile(r"([^\[\]]+)\[([^\[\]]*)\]")
@@ -61,6 +79,8 @@ def _gather(pairs: Sequence[tuple[str, str]], fields: dict[str, mi.Type]) -> dic
             if key not in types:
                 raise unknown(full_name)
             _members(raw, name)[key] = _scalar(text, types[key])
+        elif isinstance(shape, mi.DictType) and key is None and text == "null":
+            raw[name] = None
         elif shape is not None and key is None:
             raw[name] = _scalar(text, shape)
     return raw

@@ -1,10 +1,8 @@
 """What forms with a file in them have in common: how large the file may be, and what it may be called."""
 
-from collections.abc import AsyncIterator
-
-from everloom.api.http.multipart import Part
 from everloom.api.http.routes import Request
-from everloom.kit.errors import ApiError, BadRequest
+from everloom.kit.errors import BadRequest
+from everloom.requests.file_sizes import too_large
 from everloom.requests.validation import invalid
 
 FORM_BYTES = 1024 * 1024
@@ -22,16 +20,6 @@ def refuse_too_long(call: Request, limit: int, param: str) -> None:
     declared = call.header(b"content-length") or ""
     if declared.isdigit() and len(declared) < 20 and int(declared) > limit + FORM_BYTES:
         raise too_large(limit, int(declared), param)
-
-
-async def at_most(limit: int, blocks: AsyncIterator[bytes] | Part, param: str) -> AsyncIterator[bytes]:
-    """The blocks, as long as they are no more than ``limit`` bytes together. Errors: 413."""
-    size = 0
-    async for block in blocks:
-        size += len(block)
-        if size > limit:
-            raise too_large(limit, size, param)
-        yield block
 
 
 def plain_filename(name: str, param: str) -> str:
@@ -56,9 +44,3 @@ def check_format(purpose: str, filename: str) -> None:
     """Ask that a file of this purpose may be called so. Errors: 400."""
     if purpose == "batch" and not filename.endswith(".jsonl"):
         raise BadRequest("Invalid file format for Batch API. Must be .jsonl")
-
-
-def too_large(limit: int, size: int, param: str) -> ApiError:
-    """The refusal of more bytes than there may be, of which ``size`` have been seen."""
-    text = f"Maximum content size limit ({limit}) exceeded ({size} bytes read)"
-    return ApiError(413, text, param=param, code="file_too_large")

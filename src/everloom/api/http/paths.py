@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from everloom.api.http.routes import Route
 from everloom.kit.errors import ApiError, BadRequest, NotFound
+from everloom.requests.binding import nul_in
 
 PREFIX = "/v1"
 
@@ -16,6 +17,8 @@ class Paths:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._tree: _Node = _Node()
+        self._fixed: dict[str, _Node] = {}
+        """By whole paths, with and without ``/v1``, those that have no parameters."""
         for route in routes:
             node = self._tree
             for segment in route.path.strip("/").split("/"):
@@ -23,6 +26,8 @@ class Paths:
             if route.method in node.routes:
                 raise ValueError(f"two handlers for {route.method} {route.path}")
             node.routes[route.method] = route
+            if "{" not in route.path:
+                self._fixed[route.path] = self._fixed[PREFIX + route.path] = node
 
     def match(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
         """The route and its path parameters, or None."""
@@ -46,13 +51,13 @@ class Paths:
         return node.routes[method], params
 
     def _walk(self, path: str) -> tuple["_Node | None", dict[str, str]]:
+        if (fixed := self._fixed.get(path)) is not None:
+            return fixed, {}
         params: dict[str, str] = {}
-        node: _Node | None = self._tree
+        node = self._tree
         for segment in path.removeprefix(PREFIX).strip("/").split("/"):
-            assert node is not None
             following = node.children.get(segment)
-            if following is None and node.wild is not None and segment:
-                following = node.wild
+            if following is None and segment and (following := node.wild) is not None:
                 params[following.name] = segment
             if following is None:
                 if node.name in _GREEDY and node is not self._tree:
@@ -88,6 +93,7 @@ class _Node:
 
 
 _LONGEST_ID = 128
+_LONGEST_MODEL = 256
 
 
 def check_ids(params: Mapping[str, str], prefixes: Mapping[str, str]) -> None:
@@ -104,9 +110,12 @@ def check_ids(params: Mapping[str, str], prefixes: Mapping[str, str]) -> None:
                 param=name,
                 code="invalid_value",
             )
-        if len(value) > _LONGEST_ID or not value.isprintable():
+        longest = _LONGEST_MODEL if name == "model" else _LONGEST_ID
+        if len(value) > longest or not value.isprintable():
+            if "\0" in value:
+                raise nul_in(name)
             raise BadRequest(
-                f"Invalid '{name}': string too long. Expected a string with maximum length {_LONGEST_ID}, but got a "
+                f"Invalid '{name}': string too long. Expected a string with maximum length {longest}, but got a "
                 f"string with length {len(value)} instead.",
                 param=name,
                 code="string_above_max_length",

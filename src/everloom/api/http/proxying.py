@@ -1,7 +1,7 @@
-"""A model's answer on its way to the client: read whole, or streamed in the blocks in which it comes."""
+"""A model's answer on its way to the client, streamed in the blocks in which it comes."""
 
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any, Protocol
+from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 
@@ -9,39 +9,12 @@ from everloom.context.counted_streams import UsageFilter
 from everloom.kit import sse
 from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.kit.foreign_errors import told_error
-from everloom.kit.secrets import SECRETS
 from everloom.models.failures import failed_midway, unreadable
 from everloom.objects.base import JsonObject, encode
+from everloom.work.inference.answers import Streamed, without_secrets
 
 _LONGEST_LINE = 64 * 1024 * 1024
 """Bytes that are held of a stream while its line has no end: an image of 4096 by 4096 is a line."""
-
-
-class Streamed(Protocol):
-    """An answer that can be streamed (``MeteredAnswer`` is one)."""
-
-    content_type: str
-    hides_usage: bool
-    """Whether it tells a usage that its caller did not ask for."""
-
-    def blocks(self) -> AsyncIterator[bytes]: ...
-
-    async def close(self) -> None: ...
-
-
-class Proxied(Streamed, Protocol):
-    """One that can be read whole, too (``CompletionAnswer`` is one)."""
-
-    async def whole(self) -> bytes: ...
-
-
-async def read_whole(asked: Coroutine[Any, Any, Proxied]) -> bytes:
-    """The body of the answer that ``asked`` brings, which is closed in any case."""
-    answer = await asked
-    try:
-        return _without_secrets(await answer.whole())
-    finally:
-        await answer.close()
 
 
 async def frames(answer: Streamed) -> AsyncIterator[bytes]:
@@ -53,19 +26,26 @@ async def frames(answer: Streamed) -> AsyncIterator[bytes]:
         yield await _as_events(answer)
         return
     rest = bytearray()
-    shown = UsageFilter().shown if answer.hides_usage else bytes
+    usage = UsageFilter() if answer.hides_usage else None
+    shown = bytes if usage is None else usage.shown
     try:
         async for block in answer.blocks():
             end = block.rfind(b"\n") + 1
+            if not rest and end == len(block):
+                if lines := shown(block):
+                    yield without_secrets(lines)
+                continue
             if end:
                 if lines := shown(bytes(rest) + block[:end]):
-                    yield _without_secrets(lines)
+                    yield without_secrets(lines)
                 rest.clear()
             rest += block[end:]
             if len(rest) > _LONGEST_LINE:
                 raise ModelFailure(f"The model sent a line of more than {_LONGEST_LINE} bytes.", code="upstream_broken")
         if rest:
-            yield _without_secrets(shown(bytes(rest) + b"\n\n"))
+            yield without_secrets(shown(bytes(rest) + b"\n\n"))
+        if usage is not None and (held := usage.rest()):
+            yield without_secrets(held)
     except ApiError as error:
         yield b"\n" + sse.frame(encode(error.envelope()))
 
@@ -101,18 +81,3 @@ def _as_delta(choice: Any) -> Any:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _without_secrets(lines: bytes) -> bytes:
-    """Whole lines of an answer: those that tell of an error may quote the key that the model's server was asked with.
-
-    Within the text of an answer the name would stand with its quotation marks escaped.
-    """
-    if b'"error"' not in lines:
-        return lines
-    return b"".join(
-        SECRETS.hide(line.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
-        if b'"error"' in line
-        else line
-        for line in lines.splitlines(keepends=True)
-    )

@@ -11,6 +11,7 @@ import msgspec
 
 from everloom.api.http.routes import ClientGone, Download, EventStream, Reply, Request
 from everloom.api.http.steps import Next
+from everloom.api.http.whole_answers import rendered, whole_answer
 from everloom.context.current_request import tickets
 from everloom.kit import sse
 from everloom.kit.errors import ApiError, Unavailable
@@ -51,6 +52,7 @@ class Responder:
             (b"openai-organization", organization.encode()),
             (b"x-content-type-options", b"nosniff"),
         ]
+        self._common_lines = rendered(self._common)
 
     async def respond(self, request: Request, next: Next) -> None:
         """The step that sends what the rest of the way brings, an answer or an error, and then clears up."""
@@ -65,8 +67,10 @@ class Responder:
             request.status = 499
         except ApiError as error:
             await self._error(request, error)
+            _let_go(error)
         except Exception as error:
             await self._error(request, _fault(request, error))
+            _let_go(error)
         finally:
             await request.end()
 
@@ -96,27 +100,23 @@ class Responder:
 
     async def _whole(self, request: Request, status: int, body: bytes, headers: Headers) -> None:
         """Send an answer that is all there."""
+        if request.takes_whole:
+            lines = b"%b%bx-request-id: %b\r\n" % (
+                rendered(_own(request, headers)),
+                self._common_lines,
+                request.id.encode(),
+            )
+            request.status = status
+            await request.send(whole_answer(status, lines, body))
+            return
         length = [] if status == 204 else [(b"content-length", b"%d" % len(body))]
         await self._start(request, status, [*headers, *length])
         await request.send({"type": "http.response.body", "body": body})
 
     async def _start(self, request: Request, status: int, headers: Headers) -> None:
         request.status = status
-        if asked := tickets.get():
-            headers = [*headers, *asked[0].headers()]
-        elapsed = b"%d" % ((time.perf_counter() - request.started) * 1000)
-        await request.send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [
-                    *headers,
-                    (b"openai-processing-ms", elapsed),
-                    *self._common,
-                    (b"x-request-id", request.id.encode()),
-                ],
-            }
-        )
+        all_headers = [*_own(request, headers), *self._common, (b"x-request-id", request.id.encode())]
+        await request.send({"type": "http.response.start", "status": status, "headers": all_headers})
 
     async def _events(self, request: Request, stream: EventStream) -> None:
         headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
@@ -138,6 +138,13 @@ class Responder:
         await _until_gone(request, download.blocks)
 
 
+def _own(request: Request, headers: Headers) -> Headers:
+    """The headers of this very answer: its own, those that say what is left of its limits, and how long it took."""
+    if asked := tickets.get():
+        headers = [*headers, *asked[0].headers()]
+    return [*headers, (b"openai-processing-ms", b"%d" % ((time.perf_counter() - request.started) * 1000))]
+
+
 def _fault(request: Request, error: Exception) -> ApiError:
     """What is answered where the request is not to blame: 503 for what comes back by itself, else 500."""
     if disk_is_away(error):  # the disk that a form is laid on, for one
@@ -147,6 +154,16 @@ def _fault(request: Request, error: Exception) -> ApiError:
         return error.answer()
     log.error("%s %s failed (%s)", request.method, request.path, request.id, exc_info=error)
     return ApiError(500, SERVER_ERROR.format(id=request.id), type="server_error")
+
+
+def _let_go(error: BaseException) -> None:
+    """Part an error that has been answered from the frames it came through. Where one of them knows it by name they
+    hold each other, and what stands in them (a body of megabytes) till the garbage collector comes by.
+    """
+    met: list[BaseException] = [error]
+    for one in met:
+        one.__traceback__ = None
+        met += [other for other in (one.__cause__, one.__context__) if other is not None and other not in met]
 
 
 async def _until_gone(request: Request, blocks: AsyncIterator[bytes]) -> None:

@@ -29,6 +29,7 @@ from typing import Any, Literal, TypeVar
 
 from msgspec import Struct
 
+from everloom.api.http.whole_answers import WHOLE
 from everloom.context import Context, Ports
 from everloom.context.caller import Caller
 from everloom.kit.errors import ApiError
@@ -46,6 +47,11 @@ H = TypeVar("H", bound=Callable[..., Awaitable[Any]])
 ApiFamily = Literal["common", "assistants"]
 """The assistants family asks for the beta header and takes part in dialects."""
 
+WHEN_GONE = "everloom.when_gone"
+"""Of a scope: a function to which one gives what is to be called once, when the client has left, or None. A task that
+asks ``receive`` for it costs a tenth of a request that is passed through.
+"""
+
 CURRENT_DIALECT = "assistants=v2"
 
 
@@ -57,8 +63,10 @@ class Request:
     """One HTTP request, on its way through the steps (``steps.py``) to its handler and back."""
 
     __slots__ = (
-        *("_endings", "_receive", "arguments", "caller", "client", "context", "deployment", "dialect", "headers", "id"),
+        *("_endings", "_receive", "_when_gone", "arguments", "caller", "client", "context", "deployment", "dialect"),
+        *("headers", "id"),
         *("method", "path", "ports", "query", "raw_body", "route", "send", "server", "started", "status"),
+        "takes_whole",
     )
 
     context: Context
@@ -76,6 +84,7 @@ class Request:
         """The address that asks: a proxy's, where one stands before us."""
         self.deployment: str | None = scope.get("deployment")
         """The model that the path names, as Azure's do."""
+        self._when_gone: Callable[[Callable[[], object] | None], None] | None = scope.get(WHEN_GONE)
         self.ports = ports
         self.route: Route | None = None
         self.arguments: dict[str, Any] = {}
@@ -89,6 +98,8 @@ class Request:
         self.status = 0
         """Of the answer, once that has begun; 499 where the client left before."""
         self.send = send
+        self.takes_whole = WHOLE in scope.get("extensions", ())
+        """Whether ``send`` takes an answer as one message (``whole_answers.py``)."""
         self._receive = receive
         self._endings: list[Callable[[], Awaitable[None]]] = []
 
@@ -142,24 +153,23 @@ class Request:
         assert me is not None
         left = False
 
-        async def watch() -> None:
+        def leave() -> None:
             nonlocal left
-            await self.disconnected()
             left = True
             me.cancel()
 
-        watcher = asyncio.create_task(watch())
-        try:
-            return await work
-        except asyncio.CancelledError:
-            if not left:
-                raise
-            me.uncancel()
-            raise ClientGone from None
-        finally:
-            watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watcher
+        async with self._watched(leave):
+            try:
+                return await work
+            except asyncio.CancelledError:
+                if not left:
+                    raise
+                me.uncancel()
+                raise ClientGone from None
+
+    def _watched(self, leave: Callable[[], None]) -> "_Watch | _WatchByTask":
+        """Have ``leave`` called when the client goes while the block runs."""
+        return _WatchByTask(self, leave) if self._when_gone is None else _Watch(self._when_gone, leave)
 
     def at_end(self, close: Callable[[], Awaitable[None]]) -> None:
         """Have ``close`` awaited when the request has been answered, or has failed."""
@@ -169,6 +179,45 @@ class Request:
         """Await what ``at_end`` was given, the last first. Called by the server, once."""
         while self._endings:
             await self._endings.pop()()
+        self.arguments = {}  # It may be one of them, and would keep its body till the garbage collector comes by.
+
+
+class _Watch:
+    """By the server's word (``WHEN_GONE``)."""
+
+    __slots__ = ("_leave", "_when_gone")
+
+    def __init__(self, when_gone: Callable[[Callable[[], object] | None], None], leave: Callable[[], None]) -> None:
+        self._when_gone = when_gone
+        self._leave = leave
+
+    async def __aenter__(self) -> None:
+        self._when_gone(self._leave)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._when_gone(None)
+
+
+class _WatchByTask:
+    """By asking an ASGI server that tells nothing of itself, in a task of its own."""
+
+    __slots__ = ("_leave", "_request", "_task")
+
+    def __init__(self, request: Request, leave: Callable[[], None]) -> None:
+        self._request = request
+        self._leave = leave
+
+    async def __aenter__(self) -> None:
+        self._task = asyncio.create_task(self._watch())
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _watch(self) -> None:
+        await self._request.disconnected()
+        self._leave()
 
 
 def _too_large(limit: int) -> ApiError:

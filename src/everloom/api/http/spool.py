@@ -4,26 +4,23 @@ A file is laid down before anything is asked, since the model's name may come af
 attempt that failed is made again from the beginning.
 """
 
-import asyncio
-import contextlib
-import os
 import re
-import shutil
-import tempfile
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from everloom.api.http.binding import decode_query
-from everloom.api.http.forms import NULL, at_most, plain_filename, refuse_too_long, too_large
+from everloom.api.http.forms import NULL, plain_filename, refuse_too_long
 from everloom.api.http.multipart import FIELD_BYTES, Part, form_parts
 from everloom.api.http.routes import Request
 from everloom.kit.errors import BadRequest
+from everloom.kit.temporary_folders import make_folder, remove_folder, write_file
 from everloom.models.base import Form, FormFile
+from everloom.requests.file_sizes import at_most, too_large
 from everloom.requests.validation import invalid, missing, unknown
 
 T = TypeVar("T")
@@ -41,12 +38,6 @@ _NAME = re.compile(r"(\w+)(?:\[\w{0,64}\])?", re.ASCII)
 
 _OCTETS = "application/octet-stream"
 
-_PREFIX = "everloom-form-"
-"""Of the folders of forms; behind it stand the process's id and something made up."""
-
-_STALE_SECONDS = 3600
-"""Folders younger than this are left alone: under another container's ids their process may well be alive."""
-
 
 async def read_form(
     call: Request, kind: type[T], files: Mapping[str, int], *, required: str, texts: Mapping[str, int] | None = None
@@ -59,12 +50,8 @@ async def read_form(
     are, and their bytes. Errors: 400 in the platform's words, 413 for a file, or fields together, that are too large.
     """
     refuse_too_long(call, sum(files.values()), required)
-    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=f"{_PREFIX}{os.getpid()}-"))
-
-    async def remove() -> None:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-
-    call.at_end(remove)
+    folder = await make_folder()
+    call.at_end(partial(remove_folder, folder))
     fields: list[tuple[str, str]] = []
     laid: list[FormFile] = []
     held = 0
@@ -96,26 +83,6 @@ def _given(fields: Sequence[tuple[str, str]], kind: type[Any]) -> tuple[tuple[st
     return tuple((name, text) for name, text in fields if text != NULL or name not in optional or times[name] > 1)
 
 
-def sweep_forms() -> None:
-    """Take away the folders of forms whose process was killed before it could. Blocking."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            old = time.time() - folder.stat().st_mtime > _STALE_SECONDS
-            if old and not _alive(folder.name.removeprefix(_PREFIX).partition("-")[0]):
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _alive(pid: str) -> bool:
-    """Whether a process of ours may have this id."""
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except OSError:
-        return True  # It is somebody else's.
-    return True
-
-
 async def _text(part: Part, longest: int) -> str:
     if part.filename is not None:
         text = f"Invalid type for '{part.name}': expected a string, but got a file instead."
@@ -128,14 +95,7 @@ async def _lay(part: Part, path: Path, limit: int) -> FormFile:
         text = f"Invalid type for '{part.name}': expected a file, but got a string instead."
         raise BadRequest(text, param=part.name, code="invalid_type")
     filename = plain_filename(part.filename, part.name)
-    size = 0
-    file: Any = await asyncio.to_thread(path.open, "wb")
-    try:
-        async for block in _gathered(at_most(limit, part, part.name)):
-            size += len(block)
-            await asyncio.to_thread(file.write, block)
-    finally:
-        await asyncio.to_thread(file.close)
+    size = await write_file(path, _gathered(at_most(limit, part, part.name)))
     if size == 0:
         raise invalid(part.name, "the file is empty.", "empty_file")
     return FormFile(field=part.name, filename=filename, content_type=part.content_type or _OCTETS, path=path, size=size)

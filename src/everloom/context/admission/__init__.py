@@ -19,7 +19,7 @@ from everloom.context.known_rules import KnownRules
 from everloom.context.pricing import PriceList
 from everloom.kit.errors import ApiError, Unavailable
 from everloom.kit.log import outage
-from everloom.objects.ledger import LedgerRow, UsageKind
+from everloom.objects.ledger import UsageKind
 from everloom.objects.rules import Ceiling
 from everloom.store.base import SYSTEM, Database
 
@@ -34,13 +34,18 @@ PATIENCE_SECONDS = 20.0
 """How long a request waits that would fit what is left of a budget, if others were settled that have reserved it."""
 
 
+Asked = tuple[Caller, UsageKind, str | None, str]
+"""Who asks for what, under which name limits know it, and under which its backend."""
+
+
 class _Waiting:
-    """A request that waits for a write, and perhaps for others to be settled."""
+    """A request that waits for a write, and perhaps for others to be settled. ``asked``: by whom, for what."""
 
-    __slots__ = ("admitted", "looked", "patient_until", "ticket")
+    __slots__ = ("admitted", "asked", "looked", "patient_until", "ticket")
 
-    def __init__(self, ticket: Ticket) -> None:
+    def __init__(self, ticket: Ticket, asked: Asked) -> None:
         self.ticket = ticket
+        self.asked = asked
         self.admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.patient_until = time.monotonic() + PATIENCE_SECONDS
         self.looked = False
@@ -123,30 +128,19 @@ class Admission:
         now = time.monotonic()
         if (refusal := _known_refusal(ticket, now)) is not None:
             raise refusal
-        return await self._wait(ticket)
+        return await self._wait(_Waiting(ticket, (caller, kind, model, backend_model)))
 
-    def charge(self, caller: Caller, row: LedgerRow) -> None:
-        """Have a caller's budgets pay for what was reserved by nobody: a file search, a session of the interpreter."""
-        state, rules = self._state, self._rules
-        if state is None or rules is None or (known := rules.recall(caller.project)) is None:
-            return  # It is found in the ledger within a minute (``work/usage/quotas.py``).
-        account = state.account(caller, row.kind, None, row.model, known)
-        for budget in account.budgets:
-            budget.settle(0, account.paid(row))
-        self._touch(account)
-
-    async def _wait(self, ticket: Ticket) -> Ticket:
-        waiting = _Waiting(ticket)
+    async def _wait(self, waiting: _Waiting) -> Ticket:
         self._waiting[waiting] = None
         self._woken.set()
         try:
             await waiting.admitted
         except asyncio.CancelledError:
-            ticket.cancel()
+            waiting.ticket.cancel()
             raise
         finally:
             self._waiting.pop(waiting, None)
-        return ticket
+        return waiting.ticket
 
     def _touch(self, account: Account) -> None:
         """Have the account's rows looked at soon: what is low is taken ahead, what is owed is told."""
@@ -179,9 +173,9 @@ class Admission:
             except Unavailable as away:
                 outage("limits and budgets", away)
                 self._refuse_all(away)
-            except Exception as problem:
+            except Exception:
                 log.exception("limits and budgets cannot be kept")
-                self._refuse_all(problem)
+                await self._one_by_one()
             if self._waiting or self._state.is_busy():
                 self._wake_in(TICK_SECONDS)
 
@@ -190,12 +184,34 @@ class Admission:
         assert self._writer is not None
         assert self._state is not None
         some = self._due()
+        await self._refresh(some)
         self._let_in(some)
         some = [waiting for waiting in some if waiting in self._waiting]
         try:
             await self._writer.write([waiting.ticket for waiting in some])
         except BegunAnew:
             return self._woken.set()
+        self._decide(some)
+        for budget in self._state.budgets.values():
+            if budget.due:
+                due, budget.due = budget.due, []
+                await self.on_alert(budget.id, due)
+        return None
+
+    async def _one_by_one(self) -> None:
+        """Write for each that waits alone, so that one which cannot be written for takes none of the others along."""
+        assert self._writer is not None
+        for waiting in [*self._waiting]:
+            try:
+                await self._writer.write([waiting.ticket], alone=True)
+                self._decide([waiting])
+            except BegunAnew:
+                continue
+            except Exception as problem:
+                self._conclude(waiting, problem)
+
+    def _decide(self, some: Sequence[_Waiting]) -> None:
+        """Let in who fits now, and refuse whom there will be no room for."""
         self._let_in(some)
         now = time.monotonic()
         for waiting in some:
@@ -205,11 +221,17 @@ class Admission:
             refusal = _known_refusal(waiting.ticket, now) or _impatient(waiting, now)
             if refusal is not None:
                 self._conclude(waiting, refusal)
-        for budget in self._state.budgets.values():
-            if budget.due:
-                due, budget.due = budget.due, []
-                await self.on_alert(budget.id, due)
-        return None
+
+    async def _refresh(self, some: Sequence[_Waiting]) -> None:
+        """Have those that wait go by the rules of now: a limit may have been raised meanwhile."""
+        assert self._state is not None
+        assert self._rules is not None
+        for waiting in some:
+            project = waiting.asked[0].project
+            known = self._rules.recall(project) or await self._rules.of(project)
+            account = self._state.account(*waiting.asked, known)
+            if account is not waiting.ticket.account and not waiting.admitted.done():
+                waiting.ticket = Ticket(account, waiting.ticket.need, self._touch)
 
     def _due(self) -> list[_Waiting]:
         """Those that wait and have not been looked at, or not for a moment."""

@@ -6,7 +6,9 @@ sum of all is never less than what was spent, whichever process dies. Amounts ar
 
 import math
 import time
+from collections.abc import Callable
 
+from everloom.context.admission.clock import SteadyWallClock
 from everloom.kit.clock import now
 from everloom.objects.quotas import Share, Spend
 from everloom.store.base import Add, Change
@@ -26,16 +28,17 @@ def month_of(seconds: float) -> str:
 class Budget:
     """A project's or the organization's budget. ``limit`` is None where there are alerts alone."""
 
-    def __init__(self, id: str, limit: int | None, thresholds: dict[str, int]) -> None:
+    def __init__(self, id: str, clock: SteadyWallClock) -> None:
         self.id = id
-        self.limit = limit
-        self.thresholds = thresholds
+        self.limit: int | None = None
+        self.thresholds: dict[str, int] = {}
         """Of alerts that may have to be sent, by their ids."""
         self.due: list[str] = []
         """Alerts whose threshold was found reached."""
         self.settled = 0
         self.held = 0
         self.under_way = 0
+        self._clock = clock
         self._peak = 0
         """Of what was under way since the last write."""
         self._process = ""
@@ -46,12 +49,20 @@ class Budget:
         self._looked = 0.0
         self._known_until = 0.0
         self._began = 0.0
-        self._asked = (0, 0, 0)
+        self._asked: tuple[int | None, int] = (None, 0)
         self._edited: Spend | None = None
+        self._is_seen = False
+        """Whether the row was seen, or made, since the limit is what it is."""
         self._shared = False
-        self._goes_beyond = self._for_one = False
-        """Whether what is held goes beyond the limit, and is for one request alone, whatever that leaves."""
+        self._for_one = False
+        """Whether what is held goes beyond the limit."""
         self._is_last_taken = False
+
+    def set_rules(self, limit: int | None, thresholds: dict[str, int]) -> None:
+        """Have others from now on."""
+        if limit != self.limit:
+            self.limit, self._is_seen = limit, False  # What is held was taken by another.
+        self.thresholds = thresholds
 
     @property
     def unreported(self) -> int:
@@ -60,7 +71,7 @@ class Budget:
 
     def fits(self, cost: int) -> bool:
         """Whether a cost is covered by what is reserved. Nothing is before the row was seen, or made."""
-        if self._edited is None or self._is_last_taken:
+        if not self._is_seen or self._is_last_taken:
             return False
         return self.limit is None or self.under_way + self.unreported + cost <= self.held
 
@@ -98,52 +109,64 @@ class Budget:
         free = max(0, self.limit - self.settled - self._others - self.under_way)
         return min(ahead, free // 8)
 
-    def change(self, process: str, wanted: int = 0, least: int = 0) -> Change[Spend]:
-        """Part of a write by which a process reports, and reserves what is ``wanted``, or the ``least`` of it."""
+    def look(self, process: str, see: Callable[[int, bool], None]) -> Change[Spend]:
+        """Part of a write, before those that take: ``see`` hears what there is for this process besides what it has
+        under way, and whether nobody has anything under way, so that one request may go beyond it.
+        """
+        self._process, under_way, spent = process, self.under_way, self._spent
+
+        def edit(spend: Spend) -> None:
+            spend.turn(month_of(self._clock.now()))
+            share, others = spend.shares.get(process) or Share(), self._held_by_others(spend)
+            limit, settled = self.limit or 0, spend.settled + max(0, spent - share.reported)
+            see(limit - settled - others - under_way, not others and not under_way and settled < limit)
+
+        return Change(Spend, self.id, edit)
+
+    def change(self, process: str, allotted: Callable[[], int] | None = None) -> Change[Spend]:
+        """Part of a write by which a process reports, and reserves what was allotted to those that wait for it; None
+        where nobody does.
+        """
         self._process = process
         self._began = time.monotonic()
-        ahead = self._ahead(self._began)
-        under_way, spent = self.under_way, self._spent
-        least_held, most_held = under_way + (least if wanted else 0), under_way + wanted + ahead
+        under_way, spent, ahead = self.under_way, self._spent, self._ahead(self._began)
         # What may be given back is no longer to be spent from now on: all that is not in use, where somebody waits, so
         # that processes which wait do not hold what the others wait for.
-        keeps = under_way if wanted else most_held
+        keeps = under_way + ahead if allotted is None else under_way
         self.held = min(self.held, keeps + self.unreported)
-        self._asked = (least_held, most_held, spent)
+        self._asked = (self.limit, spent)
         self._peak = under_way
 
         def edit(spend: Spend) -> None:
-            self._turn_month(spend)
-            share = spend.shares.get(self._process) or Share()
+            spend.turn(month_of(self._clock.now()))
+            share = spend.shares.get(process) or Share()
             reported = max(0, spent - share.reported)
             kept = min(share.held - reported, keeps)
             spend.settled += reported
             share.reported = spent
-            self._goes_beyond = False
-            others = sum(each.held for name, each in spend.shares.items() if name != self._process)
-            share.held = max(kept, self._held(spend, others, under_way, least_held, most_held))
-            spend.shares[self._process] = share
+            allotment = 0 if allotted is None else allotted()
+            least = under_way + allotment
+            most = least if allotted is not None and not allotment else least + ahead
+            share.held = self._held(spend, under_way, least, most, kept)
+            spend.shares[process] = share
             self._edited = spend
 
         return Change(Spend, self.id, edit)
 
-    @staticmethod
-    def _turn_month(spend: Spend) -> None:
-        month = month_of(now())
-        if month > spend.month:  # A clock that goes back does not bring a month back.
-            spend.month, spend.settled, spend.alerts = month, 0, []
+    def _held_by_others(self, spend: Spend) -> int:
+        return sum(share.held for name, share in spend.shares.items() if name != self._process)
 
-    def _held(self, spend: Spend, others: int, under_way: int, least: int, most: int) -> int:
+    def _held(self, spend: Spend, under_way: int, least: int, most: int, kept: int) -> int:
         """What this process is to hold: as much of the most as there is; the least in any case, where nobody else has
         anything under way and not all is spent. So the last request may go beyond the limit, and no other.
         """
         if self.limit is None:
-            return most
+            return max(most, kept)
+        others = self._held_by_others(spend)
         free = max(0, self.limit - spend.settled - others)
         if free >= least:
-            return min(most, free)
+            return min(max(most, kept), free)
         if not others and not under_way and spend.settled < self.limit:
-            self._goes_beyond = True
             return least
         return under_way
 
@@ -151,11 +174,14 @@ class Budget:
         """That write is through."""
         spend = self._edited
         assert spend is not None
-        self._reported, self._shared = self._asked[2], True
+        limit, self._reported = self._asked
+        self._shared, self._is_seen = True, limit == self.limit
         self.settled = spend.settled
-        self._others = sum(each.held for name, each in spend.shares.items() if name != self._process)
+        self._others = self._held_by_others(spend)
         self.held = spend.shares[self._process].held
-        self._for_one, self._is_last_taken = self._goes_beyond, False
+        # What goes beyond the limit is for one request, whatever that leaves of it when it is settled.
+        self._for_one = limit is not None and self.settled + self._others + self.held > limit
+        self._is_last_taken = self._for_one and self.under_way > 0
         self._looked, self._pace_from = self._began, self._spent
         self._known_until = self._began + LOOK_SECONDS
         self.due = [id for id, least in self.thresholds.items() if spend.settled >= least and id not in spend.alerts]
@@ -165,7 +191,7 @@ class Budget:
         self.held, spent = 0, self._spent
 
         def edit(spend: Spend) -> None:
-            self._turn_month(spend)
+            spend.turn(month_of(self._clock.now()))
             share = spend.shares.pop(process, None) or Share()
             spend.settled += max(0, spent - share.reported)
 
@@ -187,4 +213,4 @@ class Budget:
 
     def row(self, settled: int) -> Add[Spend]:
         """The row that ``change`` edits, with what was spent in this month before anybody counted."""
-        return Add(Spend(id=self.id, created_at=now(), month=month_of(now()), settled=settled))
+        return Add(Spend(id=self.id, created_at=now(), month=month_of(self._clock.now()), settled=settled))

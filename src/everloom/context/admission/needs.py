@@ -2,13 +2,10 @@
 
 from msgspec import Struct
 
-from everloom.models.base import Form
+from everloom.models.base import Form, FormFile
 from everloom.models.completion_text import prompts_of
-from everloom.models.tokens import estimate, estimate_input, estimate_text
+from everloom.models.tokens import bytes_a_second, estimate, estimate_content, estimate_input, estimate_text
 from everloom.objects.base import JsonObject
-
-BYTES_A_SECOND = 1000
-"""Of sound, at the least: eight kilobits a second is speech at its most packed."""
 
 SILENT = 0
 """Of a request that says nothing about how long its answer may be."""
@@ -30,6 +27,8 @@ def of_chat(body: JsonObject) -> Need:
     """Of a chat completion."""
     answers = body.get("n") or 1
     most = body.get("max_completion_tokens") or body.get("max_tokens") or SILENT
+    if most and (predicted := body.get("prediction")):  # What of it is not said is paid for as if it were.
+        most += estimate_content(predicted.get("content"))
     return Need(estimate(body), most * answers, answers)
 
 
@@ -41,6 +40,7 @@ def of_completion(body: JsonObject) -> Need:
     """Of a completion."""
     prompts = prompts_of(body)
     tokens = sum(len(prompt) if isinstance(prompt, list) else estimate_text(prompt or "") for prompt in prompts)
+    tokens += estimate_text(body.get("suffix") or "")
     answers = max(body.get("n") or 1, body.get("best_of") or 1) * max(1, len(prompts))
     most = body.get("max_tokens")
     return Need(tokens, (_USUAL_COMPLETION if most is None else most) * answers, answers)
@@ -68,8 +68,17 @@ def of_speech(body: JsonObject) -> Need:
 
 def of_transcription(form: Form) -> Need:
     """Of a transcription: how long the sound is, at the most."""
-    size = sum(file.size for file in form.files)
-    return Need(audio_bytes=size, milliseconds=size * 1000 // BYTES_A_SECOND)
+    milliseconds = sum(file.size * 1000 // bytes_a_second(_head(file)) for file in form.files)
+    return Need(audio_bytes=sum(file.size for file in form.files), milliseconds=milliseconds)
+
+
+def _head(file: FormFile) -> bytes:
+    """As much of a file as tells what it is; nothing of one that is gone, which is told where it is sent."""
+    try:
+        with file.path.open("rb") as opened:
+            return opened.read(64)
+    except OSError:
+        return b""
 
 
 def of_images(number: int | str | None) -> Need:

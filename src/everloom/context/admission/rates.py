@@ -67,6 +67,10 @@ METRICS = (
 )
 
 
+_SHOWN = {"requests": ("requests", "requests_day"), "tokens": ("tokens",)}
+"""What headers have a name for: of two limits they tell the one that is nearer, of equals the minute's."""
+
+
 class Slice:
     """What was taken from a window at one time; ``at`` names its entry there."""
 
@@ -121,6 +125,10 @@ class Rate:
             self.back[at] += part - min(part, amount)
             amount -= min(part, amount)
         self.more += amount
+
+    def remaining(self, now: float) -> int:
+        """How much of the limit is free, as far as this process knows."""
+        return max(0, self.limit - self.taken.used + self.left(now))
 
     def is_low(self) -> bool:
         """Whether the next slice should be taken before somebody has to wait for it."""
@@ -251,12 +259,13 @@ class ModelRates:
         if now < self._pairs_until:
             return self._pairs
         found = dict(UNLIMITED_PAIRS)
-        for name in ("requests", "tokens"):
-            if (rate := self.rates.get(name)) is not None:
-                remaining = max(0, rate.limit - rate.taken.used + rate.left(now))
+        for name, metrics in _SHOWN.items():
+            shown = [rate for metric in metrics if (rate := self.rates.get(metric)) is not None]
+            if shown:
+                rate = min(shown, key=lambda each: each.remaining(now))
                 reset = max(0.0, restored_at(rate.taken, rate.metric.span) - self._clock.now())
                 found[f"x-ratelimit-limit-{name}".encode()] = b"%d" % rate.limit
-                found[f"x-ratelimit-remaining-{name}".encode()] = b"%d" % remaining
+                found[f"x-ratelimit-remaining-{name}".encode()] = b"%d" % rate.remaining(now)
                 found[f"x-ratelimit-reset-{name}".encode()] = duration(reset).encode()
         self._pairs = [*found.items()]
         # Where few are left, each answer says exactly how many.

@@ -1,6 +1,7 @@
 """What a caller is told whose request is not admitted (the platform's words, where they are known)."""
 
 import math
+import time
 
 from everloom.context.admission.budgets import Budget
 from everloom.context.admission.rates import ModelRates, Rate, duration
@@ -23,7 +24,7 @@ def over_rate(rates: ModelRates, rate: Rate, need: int) -> ApiError:
         error.headers |= rates.headers()
         return error
     seconds = rates.seconds_until(rate, need)
-    used = min(rate.taken.used, limit)
+    used = limit - min(rate.remaining(time.monotonic()), limit)
     again = "" if math.isinf(seconds) else f" Please try again in {duration(seconds)}."
     text = (
         f"Rate limit reached for {model} in organization {ORGANIZATION} on {words}: Limit {limit}, Used {used}, "
@@ -42,14 +43,15 @@ def over_budget(budget: Budget) -> ApiError:
     whole = budget.id == ORGANIZATION
     whose, code = ("organization", "organization_spend_limit_exceeded") if whole else ("project", _PROJECT)
     limit = f"spend limit of ${(budget.limit or 0) / NANO:,.2f} for this month"
+    headers = {"x-should-retry": "false"}
     if budget.limit is not None and budget.settled < budget.limit:
         text = f"What is left of the {whose}'s {limit} is reserved by requests that are under way."
+        headers = {"x-should-retry": "true", "retry-after": "1"}  # They will cost less, most often.
     else:
         text = (
             f"The {whose} has reached its {limit}. Whoever administers it can raise the limit; otherwise requests are "
             "answered again from the first of the next month (UTC)."
         )
-    headers = {"x-should-retry": "false"}
     return ApiError(429, text, type="insufficient_quota", code=code, headers=headers)
 
 

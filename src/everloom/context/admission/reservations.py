@@ -22,6 +22,7 @@ class ReservationLine:
     """One key's and model's. ``under_way`` and the other amounts are of ``RESERVED``, in that order."""
 
     def __init__(self, caller: Caller, kind: UsageKind, model: str) -> None:
+        self.kind = kind
         self.model = model
         self.under_way = [0] * len(RESERVED)
         self.used_at = time.monotonic()

@@ -14,7 +14,7 @@ from everloom.context.known_rules import Known
 from everloom.context.pricing import PriceList
 from everloom.objects.ledger import UsageKind
 from everloom.objects.organization import ORGANIZATION
-from everloom.objects.prices import NOBODYS
+from everloom.objects.prices import NOBODYS, billed_name
 from everloom.objects.quotas import NANO
 from everloom.objects.rules import UNLIMITED, Ceiling, Rules, SpendAlert, limits_of
 
@@ -79,7 +79,7 @@ class ProcessState:
 
     def _account(self, caller: Caller, kind: UsageKind, model: str | None, backend_model: str, known: Known) -> Account:
         budgets = self._budgets(caller.project, known)
-        price = self._prices.of(backend_model) if budgets else NOBODYS
+        price = self._prices.of(billed_name(kind, backend_model)) if budgets else NOBODYS
         return Account(
             self._line(caller, kind, backend_model),
             None if model is None else self._rates(caller.project, model, known),
@@ -132,8 +132,8 @@ class ProcessState:
         limit = None if rules.spend_limit is None else rules.spend_limit * _CENT
         thresholds = {alert.id: alert.threshold_amount * _CENT for alert in alerts}
         if (budget := self.budgets.get(id)) is None:
-            budget = self.budgets[id] = Budget(id, limit, thresholds)
-        budget.limit, budget.thresholds = limit, thresholds
+            budget = self.budgets[id] = Budget(id, self._clock)
+        budget.set_rules(limit, thresholds)
         return budget
 
     def touch(self, account: Account) -> None:

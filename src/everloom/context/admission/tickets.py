@@ -11,7 +11,7 @@ from everloom.context.admission.rates import UNLIMITED_PAIRS as UNLIMITED
 from everloom.context.admission.rates import ModelRates, Rate
 from everloom.context.admission.reservations import ReservationLine
 from everloom.objects.ledger import LedgerRow
-from everloom.objects.prices import NOBODYS, Price
+from everloom.objects.prices import NOBODYS, Price, drawn
 from everloom.objects.quotas import NANO
 from everloom.objects.tools import EstimatedUsage
 
@@ -71,12 +71,14 @@ class Experience:
         return (1, min(read, _MOST), min(output, _MOST), need.images, need.characters, need.milliseconds)
 
     def tokens(self, need: Need, limit: int) -> int:
-        """What is likely to be used of tokens, as rate limits reserve them; what nobody has said takes no more than a
-        quarter of a limit, or nobody would ever learn that it is less.
+        """What is likely to be used of tokens, as rate limits reserve them. What experience adds goes no further than
+        the limit, so that it has nobody refused for good; and what nobody has said takes no more than a quarter of it,
+        or nobody would ever learn that it is less.
         """
+        read = max(need.input_tokens, min(math.ceil(need.input_tokens * self.ratio), limit - need.output_tokens))
         if need.output_tokens:
-            return min(need.input_tokens + need.output_tokens, _MOST)
-        return min(need.input_tokens + round(need.answers * self.expected), max(need.input_tokens, limit // 4))
+            return min(read + need.output_tokens, _MOST)
+        return min(read + round(need.answers * self.expected), max(read, limit // 4))
 
 
 def _dollars(price: Price) -> list[float]:
@@ -109,10 +111,13 @@ class Account:
         self._bill = bill
         self.is_free = not budgets or price == NOBODYS or not any(_dollars(price))
         """Whether there is nothing to be paid, whatever is used: then no budget is asked."""
+        self.is_paid_by_minute = price.minute > 0
+        """Then sound is not paid by the token as well."""
         token = NANO / 1_000_000 * share
-        self._request = price.call * NANO * share
+        self._request = (price.session if line.kind == "session" else price.call) * NANO * share
         self._input = max(price.input, price.audio_input or 0.0) * token
-        self._output = max(price.output, price.audio_output or 0.0, price.image_output or 0.0) * token
+        written = drawn(price) if line.kind == "draw" else max(price.output, price.audio_output or 0.0)
+        self._output = written * token
         self._image = price.image * NANO * share
         self._character = price.characters * token
         self._millisecond = price.minute * NANO * share / 60_000
@@ -218,12 +223,19 @@ class Ticket:
             self._reserved = False
             self.account.line.release(self.amounts)
 
-    def reserved_usage(self) -> EstimatedUsage | None:
-        """The tokens that it may have used at the most, where it is of tokens."""
+    def reserved_usage(self) -> EstimatedUsage:
+        """The tokens that it may have used at the most."""
         _, read, written, *_ = self.amounts
-        if not read + written:
-            return None
+        if self.need.milliseconds and self.account.is_paid_by_minute:
+            read = 0
         return EstimatedUsage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
+
+    def at_most(self, written: int, *, heard: bool) -> int:
+        """The tokens of an answer that nobody has counted, of which so many seem to have been ``written``: no more than
+        the request allows, nor, where not even a stream of it was ``heard``, than was reserved. Most of a whole answer
+        may be no text.
+        """
+        return min(written, self.amounts[2]) if self.need.output_tokens or not heard else written
 
     def at_least(self, written: int) -> int:
         """The tokens of an answer that was left: what was seen of it, and no less than answers usually have, as far as

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from everloom.context.admission.budgets import Budget
+from everloom.context.admission.allotment import Allotment
 from everloom.context.admission.rates import ModelRates
 from everloom.context.admission.registration import RENEW_SECONDS, registration, renew
 from everloom.context.admission.reservations import ReservationLine
@@ -34,7 +34,8 @@ class _Round:
     def __init__(self, tickets: Sequence[Ticket]) -> None:
         self.lines: dict[ReservationLine, list[int]] = {}
         self.rates: dict[ModelRates, dict[str, tuple[int, int]]] = {}
-        self.budgets: dict[Budget, tuple[int, int]] = {}
+        self.allotment = Allotment(tickets)
+        self.budgets = dict.fromkeys(budget for ticket in tickets for budget in ticket.account.budgets)
         for ticket in tickets:
             self._want(ticket)
 
@@ -47,9 +48,6 @@ class _Round:
             for rate, amount in ticket.wanted:
                 most, least = metrics.get(rate.metric.name, (0, amount))
                 metrics[rate.metric.name] = (most + amount, min(least, amount))
-        for budget in account.budgets:
-            most, least = self.budgets.get(budget, (0, ticket.cost))
-            self.budgets[budget] = (most + ticket.cost, min(least, ticket.cost))
 
     def written(self) -> list[Callable[[], None]]:
         """What all that take part want to hear of it."""
@@ -73,15 +71,17 @@ class QuotaWriter:
         self._prices = prices
         self._renewed = 0.0
 
-    async def write(self, tickets: Sequence[Ticket]) -> None:
-        """Take what tickets need that do not fit, and what is low; give back and report what is due.
+    async def write(self, tickets: Sequence[Ticket], *, alone: bool = False) -> None:
+        """Take what tickets need that do not fit, and what is low; give back and report what is due (``alone``: not).
 
         Errors: ``Unavailable``; then nothing has come of it here, whatever stands there.
         """
         state, now = self._state, time.monotonic()
         round = _Round(tickets)
-        self._add_due(round, now)
-        dropped = [line for line in state.lines.values() if line.is_idle(now) and line not in round.lines]
+        dropped: list[ReservationLine] = []
+        if not alone:
+            self._add_due(round, now)
+            dropped = [line for line in state.lines.values() if line.is_idle(now) and line not in round.lines]
         if not len(round) and not dropped and not self._is_stale(now):
             await self._rest(now)
             return
@@ -108,7 +108,7 @@ class QuotaWriter:
                 round.rates.setdefault(rates, {})
         for budget in state.touched_budgets:
             if (budget.owes() or budget.is_low()) and len(round) < MOST_ROWS:
-                round.budgets.setdefault(budget, (0, 0))
+                round.budgets.setdefault(budget)
         if self._is_stale(now):
             for line in state.lines.values():
                 if line.is_roomy() and len(round) < MOST_ROWS:
@@ -127,7 +127,8 @@ class QuotaWriter:
         process = self._state.process.id
         return [
             *(rates.change(wanted) for rates, wanted in round.rates.items()),
-            *(budget.change(process, *wanted) for budget, wanted in round.budgets.items()),
+            *round.allotment.looks(process),
+            *(budget.change(process, round.allotment.of(budget)) for budget in round.budgets),
             *(line.change(process, wanted) for line, wanted in round.lines.items()),
         ]
 

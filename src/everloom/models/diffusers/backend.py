@@ -179,12 +179,12 @@ async def _only_picture(form: Form) -> FormFile:
     pictures = [file for file in form.files if file.field.removesuffix("[]") == "image"]
     if len(pictures) != 1:
         text = "This model edits one image. You can provide several to other models."
-        raise BadRequest(text, param="image", code="unsupported_parameter")
+        raise BadRequest(text, param=pictures[-1].param or "image", code="unsupported_parameter")
     try:
         await asyncio.to_thread(lambda: read_png(pictures[0].path.read_bytes()))
     except BadPng as error:
         text = f"This model edits PNG images, of 4096x4096 pixels at most: in this one something is wrong ({error})."
-        raise BadRequest(text, param="image", code="invalid_image_format") from error
+        raise BadRequest(text, param=pictures[0].param or "image", code="invalid_image_format") from error
     return pictures[0]
 
 

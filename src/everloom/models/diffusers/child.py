@@ -101,7 +101,7 @@ def _do(painter: "Painter", job: dict[str, Any], parent: Any) -> None:
 def _load(folder: Path) -> Any:
     """The pipeline, where it computes fastest. Weights are read from safetensors alone: pickles may run anything."""
     import diffusers  # type: ignore[import-not-found]  # lives where the extra is installed
-    import torch  # type: ignore[import-not-found]  # as above
+    import torch  # as above
 
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()

@@ -3,6 +3,7 @@
 Format: the GGUF specification of ggml (little-endian; header, then key-value pairs, then tensors).
 """
 
+import math
 import struct
 from pathlib import Path
 from typing import IO
@@ -12,6 +13,8 @@ from msgspec import Struct
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 _LONGEST_STRING = 1 << 24
+_LONGEST_LIST = 1 << 22
+_SHOWN = 1 << 12
 _BESIDE = 64 << 20
 """Bytes that the engine takes beside a model's files and texts: its program, and room to compute in."""
 
@@ -20,19 +23,30 @@ _POOLINGS = (1, 2, 3)
 """Mean, first and last token, as llama.cpp counts them: what makes one vector of many. (4 ranks pairs of texts.)"""
 
 
+_MOST_PAIRS = 1 << 14
+_MOST_TENSORS = 1 << 16
+_TENSOR_TYPES = {0: (1, 4), 1: (1, 2), 8: (32, 34), 30: (1, 2)}
+"""What adapters are written in (32 and 16 bits, Q8_0, bfloat16): values of a block, and its bytes."""
+_ALIGNMENT = 32
+
+
 class GgufHeader(Struct, frozen=True):
     """``context``: how many tokens the model was trained to read at once. ``embeds``: it makes a vector of a text.
     ``token_bytes``: what the engine keeps of each token of a text (keys and values at 16 bits); 0 where it is not told.
+    ``general``: the texts and numbers under ``general.``, without that word: ``architecture``, ``basename``, ``name``,
+    ``sampling.temp`` and others.
     """
 
     context: int
     embeds: bool
     token_bytes: int = 0
+    general: dict[str, str | int | float] = {}
 
 
 def read_head(path: Path) -> GgufHeader:
     """What a model file says of its model. ``ValueError`` for what is no GGUF model."""
     context, pooling, sizes = 0, _NO_POOLING, {}
+    general: dict[str, str | int | float] = {}
     with path.open("rb") as file:
         magic, version, _, pairs = struct.unpack("<4sIQQ", _exactly(file, 24))
         if magic != b"GGUF" or version < 2:
@@ -42,7 +56,9 @@ def read_head(path: Path) -> GgufHeader:
             if context and key.startswith(b"tokenizer."):
                 break  # the vocabulary, which is long; what we look for stands before it
             value = _value(file, struct.unpack("<I", _exactly(file, 4))[0])
-            if key.endswith(b".context_length") and isinstance(value, int):
+            if key.startswith(b"general.") and (shown := _plain(value)) is not None:
+                general[key.removeprefix(b"general.").decode("utf-8", "replace")] = shown
+            elif key.endswith(b".context_length") and isinstance(value, int):
                 context = value
             elif key.endswith(b".pooling_type"):
                 pooling = value
@@ -50,7 +66,68 @@ def read_head(path: Path) -> GgufHeader:
                 sizes[key.partition(b".")[2]] = value
     if not context:
         raise ValueError(f"{path} does not name a context length")
-    return GgufHeader(context, pooling in _POOLINGS, _token_bytes(sizes))
+    return GgufHeader(context, pooling in _POOLINGS, _token_bytes(sizes), general)
+
+
+def check_adapter(path: Path, architecture: str) -> None:
+    """See that a file can be a LoRA over a model of this architecture, as far as its head and its size tell; whether
+    it fits the model's matrices the engine finds out when it loads it.
+
+    Errors: ``ValueError`` with what is wrong; ``OSError`` for a file that cannot be read.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        magic, version, tensors, pairs = struct.unpack("<4sIQQ", _exactly(file, 24))
+        if magic != b"GGUF" or version < 2:
+            raise ValueError("it is not a GGUF file")
+        if pairs > _MOST_PAIRS or not 0 < tensors <= _MOST_TENSORS:
+            raise ValueError("the GGUF file is damaged: it claims to have too much, or nothing, in it")
+        said: dict[bytes, object] = {}
+        for _ in range(pairs):
+            key = _string(file)
+            said[key] = _value(file, struct.unpack("<I", _exactly(file, 4))[0])
+        _check_kind(said, architecture)
+        ends = [_tensor_end(file) for _ in range(tensors)]
+        start = -(-file.tell() // _ALIGNMENT) * _ALIGNMENT
+    if start + max(ends) > size:
+        raise ValueError("the GGUF file is damaged: it ends before its tensors do")
+
+
+def _check_kind(said: dict[bytes, object], architecture: str) -> None:
+    if said.get(b"general.type") != b"adapter" or said.get(b"adapter.type") != b"lora":
+        raise ValueError("it is no LoRA adapter")
+    own = said.get(b"general.architecture")
+    if not isinstance(own, bytes) or own != architecture.encode():
+        raise ValueError(f"it was made for another architecture than {architecture}")
+    if said.get(b"general.alignment", _ALIGNMENT) != _ALIGNMENT:
+        raise ValueError(f"its tensors are not aligned to {_ALIGNMENT} bytes")
+    # Adapters that wake up in the middle of a text share the keys before it with their base, which we do not allow.
+    if b"adapter.alora.invocation_tokens" in said:
+        raise ValueError("it is an activated LoRA, which this server does not serve")
+
+
+def _tensor_end(file: IO[bytes]) -> int:
+    """Where a tensor ends, counted from where tensors begin."""
+    name = _string(file)
+    if not name.endswith((b".lora_a", b".lora_b")):
+        raise ValueError("it has tensors that are no part of a LoRA")
+    (dimensions,) = struct.unpack("<I", _exactly(file, 4))
+    if not 0 < dimensions <= 4:
+        raise ValueError("the GGUF file is damaged: a tensor without shape")
+    values = math.prod(struct.unpack(f"<{dimensions}Q", _exactly(file, 8 * dimensions)))
+    kind, offset = struct.unpack("<IQ", _exactly(file, 12))
+    if kind not in _TENSOR_TYPES or not values:
+        raise ValueError(f"it has tensors of a type ({kind}) that adapters are not served in")
+    block, width = _TENSOR_TYPES[kind]
+    end: int = offset + -(-values // block) * width
+    return end
+
+
+def _plain(value: object) -> str | int | float | None:
+    """A text or a number; None for what is neither."""
+    if isinstance(value, bytes):
+        return value[:_SHOWN].decode("utf-8", "replace")
+    return value if isinstance(value, int | float) else None
 
 
 def _token_bytes(sizes: dict[bytes, int]) -> int:
@@ -85,6 +162,11 @@ def _value(file: IO[bytes], kind: int) -> object:
         return _string(file)
     if kind == _ARRAY:
         item, count = struct.unpack("<IQ", _exactly(file, 12))
+        if item == _ARRAY or count > _LONGEST_LIST:
+            raise ValueError("the GGUF file is damaged: a list of lists, or one without end")
+        if item in _SCALARS:
+            _exactly(file, count * struct.calcsize("<" + _SCALARS[item]))
+            return None
         for _ in range(count):
             _value(file, item)
         return None

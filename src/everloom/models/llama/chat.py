@@ -68,7 +68,8 @@ class ChoiceReader:
 
     def __init__(self, choice: int, ask: EngineRequest, top_logprobs: int) -> None:
         self._choice = choice
-        self._reader = CallReader(ask.names, must_call=ask.must_call) if ask.names else None
+        self._reader = _reader(ask) if ask.names else None
+        self._unsaid: list[JsonObject] = []  # log probabilities of tokens that are held back
         self._top = top_logprobs
         self._called = False
         self._call_finish = "function_call" if ask.old_style else "tool_calls"
@@ -87,7 +88,7 @@ class ChoiceReader:
         return AnswerStep(
             choice=self._choice,
             events=events,
-            logprobs=self._logprobs(said) if any(isinstance(event, PlainText) for event in events) else None,
+            logprobs=self._logprobs(said, events),
             finish=self._finish(said.finish_reason),
             usage=chunk.usage,
         )
@@ -108,13 +109,19 @@ class ChoiceReader:
     def _finish(self, reason: str | None) -> str | None:
         return self._call_finish if self._called and reason in ("stop", "tool_calls") else reason
 
-    def _logprobs(self, said: _Choice) -> list[JsonObject] | None:
-        if said.logprobs is None:
-            return None
-        return [
-            {**_token(token), "top_logprobs": [_token(other) for other in token["top_logprobs"][: self._top]]}
-            for token in said.logprobs.content
-        ]
+    def _logprobs(self, said: _Choice, events: list[Event]) -> list[JsonObject] | None:
+        """Those of the text that is told, with what was held back before it; those of calls are not told."""
+        if said.logprobs is not None:
+            self._unsaid += (
+                {**_token(token), "top_logprobs": [_token(other) for other in token["top_logprobs"][: self._top]]}
+                for token in said.logprobs.content
+            )
+        told, self._unsaid = self._unsaid, self._unsaid if not events else []
+        return told if told and any(isinstance(event, PlainText) for event in events) else None
+
+
+def _reader(ask: EngineRequest) -> CallReader:
+    return CallReader(ask.names, must_call=ask.must_call, schemas=ask.schemas, most=ask.most_calls)
 
 
 def _token(told: JsonObject) -> JsonObject:

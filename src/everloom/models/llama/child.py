@@ -1,8 +1,9 @@
 """The child process that holds one local model: llama.cpp's own server on loopback, behind a random key.
 
-``python -m everloom.models.llama.child`` reads one frame of JSON (``path, key, slots, context, threads, embeds``) from
-standard input, loads the model, writes one frame of JSON (``url``, or ``error``) and serves until standard input
-ends. The parent holds the other end of that pipe, so the child is gone when the parent is, however it ended.
+``python -m everloom.models.llama.child`` reads one frame of JSON (``path, key, slots, context, threads, embeds,
+adapters``) from standard input, loads the model, writes one frame of JSON (``url``, or ``error``) and serves until
+standard input ends. The parent holds the other end of that pipe, so the child is gone when the parent is, however it
+ended.
 """
 
 import json
@@ -38,6 +39,8 @@ def _serve(config: dict[str, Any]) -> Any:
 
     params = xllamacpp.CommonParams()
     params.model.path = config["path"]
+    # With a scale of nothing: each request names the one that it wants on.
+    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 0.0) for path in config["adapters"]]
     params.n_parallel = config["slots"]
     params.n_ctx = config["slots"] * config["context"]  # divided evenly among the slots
     params.kv_unified = False

@@ -5,8 +5,7 @@ does tell: several prompts, ``n``, ``best_of``, ``echo``, and the log probabilit
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import partial
 
@@ -15,7 +14,9 @@ from msgspec import Struct
 
 from everloom.kit.errors import BadRequest, ModelFailure
 from everloom.models.completion_text import Piece, TextAnswer, Token, plan_of, prompts_of, stops_of, unsupported
+from everloom.models.llama.cutter import Cutter
 from everloom.models.llama.engine import LlamaEngine
+from everloom.models.llama.sampling import Sampling
 from everloom.objects.base import JsonObject
 
 DEFAULT_TOKENS = 16
@@ -63,9 +64,10 @@ ENDPOINT = "/completion"
 
 
 async def complete(
-    engine: LlamaEngine, generate: Generate, body: JsonObject, *, fingerprint: str, slots: int
+    engine: LlamaEngine, generate: Generate, body: JsonObject, *, fingerprint: str, slots: int, sampling: Sampling
 ) -> TextAnswer:
-    """createCompletion; returns with the first words. ``slots``: requests that the engine serves at once.
+    """createCompletion; returns with the first words. ``slots``: requests that the engine serves at once. ``sampling``:
+    how the model samples where the request does not say.
 
     Errors: 400 for prompts that are too long, tokens that the model does not have, parameters it cannot honour.
     """
@@ -80,7 +82,10 @@ async def complete(
         names = _Names(engine)
         for prompt in prompts:
             await prompt.name_tokens(names)
-    speakers = [_Candidate(generate, body, most, prompt, plan.logprobs, rank=plan.each > plan.n) for prompt in prompts]
+    sampled = _sampling(body, sampling)
+    speakers = [
+        _Candidate(generate, body, sampled, most, prompt, plan.logprobs, rank=plan.each > plan.n) for prompt in prompts
+    ]
     sources = [
         partial(speaker.say, number * plan.each + candidate, candidate)
         for number, speaker in enumerate(speakers)
@@ -225,7 +230,15 @@ class _Candidate:
     """Has the engine go on with one prompt, as often as it is asked."""
 
     def __init__(
-        self, generate: Generate, body: JsonObject, most: int, prompt: _Prompt, logprobs: int | None, *, rank: bool
+        self,
+        generate: Generate,
+        body: JsonObject,
+        sampled: JsonObject,
+        most: int,
+        prompt: _Prompt,
+        logprobs: int | None,
+        *,
+        rank: bool,
     ) -> None:
         self._generate = generate
         self._prompt = prompt
@@ -233,7 +246,7 @@ class _Candidate:
         self._echo = bool(body.get("echo"))
         self._stops = stops_of(body)
         self._logprobs = logprobs
-        self._asked = {**_sampling(body), "prompt": prompt.tokens, "n_predict": most}
+        self._asked = {**sampled, "prompt": prompt.tokens, "n_predict": most}
         if logprobs is not None or rank:
             self._asked["n_probs"] = max(1, logprobs or 0)
         self._scored: list[Token] | None = None
@@ -328,63 +341,16 @@ def _event(payload: bytes) -> _Event:
         raise ModelFailure("The local model's process said something unreadable.") from error
 
 
-def _sampling(body: JsonObject) -> JsonObject:
-    """As the reference samples: from every token that ``temperature`` and ``top_p`` leave."""
+def _sampling(body: JsonObject, sampling: Sampling) -> JsonObject:
+    """As the reference does, from every token that ``temperature`` and ``top_p`` leave, but for what the model has."""
     given = {name: value for name, value in body.items() if value is not None}
-    asked: JsonObject = {"stream": True, "top_k": 0, "min_p": 0}
-    asked["temperature"] = given.get("temperature", 1)
-    asked["top_p"] = given.get("top_p", 1)
+    asked: JsonObject = {"stream": True, "top_k": 0, "min_p": 0, **sampling.asked(body)}
     asked |= {name: given[name] for name in ("frequency_penalty", "presence_penalty", "logit_bias") if name in given}
     if "frequency_penalty" in asked or "presence_penalty" in asked:
         asked["repeat_last_n"] = _WHOLE_TEXT  # the reference counts the whole text so far, llama.cpp its last 64 tokens
     if "seed" in given:
         asked["seed"] = given["seed"] % _RANDOM_SEED
     return asked
-
-
-class Cutter:
-    """Lets text through up to the first stop sequence, and holds back what may become one.
-
-    The engine's own stops are not used: it tells tokens that it held back without their text.
-    """
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        self.stopped = False
-        self._stops = stops
-        self._held = ""
-        self._waiting: deque[tuple[int, Token | None]] = deque()
-        self._start = 0
-        """Where the first waiting token begins, counted from the beginning of what is held."""
-
-    def feed(self, text: str, token: Token | None = None) -> tuple[str, list[Token]]:
-        """What may be told now that the model has said ``text``: a text, and the tokens that begin in it."""
-        self._held += text
-        self._waiting.append((len(text), token))
-        found = [place for place in map(self._held.find, self._stops) if place >= 0]
-        if found:
-            self.stopped = True
-            return self._release(min(found))
-        return self._release(len(self._held) - max(map(self._beginning, self._stops), default=0))
-
-    def end(self) -> tuple[str, list[Token]]:
-        """What is left when the model has ended."""
-        return self._release(len(self._held))
-
-    def _beginning(self, stop: str) -> int:
-        """The length of the longest end of what is held that ``stop`` begins with."""
-        sizes = range(min(len(stop) - 1, len(self._held)), 0, -1)
-        return next((size for size in sizes if stop.startswith(self._held[-size:])), 0)
-
-    def _release(self, count: int) -> tuple[str, list[Token]]:
-        text, self._held = self._held[:count], self._held[count:]
-        tokens = []
-        while self._waiting and (self._start < count or not self._waiting[0][0]):
-            width, token = self._waiting.popleft()
-            self._start += width
-            if token is not None:
-                tokens.append(token)
-        self._start -= count
-        return text, tokens
 
 
 def _too_long(window: int, tokens: int, most: int) -> BadRequest:

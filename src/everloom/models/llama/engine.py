@@ -9,7 +9,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from msgspec import Struct
 from everloom.kit.errors import NO_JSON, ApiError, BadRequest, ModelAway, ModelFailure
 from everloom.kit.sse import DONE, DataLines
 from everloom.models.embedding import text_too_long
+from everloom.models.llama.turns import AdapterTurns
 from everloom.models.subprocesses.process import ChildLost, ChildProcess, ChildSilent
 from everloom.objects.base import JsonObject, encode
 
@@ -96,7 +97,8 @@ class LlamaEngine:
 
     ``threads`` generate (default: half the processors, at least one; all of them read prompts). ``embeds``: the model
     makes vectors, ``context`` tokens at most for each, and writes nothing. ``stall``: seconds without a sign of life
-    on any request, after which the engine is ended; the next request starts it again.
+    on any request, after which the engine is ended; the next request starts it again. ``adapters``: LoRA files that it
+    loads beside the model; a request has none of them on, or one.
     """
 
     def __init__(
@@ -108,15 +110,17 @@ class LlamaEngine:
         threads: int | None = None,
         embeds: bool = False,
         stall: float = STALL_S,
+        adapters: Sequence[Path] = (),
     ) -> None:
         self.context = context
+        self._adapters = tuple(adapters)
         self.embeds = embeds
         self._path = path
         self._slots = slots
         self._threads = threads or max(1, (os.cpu_count() or 1) // 2)
         # Twice as many as it works on, so that the engine goes on with the next one in the very step in which a slot
         # falls free; the rest waits here, where a client that leaves costs nothing.
-        self._free = asyncio.Semaphore(2 * slots)
+        self._turns = AdapterTurns(2 * slots)
         self._starting = asyncio.Lock()
         self._child: ChildProcess[_Ready] = ChildProcess(
             (sys.executable, "-m", "everloom.models.llama.child"),
@@ -156,7 +160,10 @@ class LlamaEngine:
         await self._child.end()
 
     async def ask(self, path: str, body: JsonObject) -> Any:
-        """One request with a short answer (tokenize, apply-template); needs no slot."""
+        """One request with a short answer (tokenize, apply-template); needs no slot.
+
+        What writes is asked for by ``try_out`` and ``generate``.
+        """
         response = await self._post(path, body)
         async with response:
             said = await self._read(response)
@@ -165,18 +172,33 @@ class LlamaEngine:
         except NO_JSON as error:
             raise _unreadable() from error
 
-    async def generate(self, path: str, body: JsonObject) -> AsyncGenerator[bytes, None]:
-        """A streamed answer's events. Waits its turn; leaving the iteration stops the model.
+    async def try_out(self, body: JsonObject, adapter: Path | None = None) -> Any:
+        """A completion of a few tokens, whole; waits its turn. Errors: as ``generate``."""
+        async with self._turns.turn(adapter):
+            return await self.ask("/completion", self._naming(body, adapter))
+
+    async def generate(self, path: str, body: JsonObject, adapter: Path | None = None) -> AsyncGenerator[bytes, None]:
+        """A streamed answer's events, with one of the adapters on, or none. Waits its turn; leaving the iteration stops
+        the model.
 
         Errors: ``BadRequest`` for what the engine refuses, ``ModelFailure`` for an engine that fails or dies.
         """
-        async with self._free:
-            response = await self._post(path, body)
+        async with self._turns.turn(adapter):
+            response = await self._post(path, self._naming(body, adapter))
             try:
                 async for payload in self._events(response):
                     yield payload
             finally:
                 response.close()  # closing the connection is how llama.cpp is told to stop
+
+    def _naming(self, body: JsonObject, adapter: Path | None) -> JsonObject:
+        """The request with every adapter named. One that names none goes on from keys that another adapter made: only
+        where the names differ from those of the slot's last request does the engine forget them.
+        """
+        if not self._adapters:
+            return body
+        scales = [{"id": place, "scale": float(path == adapter)} for place, path in enumerate(self._adapters)]
+        return {**body, "lora": scales}
 
     async def _events(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
         lines = DataLines()
@@ -260,6 +282,7 @@ class LlamaEngine:
         key = secrets.token_urlsafe(32)
         config = {"path": str(self._path), "key": key, "slots": self._slots}
         config |= {"context": self.context, "threads": self._threads, "embeds": self.embeds}
+        config["adapters"] = [str(path) for path in self._adapters]
         try:
             answer = await self._child.ready(encode(config))
         except ChildSilent:

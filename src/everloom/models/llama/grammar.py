@@ -109,11 +109,11 @@ def relax(schema: JsonObject, level: int) -> JsonObject:
     ``pattern`` and ``format``. ``oneOf`` is always enforced as ``anyOf``.
     """
     if level >= MOST_RELAXED:
-        schema = _without(schema, ("pattern", "format"))
+        schema = without(schema, ("pattern", "format"))
     return {**schema, "x-guidance": {**_LAYOUT, "lenient": level > 0}}
 
 
-def _without(value: object, keys: tuple[str, ...]) -> "JsonObject":
+def without(value: object, keys: tuple[str, ...]) -> "JsonObject":
     def walk(node: object) -> object:
         if isinstance(node, dict):
             return {key: walk(item) for key, item in node.items() if not (key in keys and isinstance(item, str))}

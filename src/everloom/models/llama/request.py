@@ -9,6 +9,8 @@ from everloom.kit.errors import BadRequest
 from everloom.models.llama import grammar, schemas, tools_prompt
 from everloom.models.llama.grammar import Grammar
 from everloom.models.llama.messages import engine_messages, with_system
+from everloom.models.llama.sampling import Sampling
+from everloom.models.llama.tool_arguments import ToolSchemas
 from everloom.objects.base import JsonObject
 
 Compiles = Callable[[Grammar], Awaitable[bool]]
@@ -57,6 +59,8 @@ class TemplateFeatures(Struct, frozen=True, kw_only=True):
     end_token: int = 0
     vocabulary: int | None = None
     """How many tokens there are, where that is known."""
+    system: str = ""
+    """The system text of a conversation that has none; empty: as the template has it."""
 
 
 class EngineRequest(Struct, frozen=True, kw_only=True):
@@ -66,6 +70,9 @@ class EngineRequest(Struct, frozen=True, kw_only=True):
     names: list[str] = []
     """The functions that may be called in our own format; none where the engine reads the calls itself."""
     must_call: bool = False
+    schemas: ToolSchemas | None = None
+    """By which calls are read that are not in our format; None where there are none to be expected."""
+    most_calls: int = grammar.MOST_CALLS
     old_style: bool = False
     """Calls are told as ``function_call``, as requests with ``functions`` expect."""
 
@@ -102,6 +109,13 @@ def read_tools(body: JsonObject) -> Wanted:
 
 def prompt(body: JsonObject, talk: TemplateFeatures) -> JsonObject:
     """The part of the engine's request that makes the prompt. Refuses schemas that the engine cannot be given."""
+    asked = _prompt(body, talk)
+    if talk.system and asked["messages"][:1] and asked["messages"][0]["role"] != "system":
+        asked["messages"] = [{"role": "system", "content": talk.system}, *asked["messages"]]
+    return asked
+
+
+def _prompt(body: JsonObject, talk: TemplateFeatures) -> JsonObject:
     wanted = read_tools(body)
     _check_schemas(body, wanted)
     native = _is_native(wanted, talk)
@@ -122,12 +136,12 @@ def prompt(body: JsonObject, talk: TemplateFeatures) -> JsonObject:
     return {"messages": _explained(messages, wanted.functions)}
 
 
-async def translate(body: JsonObject, talk: TemplateFeatures, compiles: Compiles) -> EngineRequest:
-    """The whole request for the engine. Refuses what it cannot honour."""
+async def translate(body: JsonObject, talk: TemplateFeatures, compiles: Compiles, sampling: Sampling) -> EngineRequest:
+    """The whole request for the engine. Refuses what it cannot honour. ``sampling``: where the request does not say."""
     refuse_unknown(body)
     _check_bias(body.get("logit_bias") or {}, talk.vocabulary)
     wanted = read_tools(body)
-    asked = {**prompt(body, talk), **_sampling(body)}
+    asked = {**prompt(body, talk), **_sampling(body, sampling)}
     if _is_native(wanted, talk):
         if body.get("logprobs"):
             raise _unsupported("logprobs", "together with tools on this model")
@@ -143,8 +157,17 @@ async def translate(body: JsonObject, talk: TemplateFeatures, compiles: Compiles
         body=asked,
         names=[function["name"] for function in wanted.functions],
         must_call=wanted.must,
+        schemas=_free_calls(body, wanted),
+        most_calls=grammar.MOST_CALLS if wanted.parallel else 1,
         old_style=body.get("functions") is not None,
     )
+
+
+def _free_calls(body: JsonObject, wanted: Wanted) -> ToolSchemas | None:
+    """What may be called in forms that no grammar holds: nothing where calls are forced, or the text is by a schema."""
+    if wanted.must or (body.get("response_format") or {}).get("type") == "json_schema":
+        return None
+    return ToolSchemas({function["name"]: _complete(function)["parameters"] for function in wanted.functions})
 
 
 def _is_native(wanted: Wanted, talk: TemplateFeatures) -> bool:
@@ -202,13 +225,12 @@ def _unsupported(name: str, where: str) -> BadRequest:
     return BadRequest(message, param=name, code="unsupported_parameter")
 
 
-def _sampling(body: JsonObject) -> JsonObject:
+def _sampling(body: JsonObject, sampling: Sampling) -> JsonObject:
     given = {name: value for name, value in body.items() if value is not None}
     asked: JsonObject = {name: given[name] for name in _AS_THEY_ARE if name in given}
     if "stop" in asked:  # an empty sequence stands everywhere: it stops nothing
         asked["stop"] = [text for text in _list(asked["stop"]) if text]
-    asked["temperature"] = given.get("temperature", 1)
-    asked["top_p"] = given.get("top_p", 1)
+    asked |= sampling.asked(body)
     asked |= {"stream": True, "stream_options": {"include_usage": True}}
     most = given.get("max_completion_tokens", given.get("max_tokens"))
     if most is not None:

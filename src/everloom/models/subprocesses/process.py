@@ -169,6 +169,7 @@ class ChildProcess(Generic[Ready]):
             process.stdin.close()
         if at_once or not await self.gone(EXIT_S):
             _kill(process)
+        await _drained(process)
         await process.wait()
         if self._process is process:
             self._process = self._ready = None
@@ -203,6 +204,14 @@ def _kill(process: Process) -> None:
     if process.returncode is None:
         with suppress(ProcessLookupError):
             process.kill()
+
+
+async def _drained(process: Process) -> None:
+    """Pass over what it has said that nobody will read: asyncio tells of no end before that has been taken."""
+    with suppress(RuntimeError, ConnectionError, TimeoutError):  # somebody reads it, or a child of its own holds it
+        async with asyncio.timeout(EXIT_S):
+            while process.stdout is not None and await process.stdout.read(LONGEST):
+                pass
 
 
 def _signal(number: int) -> str:

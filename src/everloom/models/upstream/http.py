@@ -1,10 +1,11 @@
 """One OpenAI-compatible server over HTTP: connections, attempts, refusals, and answers on their way."""
 
 import asyncio
+import contextlib
 import re
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +14,9 @@ import msgspec
 from msgspec import Struct
 
 from everloom.kit.errors import NO_JSON, ApiError, ModelAway, ModelFailure
+from everloom.models.lost_attempts import note_lost
+from everloom.models.upstream.connection import Disconnected, Response, Silent, Unconnected
+from everloom.models.upstream.connections import Connections
 from everloom.models.upstream.errors import ERROR_BYTES, backoff, refusal, worth_retrying
 
 CONNECT_SECONDS = 10.0
@@ -36,6 +40,11 @@ _END_BLOCKS = 8
 
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 
+_ANSWERING_SECONDS = 0.25
+"""Behind which a model may have worked on a request whose connection breaks. Sooner it was a proxy before a server that
+is gone, or a kept connection that had just been closed: an outage is not to spend anybody's budget.
+"""
+
 Payload = Callable[[], bytes | aiohttp.FormData]
 """Makes the body of a request, anew for every attempt: a form can be sent only once."""
 
@@ -49,7 +58,10 @@ class UpstreamServer:
         self._api_key = api_key
         self._timeout = timeout
         self._retries = retries
+        self._connections: Connections | None = None
+        """For JSON, which is nearly all."""
         self._session: aiohttp.ClientSession | None = None
+        """For forms, and for the list of models."""
         self._listed: tuple[float, list[Card] | ModelFailure] = (0.0, [])
         self._listing = asyncio.Lock()
 
@@ -58,6 +70,7 @@ class UpstreamServer:
         headers = {"accept-encoding": "identity", "user-agent": "everloom"}
         if self._api_key:
             headers["authorization"] = f"Bearer {self._api_key}"
+        self._connections = Connections(self._base, headers, CONNECT_SECONDS, self._timeout)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ttl_dns_cache=60),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -68,6 +81,9 @@ class UpstreamServer:
 
     async def close(self) -> None:
         """Close every connection, and with them the answers under way."""
+        if self._connections is not None:
+            self._connections.close()
+            self._connections = None
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -84,6 +100,9 @@ class UpstreamServer:
         answer = await self.ask(path, payload, model, what)
         try:
             return b"".join([block async for block in answer.blocks()])
+        except ModelFailure:
+            note_lost()
+            raise
         finally:
             await answer.close()
 
@@ -108,37 +127,49 @@ class UpstreamServer:
             async with self._open_session().get(
                 self._base + "/models", timeout=aiohttp.ClientTimeout(total=LIST_SECONDS), allow_redirects=False
             ) as response:
-                body = await _beginning(response, LIST_BYTES)
+                body = await _beginning(FormResponse(response), LIST_BYTES)
                 if response.status != 200:
                     raise ModelFailure(f"The upstream {self.host} answered {response.status} to GET /models.")
                 return msgspec.json.decode(body, type=_Cards).data
-        except (aiohttp.ClientError, TimeoutError, *NO_JSON) as error:
+        except (aiohttp.ClientError, TimeoutError, Silent, Unconnected, Disconnected, *NO_JSON) as error:
             raise ModelFailure(f"The models of the upstream {self.host} could not be read: {error!r}") from error
 
-    async def _post(self, path: str, payload: bytes | Payload, what: str) -> aiohttp.ClientResponse:
+    async def _post(self, path: str, payload: bytes | Payload, what: str) -> "Response | FormResponse":
         """The server's 200, after as many attempts as it takes and is allowed."""
-        url = self._base + path
         attempt = 0
         while True:
+            began = time.monotonic()
             try:
-                data = payload if isinstance(payload, bytes) else payload()
-                headers = _JSON if isinstance(data, bytes) else None
-                response = await self._open_session().post(url, data=data, headers=headers, allow_redirects=False)
+                response = await self._send(path, payload)
                 if response.status == 200:
                     return response
                 error, headers_said = await self._refused(response, what)
                 retry = worth_retrying(response.status, error)
-            except aiohttp.SocketTimeoutError as timeout:
-                raise _silent(self.host, self._timeout) from timeout
-            except (aiohttp.ClientError, TimeoutError, ConnectionError) as failure:
-                error, headers_said, retry = _unreachable(self.host, failure), {}, True
+            except Silent as silent:
+                note_lost()
+                raise _silent(self.host, self._timeout) from silent
+            except (Unconnected, Disconnected) as failure:
+                unreachable = _unreachable(self.host, failure)
+                if unreachable.reached and time.monotonic() - began >= _ANSWERING_SECONDS:
+                    note_lost()
+                error, headers_said, retry = unreachable, {}, True
             wait = backoff(attempt, headers_said)
             if not retry or wait is None or attempt >= self._retries:
                 raise error
             await asyncio.sleep(wait)
             attempt += 1
 
-    async def _refused(self, response: aiohttp.ClientResponse, what: str) -> tuple[ApiError, Mapping[str, str]]:
+    async def _send(self, path: str, payload: bytes | Payload) -> "Response | FormResponse":
+        """One attempt. Errors: ``Unconnected``, ``Silent``, ``Disconnected``."""
+        if isinstance(payload, bytes):
+            if self._connections is None:
+                raise _not_open()
+            return await self._connections.post(path, payload)
+        with _translated():
+            post = self._open_session().post(self._base + path, data=payload(), allow_redirects=False)
+            return FormResponse(await post)
+
+    async def _refused(self, response: "Response | FormResponse", what: str) -> tuple[ApiError, Mapping[str, str]]:
         try:
             body = await _beginning(response, ERROR_BYTES, REFUSED_SECONDS)
         finally:
@@ -147,12 +178,53 @@ class UpstreamServer:
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            raise RuntimeError("the upstream backend is not open")
+            raise _not_open()
         return self._session
 
 
+def _not_open() -> RuntimeError:
+    return RuntimeError("the upstream backend is not open")
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """aiohttp's errors in the words of ``connection.py``."""
+    try:
+        yield
+    except aiohttp.SocketTimeoutError as timeout:
+        raise Silent from timeout
+    except (aiohttp.ClientConnectorError, aiohttp.InvalidURL, TimeoutError) as error:
+        raise Unconnected(str(error) or repr(error)) from error
+    except (aiohttp.ClientError, ConnectionError) as error:
+        raise Disconnected(repr(error)) from error
+
+
+class FormResponse:
+    """The answer to a form, which aiohttp sends: as ``Response``."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self.content_type = response.content_type
+        self._response = response
+
+    @property
+    def is_read(self) -> bool:
+        """Whether all of it has come, and been taken."""
+        return self._response.content.at_eof()
+
+    async def blocks(self) -> AsyncGenerator[bytes]:
+        """As ``Response.blocks``."""
+        with _translated():
+            async for block in self._response.content.iter_any():
+                yield block
+
+    def close(self) -> None:
+        """Cut the connection, unless the answer has come to its end."""
+        self._response.close()
+
+
 _WHOLE = "application/json"
-_JSON = {"content-type": _WHOLE}
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}", re.ASCII)
 
 
@@ -160,7 +232,7 @@ class UpstreamAnswer:
     """An answer on its way from an upstream; ``close`` cuts the connection, which is how the server learns to stop."""
 
     def __init__(
-        self, response: aiohttp.ClientResponse, model: str, host: str, timeout: float, *, streams: bool
+        self, response: Response | FormResponse, model: str, host: str, timeout: float, *, streams: bool
     ) -> None:
         named = response.content_type
         self.content_type = named if _MEDIA_TYPE.fullmatch(named) else "application/octet-stream"
@@ -170,7 +242,7 @@ class UpstreamAnswer:
         self._timeout = timeout
         self._streams = streams
 
-    async def blocks(self) -> AsyncIterator[bytes]:
+    async def blocks(self) -> AsyncGenerator[bytes]:
         """The body as it arrives. A stream that ends before ``[DONE]`` broke off, however politely.
 
         Unless it had said why it ended: then the ``[DONE]`` that its callers wait for is added. Some servers answer a
@@ -179,16 +251,16 @@ class UpstreamAnswer:
         size = 0
         last: deque[bytes] = deque(maxlen=_END_BLOCKS)
         try:
-            async for block in self._response.content.iter_any():
+            async for block in self._response.blocks():
                 size += len(block)
                 if size > ANSWER_BYTES:
                     raise ModelFailure(f"The upstream {self._host} sent more than {ANSWER_BYTES} bytes.")
                 last.append(block)
                 yield block
-        except TimeoutError as error:
+        except Silent as error:
             raise _silent(self._host, self._timeout) from error
-        except (aiohttp.ClientError, ConnectionError) as error:
-            raise _broken(self._host, repr(error)) from error
+        except (Unconnected, Disconnected) as error:
+            raise _broken(self._host, str(error)) from error
         if self._streams and self.content_type != _WHOLE:
             tail = b"".join(last)
             if _END in tail:
@@ -199,7 +271,7 @@ class UpstreamAnswer:
 
     async def close(self) -> None:
         """Let go: a connection whose answer was read to its end is kept for the next request."""
-        if not self._response.content.at_eof():
+        if not self._response.is_read:
             self._response.close()
 
 
@@ -225,16 +297,16 @@ class _Cards(Struct):
     data: list[Card]
 
 
-async def _beginning(response: aiohttp.ClientResponse, most: int, seconds: float | None = None) -> bytes:
+async def _beginning(response: Response | FormResponse, most: int, seconds: float | None = None) -> bytes:
     """The body as far as ``most`` bytes. With ``seconds`` what came until then, or until it broke off."""
     body = bytearray()
     try:
-        async with asyncio.timeout(seconds):
-            async for block in response.content.iter_any():
+        async with asyncio.timeout(seconds), contextlib.aclosing(response.blocks()) as blocks:
+            async for block in blocks:
                 body += block
                 if len(body) >= most:
                     break
-    except (aiohttp.ClientError, TimeoutError):
+    except (Silent, Unconnected, Disconnected, TimeoutError):
         if seconds is None:
             raise
     return bytes(body[:most])
@@ -245,11 +317,10 @@ def _silent(host: str, seconds: float) -> ModelFailure:
     return ModelFailure(text, status=504, code="upstream_timeout")
 
 
-def _unreachable(host: str, error: BaseException) -> ModelAway:
+def _unreachable(host: str, failure: Unconnected | Disconnected) -> ModelAway:
     """The failure of a request that was not answered; it has reached nobody only where there was no connection."""
-    reached = not isinstance(error, aiohttp.ClientConnectorError | TimeoutError)
-    text = f"The upstream {host} could not be reached: {error or repr(error)}"
-    return ModelAway(text, code="upstream_unreachable", reached=reached)
+    text = f"The upstream {host} could not be reached: {failure}"
+    return ModelAway(text, code="upstream_unreachable", reached=isinstance(failure, Disconnected))
 
 
 def _broken(host: str, what: str) -> ModelAway:

@@ -2,15 +2,21 @@
 
 The adapters run that text over their own connection, inside the lock under which they looked at the
 revision: so no second driver is needed, and a migration happens once however many processes start
-together. A migration is therefore plain DDL and SQL; it cannot read rows into Python. A start that
-finds the newest revision imports neither Alembic nor SQLAlchemy.
+together. A migration is therefore plain DDL and SQL; it cannot read rows into Python. Only postings are made by
+the adapters, piece by piece in the same transaction (``store/postings.py``). A start that finds the newest revision
+imports neither Alembic nor SQLAlchemy.
 """
 
 from importlib import resources
 from typing import cast
 
-NEWEST = "0011"
+NEWEST = "0016"
 """The revision this program works with; the files in ``versions`` begin with their number."""
+
+_POSTED_SINCE = "0015"
+"""From this revision on all objects are posted by all of their terms. Where a kind gets others it is raised, and a
+database of before is posted once more: what stands already is left.
+"""
 
 READ = "SELECT version_num FROM alembic_version"
 """Asks a database for its revision, where ``alembic_version`` exists."""
@@ -34,6 +40,11 @@ def check(revision: str | None) -> None:
 
 def _too_new(revision: str) -> str:
     return f"The database is at schema {revision}, and this Everloom knows {NEWEST} and older."
+
+
+def is_to_be_posted(revision: str | None) -> bool:
+    """Whether a database of this revision may hold objects that no postings lead to."""
+    return revision is not None and revision < _POSTED_SINCE
 
 
 def statements(dialect: str, revision: str | None) -> list[str]:

@@ -25,9 +25,10 @@ from everloom.objects.uploads import (
     UploadCompletion,
     UploadTally,
 )
-from everloom.store.base import Add, Change, Missing, Operation, Remove, salvage
+from everloom.store.base import Add, Change, Missing, Operation, Remove
 from everloom.work.files.blobs import NewBlob
 from everloom.work.files.deadlines import adding
+from everloom.work.salvage import salvage
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ _BYTES_A_TOKEN = 4
 async def check_model(ctx: Context, name: str) -> None:
     """Ask that somebody serves the model that an assistant or a run names. Errors: 400 in the words of these."""
     try:
-        (await ctx.models()).resolve(name, "chat")
+        await ctx.served(name, "chat")
     except UnknownModel as unknown:
         text = f"The requested model '{unknown.name}' does not exist. {unknown.hint}"
         raise BadRequest(text, param="model", code="model_not_found") from unknown

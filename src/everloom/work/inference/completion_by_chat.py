@@ -14,6 +14,7 @@ from everloom.context import Context
 from everloom.context.answers import CompletionAnswer
 from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.kit.sse import DONE, DataLines
+from everloom.models.base import Backend
 from everloom.models.completion_text import Piece, Plan, TextAnswer, Token, plan_of, prompts_of, unsupported
 from everloom.models.failures import failed_midway, unreadable
 from everloom.objects.base import JsonObject
@@ -39,8 +40,12 @@ async def by_chat(ctx: Context, body: JsonObject, backend_model: str) -> TextAns
     texts = _texts(body)
     plan = plan_of({**body, "model": backend_model}, list(map(len, texts)))
     chat = _chat(body, plan)
+    backend = (await ctx.find(body["model"], "chat")).backend
+    if chat.get("logprobs") and backend in ctx.ports.gate.silent_on_probabilities:
+        raise _tells_none(plan)
     echo = bool(body.get("echo"))
-    sources = [partial(_Candidate(ctx, chat, plan, number).say, text, echo) for number, text in enumerate(texts)]
+    candidates = (_Candidate(ctx, backend, chat, plan, number) for number in range(len(texts)))
+    sources = [partial(candidate.say, text, echo) for candidate, text in zip(candidates, texts, strict=True)]
     answer = TextAnswer(plan, sources, CHATS_AT_ONCE)
     await answer.begin()
     return answer
@@ -134,8 +139,9 @@ _decoder = msgspec.json.Decoder(_Chat)
 class _Candidate:
     """Asks for the choices of prompt ``number`` in one chat request."""
 
-    def __init__(self, ctx: Context, chat: JsonObject, plan: Plan, number: int) -> None:
+    def __init__(self, ctx: Context, backend: Backend, chat: JsonObject, plan: Plan, number: int) -> None:
         self._ctx = ctx
+        self._backend = backend
         self._chat = chat
         self._plan = plan
         self._first = number * plan.each
@@ -187,7 +193,9 @@ class _Candidate:
         tokens = None
         if self._chat.get("logprobs") and (text or said.logprobs):
             if said.logprobs is None or said.logprobs.content is None:
-                raise self._tells_none()
+                # Each request would be paid for, and refused.
+                self._ctx.ports.gate.silent_on_probabilities.add(self._backend)
+                raise _tells_none(self._plan)
             tokens = [one.shown(self._plan.logprobs or 0) for one in said.logprobs.content]
         finish = said.finish_reason if said.finish_reason in (None, "length", "content_filter") else "stop"
         return Piece(choice=self._first + said.index, text=text, tokens=tokens, finish=finish)
@@ -197,9 +205,10 @@ class _Candidate:
             return Piece(choice=self._first, uncounted=True)
         return Piece(choice=self._first, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
 
-    def _tells_none(self) -> ApiError:
-        name = "logprobs" if self._plan.logprobs is not None else "best_of"
-        return unsupported(name, _WHERE.format("these came without log probabilities"))
+
+def _tells_none(plan: Plan) -> ApiError:
+    name = "logprobs" if plan.logprobs is not None else "best_of"
+    return unsupported(name, _WHERE.format("these came without log probabilities"))
 
 
 def _is_text(data: list[int]) -> bool:

@@ -19,9 +19,11 @@ from everloom.context.answers import ImageAnswer
 from everloom.kit.clock import now
 from everloom.kit.errors import Forbidden, NotFound
 from everloom.kit.ids import new_id
+from everloom.models.base import Form
 from everloom.models.failures import unreadable
 from everloom.objects.base import JsonObject, PageQuery, encode
 from everloom.objects.images import GeneratedImage
+from everloom.requests.images import is_gpt
 from everloom.store.base import SYSTEM, Add, Remove
 from everloom.work.files.blobs import NewBlob, discard, doom
 
@@ -37,6 +39,29 @@ FOLDER = "/images/files/"
 """Where images are, below the server's base URL."""
 
 Way = Literal["url", "b64_json"]
+
+
+def way_of(model: str, asked: Way | None) -> Way | None:
+    """How images of a model are to come; None: as the model gives them."""
+    return asked or (None if is_gpt(model) else "url")
+
+
+async def generate(ctx: Context, body: JsonObject) -> ImageAnswer:
+    """The answer to a createImage request. It must be closed. Errors: as ``ChatModel.chat``."""
+    async with ctx.ask("draw", body["model"]) as model:
+        return await model.generate(body)
+
+
+async def edit(ctx: Context, name: str, form: Form) -> ImageAnswer:
+    """The answer to a createImageEdit request, its form checked. It must be closed. Errors: as ``ChatModel.chat``."""
+    async with ctx.ask("draw", name) as model:
+        return await model.edit(form)
+
+
+async def vary(ctx: Context, name: str, form: Form) -> ImageAnswer:
+    """As ``edit``, for createImageVariation."""
+    async with ctx.ask("draw", name) as model:
+        return await model.vary(form)
 
 
 async def finish(ctx: Context, answer: ImageAnswer, way: Way | None, base: str) -> bytes:

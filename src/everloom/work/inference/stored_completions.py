@@ -23,11 +23,17 @@ from everloom.objects.stored_completions import StoredCompletion, StoredMessages
 from everloom.store.base import Add, Remove
 from everloom.work.inference import chat
 from everloom.work.inference.accumulator import CompletionAccumulator
+from everloom.work.inference.answers import Proxied
 
 _PARAMETERS = ("seed", "temperature", "top_p", "presence_penalty", "frequency_penalty")
 _members = msgspec.json.Decoder(dict[str, Raw])
 _raws = msgspec.json.Decoder(list[Raw])
 _objects = msgspec.json.Decoder(JsonObject)
+
+
+async def ask_or_keep(ctx: Context, body: JsonObject, raw: bytes) -> Proxied:
+    """The answer to a chat completion request, kept where it says ``store``. ``raw`` as in ``chat.ask``."""
+    return await (ask(ctx, body) if body.get("store") else chat.ask(ctx, body, raw))
 
 
 async def ask(ctx: Context, body: JsonObject) -> "Kept":

@@ -60,7 +60,7 @@ async def accept(log: AuditLog, evidence: Evidence) -> Checkpoint:
     mine = await asyncio.to_thread(_signed_by, evidence, kept)
     await asyncio.to_thread(evidence.witness.begin)
     news = [each for each in kept if each in remembered or each in mine]
-    await asyncio.to_thread(evidence.witness.append, news)
+    await _remember(evidence, news)
     return mine[-1]
 
 
@@ -74,7 +74,7 @@ async def _look(log: AuditLog, evidence: Evidence, seconds: int) -> None:
     behind = seen.seq if seen else 0
     mine = await asyncio.to_thread(_signed_by, evidence, await log.checkpoints(after=behind))
     if mine:
-        await asyncio.to_thread(evidence.witness.append, mine)
+        await _remember(evidence, mine)
     last = mine[-1] if mine else seen
     if last is not None:
         if (head.seq, head.hash.hex()) == (last.seq, last.hash):
@@ -87,16 +87,22 @@ async def _look(log: AuditLog, evidence: Evidence, seconds: int) -> None:
     if await log.keep_checkpoint(checkpoint):
         # With those that others have kept meanwhile, which stand before it.
         mine = await asyncio.to_thread(_signed_by, evidence, await log.checkpoints(after=behind))
-        await asyncio.to_thread(evidence.witness.append, mine)
-        evidence.signer.has_begun()
+        await _remember(evidence, mine)
+
+
+async def _remember(evidence: Evidence, checkpoints: Sequence[Checkpoint]) -> None:
+    await asyncio.to_thread(evidence.witness.append, checkpoints)
+    await asyncio.to_thread(evidence.signer.has_begun)
 
 
 async def _begin(log: AuditLog, evidence: Evidence) -> None:
     """Ask that a witness that remembers nothing never has. Errors: ``ChainBroken``."""
     empty = "the witness of the audit log remembers nothing, and"
-    if await asyncio.to_thread(_signed_by, evidence, await log.checkpoints()):
+    before = await asyncio.to_thread(evidence.signer.has_signed_before)
+    kept = [] if before is False else await log.checkpoints()  # Who died while it began may have kept one.
+    if await asyncio.to_thread(_signed_by, evidence, kept):
         raise ChainBroken(f"{empty} the database has checkpoints of this key; {_ACCEPT}")
-    if before := await asyncio.to_thread(evidence.signer.has_signed_before):
+    if before:
         raise ChainBroken(f"{empty} its key has signed before; {_ACCEPT}")
     rows = await log.rows(0, 1)
     record = legible(rows[0]) if rows else None

@@ -50,14 +50,15 @@ async def send_alerts(ports: Ports, budget_id: str, alert_ids: Sequence[str]) ->
 
         try:
             alert, spend = await store.get(SpendAlert, alert_id), await store.get(Spend, budget_id)
-            await store.write(Change(Spend, budget_id, mark), *await _letters(ports, alert, spend))
+            whose = "Your organization" if not alert.project_id else await _named(ports, alert.project_id)
+            await store.write(Change(Spend, budget_id, mark), *_letters(ports, whose, alert, spend))
         except (_Sent, Missing):
             continue
+        log.warning("%s has spent $%.2f in %s: %s", whose, spend.settled / NANO, spend.month, alert.id)
 
 
-async def _letters(ports: Ports, alert: SpendAlert, spend: Spend) -> list[Operation]:
+def _letters(ports: Ports, whose: str, alert: SpendAlert, spend: Spend) -> list[Operation]:
     """A mail to each recipient; where no mail server is set, the log alone tells of the alert."""
-    whose = "Your organization" if not alert.project_id else await _named(ports, alert.project_id)
     spent, threshold = spend.settled / NANO, alert.threshold_amount / 100
     channel = alert.notification_channel
     subject = f"{channel.subject_prefix or ''} {whose} has spent ${threshold:,.2f} this month".strip()
@@ -65,7 +66,6 @@ async def _letters(ports: Ports, alert: SpendAlert, spend: Spend) -> list[Operat
         f"{whose} has spent ${spent:,.2f} in {spend.month} (UTC), and you asked to hear of ${threshold:,.2f}.\n\n"
         "Nothing is stopped by this. A spend limit would refuse requests.\n"
     )
-    log.warning("%s has spent $%.2f in %s: %s", whose, spent, spend.month, alert.id)
     return [each for to in channel.recipients for each in letter(ports, to, subject, text)]
 
 

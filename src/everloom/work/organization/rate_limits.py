@@ -4,8 +4,9 @@ from everloom.context import Context
 from everloom.kit.errors import BadRequest, NotFound
 from everloom.models.base import Capability
 from everloom.models.registry import Models, UnknownModel
+from everloom.objects.model_names import plain_name
 from everloom.objects.rate_limits import MAX_LIMITED, PREFIX, ProjectRateLimit, RateLimitChanges
-from everloom.objects.rules import LIMITS, Limits, Rules, ceiling_of, limits_of
+from everloom.objects.rules import LIMITS, Limits, Rules, ceiling_of, limits_of, own_limits
 from everloom.requests.validation import invalid
 from everloom.work.organization.audit import recorded
 from everloom.work.organization.rules import change_rules, rules_of
@@ -45,7 +46,9 @@ async def update_rate_limit(
             raise _beyond(limit, number, most)
 
     def edit(rules: Rules) -> None:
-        limits = rules.rate_limits.setdefault(kept_as, Limits())
+        limits = own_limits(rules, kept_as) or Limits()
+        others = {other: limits for other, limits in rules.rate_limits.items() if plain_name(other) != kept_as}
+        rules.rate_limits = others | {kept_as: limits}
         if len(rules.rate_limits) > MAX_LIMITED:
             raise BadRequest(f"A project has limits of its own for {MAX_LIMITED} models at the most.")
         for limit, number in given.items():

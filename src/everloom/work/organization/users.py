@@ -40,7 +40,7 @@ async def retired_invites(
     def taken_back(invite: Invite) -> AuditEvent:
         return event(type="invite.deleted", details={"id": invite.id})
 
-    invites = [each for each in await ctx.store.all(Invite) if each.email == email and each.status == "pending"]
+    invites = [each for each in await ctx.store.all(Invite, email=email) if each.status == "pending"]
     return Remove(Invite, [invite.id for invite in invites if invite.id != but], audit=taken_back)
 
 

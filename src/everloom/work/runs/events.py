@@ -1,5 +1,6 @@
 """Reading a run's log of events, from any place in it, until the run pauses or ends."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from everloom.context import Context
@@ -7,6 +8,7 @@ from everloom.kit.errors import NotFound
 from everloom.objects.events import EventName
 from everloom.objects.runs import TERMINAL, Run
 from everloom.store.base import Event
+from everloom.work.runs.folding import behind
 
 LAST: frozenset[EventName] = frozenset(
     {
@@ -21,7 +23,9 @@ LAST: frozenset[EventName] = frozenset(
 """Events behind which a stream ends: the run is over, or waits for its caller."""
 
 KEEP_ALIVE_SECONDS = 15.0
-_BATCH = 1000
+
+_BATCH = 100
+"""Events read at a time: what a replay makes others wait for is the work on so many of them."""
 
 
 async def follow(ctx: Context, run_id: str, after: int = 0) -> AsyncIterator[list[Event]]:
@@ -32,11 +36,12 @@ async def follow(ctx: Context, run_id: str, after: int = 0) -> AsyncIterator[lis
     """
     with ctx.ports.bus.watch(run_id) as watch:
         while True:
-            events = await ctx.store.events(run_id, after, _BATCH)
+            events = await _events(ctx, run_id, after)
             if events:
                 yield events
                 after = events[-1].seq
                 if len(events) == _BATCH:
+                    await asyncio.sleep(0)
                     continue
                 if events[-1].name in LAST:
                     return
@@ -57,6 +62,13 @@ async def _over(ctx: Context, run_id: str) -> bool:
 
 
 async def _rest(ctx: Context, run_id: str, after: int) -> AsyncIterator[list[Event]]:
-    while events := await ctx.store.events(run_id, after, _BATCH):
+    while events := await _events(ctx, run_id, after):
         yield events
         after = events[-1].seq
+        await asyncio.sleep(0)
+
+
+async def _events(ctx: Context, run_id: str, after: int) -> list[Event]:
+    """The next events behind ``after``; of what the first was folded from, the reader may have some already."""
+    events = await ctx.store.events(run_id, after, _BATCH)
+    return [behind(events[0], after), *events[1:]] if events else events

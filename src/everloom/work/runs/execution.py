@@ -27,6 +27,7 @@ from everloom.objects.runs import (
     RequiredCalls,
     Run,
     RunError,
+    RunLease,
     RunStatus,
 )
 from everloom.objects.steps import RunStep, StepError, StepStatus
@@ -46,7 +47,7 @@ from everloom.work.runs.recovery import recovery_of
 from everloom.work.runs.requested_calls import required_of, undeclared
 from everloom.work.runs.state import RunState, load
 from everloom.work.runs.tool_calls import Pending, close_step, pending_calls, ready, run_tool_calls
-from everloom.work.runs.verbs import RUN_JOB, IllegalTransition, ending, moving
+from everloom.work.runs.verbs import RUN_JOB, IllegalTransition, beginning, ending, moving
 from everloom.work.runs.writer import RunWriter, Superseded
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class Execution:
         self._answer: RunAnswer | None = None
         self._heard = Heard()
         self._patience: ModelPatience
+        self._named: tuple[str, ...] = ()
         self._done = False
         self._spent: list[UsageRecord] = []
         """What the model was asked and is not in the ledger yet: entered with what comes of it."""
@@ -99,10 +101,10 @@ class Execution:
             run = await self._ctx.store.get(Run, self._run_id)
             if self._rests(run):
                 return
-            # Who held it before may have moved it since the look, but does not any more.
-            run, lease = await self.writer.acquire()
+            run, lease = await self._take(run)
             self._ctx = self._ctx.acting_for(lease.key_id, lease.user)
             self._patience = ModelPatience(RUN_JOB, lease)
+            self._named = lease.named
             while not self._rests(run):
                 # Somebody may move the run between the look and the act: then look again.
                 with suppress(IllegalTransition):
@@ -110,6 +112,14 @@ class Execution:
                 if self._done:
                     return
                 run = await self._ctx.store.get(Run, self._run_id)
+
+    async def _take(self, seen: Run) -> tuple[Run, RunLease]:
+        """Become the run's holder, and begin it in the same write where it waits for that."""
+        if seen.status == "queued" and self._left(seen) > 0:
+            # Who held it before may have moved it since the look: then it is begun by nobody, and taken as it is.
+            with suppress(IllegalTransition):
+                return await self.writer.acquire(beginning(seen))
+        return await self.writer.acquire()
 
     def _left(self, run: Run) -> float:
         return seconds_left(self._ctx.ports, self._ctx.project, run)
@@ -125,7 +135,7 @@ class Execution:
             await self._end(run, "expired", "run_expired", self._patience.error)
         else:
             if run.status == "queued":
-                run = await self._start(run)
+                run = (await self.writer.commit(begun := beginning(run)))[begun]
             await self._guarded(run, calls)
 
     async def _guarded(self, run: Run, calls: Watch) -> None:
@@ -208,7 +218,7 @@ class Execution:
 
     async def _advance_once(self, run: Run) -> None:
         await refuse_archived(self._ctx)
-        state = await load(self._ctx, run)
+        state = await load(self._ctx, run, self._named)
         if (pending := pending_calls(state)) is not None:
             await self._run_tools(state, pending)
         else:
@@ -354,10 +364,6 @@ class Execution:
         """What closes all that is open of the run."""
         broken = self._answer.break_off(status, reason, error) if self._answer is not None else []
         return broken or (await recovery_of(self._ctx, state)).break_off(status, reason, error)
-
-    async def _start(self, run: Run) -> Run:
-        start = moving(run.id, "in_progress", started_at=run.started_at or now())
-        return (await self.writer.commit(start))[start]
 
     async def _leave(self, *operations: Operation) -> None:
         """A write that ends or pauses the run: whoever takes it up again is told so by a job of its own."""

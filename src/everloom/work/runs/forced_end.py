@@ -15,12 +15,13 @@ from everloom.objects.messages import IncompleteMessage, IncompleteReason, Messa
 from everloom.objects.runs import Run, RunLease, RunStatus
 from everloom.objects.steps import RunStep, StepStatus
 from everloom.objects.tools import Usage
-from everloom.store.base import Change, Missing, Operation, Remove, salvage
+from everloom.store.base import Change, Missing, Operation, Remove
 from everloom.work.runs.answer import break_step
 from everloom.work.runs.ending import STEP_STATUS
 from everloom.work.runs.recovery import recovery_of
 from everloom.work.runs.state import load
 from everloom.work.runs.verbs import IllegalTransition, disturb, ending
+from everloom.work.salvage import salvage
 
 log = logging.getLogger(__name__)
 

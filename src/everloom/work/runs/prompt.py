@@ -1,25 +1,21 @@
 """From a thread and a run to the messages a model reads, cut to what fits."""
 
-import base64
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Struct
 
-from everloom.blobs.base import DamagedBlob
 from everloom.context import Context
-from everloom.kit.errors import NotFound
 from everloom.models.base import Traits
+from everloom.models.tokens import MESSAGE_TOKENS, estimate, estimate_content
 from everloom.objects.base import JsonObject
-from everloom.objects.files import File
-from everloom.objects.messages import FilePath, ImageFileContent, ImageUrlContent, Message, RefusalContent, TextContent
 from everloom.objects.runs import Generation, Run, Source, ToolWork
 from everloom.objects.steps import FunctionStepCall, MessageCreation, RunStep, ToolCalls
 from everloom.objects.tools import ResponseFormat
 from everloom.tools.base import AnswerReader
 from everloom.tools.registry import choice, offers
-from everloom.work.files.blobs import read_file
+from everloom.work.runs.history import CHARACTERS_A_TOKEN, Fill, Fits, read_history
 from everloom.work.runs.prompted_tools import guide
 from everloom.work.runs.state import RunState
 
@@ -28,11 +24,6 @@ ANSWER_SHARE = 4
 
 ANSWER_ROOM = 1024
 """… but no more than this many tokens."""
-
-CHARACTERS_A_TOKEN = 12
-"""More characters than a token has on average in any language: what is past this cannot fit."""
-
-MAX_IMAGE_BYTES = 20 * 1024 * 1024
 
 
 Budget = Literal["max_completion_tokens", "max_prompt_tokens"]
@@ -48,7 +39,7 @@ class PromptTooLong(Exception):
 
 
 class Prompt(Struct, frozen=True):
-    """A request for a model. ``dropped`` messages of the thread's beginning did not fit; ``sources`` may be cited;
+    """A request for a model. ``dropped`` messages did not fit, of those that were looked at; ``sources`` may be cited;
     ``reader`` reads an answer that ``runs/prompted_tools.py`` asked for in a form of its own."""
 
     body: JsonObject
@@ -62,22 +53,30 @@ async def build(ctx: Context, state: RunState) -> Prompt:
     run = state.run
     async with ctx.ask("chat", run.model) as model:
         traits = await model.traits()
-    body = _options(run, traits, first=not state.generations)
+    body = _options(state, traits)
+    room = _room(run, state.generations, traits.context_window, body)
     works = {work.call_id: work for work in state.works}
     shown = {} if traits.chooses_tools else works
-    messages = await ctx.store.all(Message, thread_id=run.thread_id)
-    told = {id: work for id, work in works.items() if id not in shown}
-    history, own = await _conversation(ctx, state, messages, told)
-    strategy = run.truncation_strategy
-    kept = history
-    if strategy.type == "last_messages" and strategy.last_messages is not None:
-        kept = history[-strategy.last_messages :]
+
+    async def fits(messages: Sequence[JsonObject]) -> bool:
+        async with ctx.ask("chat", run.model) as model:
+            return await model.count({**body, "messages": [*_instructions(run), *messages]}) <= room.tokens
+
+    history = await read_history(ctx, state, Fill(room.tokens, fits, most=_most(run)))
+    own = _own(state, history.said, {id: work for id, work in works.items() if id not in shown})
+    kept = history.turns
+    before = len(kept)
     reader = None if traits.chooses_tools or own else guide(run, body, kept, list(shown.values()))
-    room = _room(run, state.generations, traits.context_window, body)
-    fitting = await _fit(ctx, run, body, kept, own, room)
+    fitting = await _fit(run, body, kept, own, room, fits)
     body["messages"] = [*_instructions(run), *fitting, *own]
-    sources = [*_linked(messages), *(source for work in works.values() for source in work.sources)]
-    return Prompt(body, len(history) - len(fitting), sources, reader)
+    sources = [*history.sources, *(source for work in works.values() for source in work.sources)]
+    return Prompt(body, max(0, before - len(fitting)), sources, reader)
+
+
+def _most(run: Run) -> int | None:
+    """How many of the thread's newest messages the run's caller wants to be seen, None for all."""
+    strategy = run.truncation_strategy
+    return strategy.last_messages if strategy.type == "last_messages" else None
 
 
 class _Room(Struct, frozen=True):
@@ -104,29 +103,41 @@ def _room(run: Run, generations: list[Generation], window: int, body: JsonObject
 
 
 async def _fit(
-    ctx: Context, run: Run, body: JsonObject, history: list[JsonObject], own: list[JsonObject], room: _Room
+    run: Run, body: JsonObject, history: list[JsonObject], own: list[JsonObject], room: _Room, fits: Fits
 ) -> list[JsonObject]:
     """As many of the newest messages as fit, whole ones; what the run itself said always stays."""
     history = _plausible(history, room.tokens)
 
-    async def fits(count: int) -> bool:
-        kept = history[len(history) - count :]
-        messages = [*_instructions(run), *kept, *own]
-        async with ctx.ask("chat", run.model) as model:
-            return await model.count({**body, "messages": messages}) <= room.tokens
+    async def count_fits(count: int) -> bool:
+        return await fits([*history[len(history) - count :], *own])
 
-    if await fits(len(history)):
+    if await count_fits(len(history)):
         return history
     low, high = 0, len(history) - 1
+    # What the estimate says comes first: an upstream counts by it. From there up in growing steps, then by halves.
+    rest = estimate({**body, "messages": [*_instructions(run), *own]})
+    middle, step, only_up = max(1, min(high, _estimated(history, room.tokens - rest))), 1, True
     while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if await fits(middle) else (low, middle - 1)
-    if low == 0 and (history or not await fits(0)):
+        fitting = await count_fits(middle)
+        low, high = (middle, high) if fitting else (low, middle - 1)
+        only_up = only_up and fitting
+        middle = min(high, low + step) if only_up else (low + high + 1) // 2
+        step *= 2
+    if low == 0 and (history or not await count_fits(0)):
         raise PromptTooLong(
             f"The thread's newest message does not fit into {room.tokens} tokens of prompt for '{run.model}'.",
             budget=room.budget,
         )
     return history[len(history) - low :]
+
+
+def _estimated(history: list[JsonObject], tokens: int) -> int:
+    """How many of the newest messages have room in so many tokens, by the estimate."""
+    for count, turn in enumerate(reversed(history)):
+        tokens -= MESSAGE_TOKENS + estimate_content(turn["content"])
+        if tokens < 0:
+            return count
+    return len(history)
 
 
 def _plausible(history: list[JsonObject], tokens: int) -> list[JsonObject]:
@@ -139,14 +150,16 @@ def _plausible(history: list[JsonObject], tokens: int) -> list[JsonObject]:
     return history
 
 
-def _options(run: Run, traits: Traits, *, first: bool) -> JsonObject:
+def _options(state: RunState, traits: Traits) -> JsonObject:
     """The request without its messages. Who does not choose tools is given what a search found, not the search.
 
-    What is as the reference's default has it stays unsaid: there are models that refuse the very word.
+    What is as the reference's default has it stays unsaid, unless the run's caller named it: there are models that
+    refuse the very word, and models with defaults of their own.
     """
+    run, first = state.run, not state.generations
     body: JsonObject = {"model": run.model}
     for name, value in (("temperature", run.temperature), ("top_p", run.top_p)):
-        if value != 1:
+        if value != 1 or name in state.named:
             body[name] = value
     if run.reasoning_effort is not UNSET and traits.takes_effort:
         body["reasoning_effort"] = run.reasoning_effort
@@ -170,34 +183,9 @@ def _instructions(run: Run) -> list[JsonObject]:
     return [{"role": "system", "content": run.instructions}] if run.instructions else []
 
 
-async def _conversation(
-    ctx: Context, state: RunState, messages: Sequence[Message], works: dict[str, ToolWork]
-) -> tuple[list[JsonObject], list[JsonObject]]:
-    """What stood in the thread before the run, and what the run itself has said and done."""
-    said: dict[str, JsonObject] = {}
-    history: list[JsonObject] = []
-    for message in messages:
-        turn: JsonObject = {"role": message.role, "content": await _content(ctx, message)}
-        if message.run_id == state.run.id:
-            said[message.id] = turn
-        elif turn["content"]:
-            history.append(turn)
-    own: list[JsonObject] = []
-    for step in state.steps:
-        if step.status == "completed":
-            own += _turns(step, said, works)
-    return history, own
-
-
-def _linked(messages: Sequence[Message]) -> list[Source]:
-    """Files that earlier answers have linked to, which this one may link to again."""
-    parts = [part for message in messages for part in message.content if isinstance(part, TextContent)]
-    return [
-        Source(mark=annotation.text, file_id=annotation.file_path.file_id)
-        for part in parts
-        for annotation in part.text.annotations
-        if isinstance(annotation, FilePath)
-    ]
+def _own(state: RunState, said: dict[str, JsonObject], works: dict[str, ToolWork]) -> list[JsonObject]:
+    """What the run itself has said and done."""
+    return [turn for step in state.steps if step.status == "completed" for turn in _turns(step, said, works)]
 
 
 def _turns(step: RunStep, said: dict[str, JsonObject], works: dict[str, ToolWork]) -> list[JsonObject]:
@@ -224,59 +212,3 @@ def _call_turns(details: ToolCalls, works: dict[str, ToolWork]) -> list[JsonObje
         asked.append({"id": call.id, "type": "function", "function": function})
         outputs.append({"role": "tool", "tool_call_id": call.id, "content": output})
     return [{"role": "assistant", "content": None, "tool_calls": asked}, *outputs] if asked else []
-
-
-async def _content(ctx: Context, message: Message) -> Any:
-    """A message's content for a model: a plain string where it is only text, else parts."""
-    parts: list[JsonObject] = []
-    for part in message.content:
-        if isinstance(part, TextContent):
-            parts.append({"type": "text", "text": part.text.value})
-        elif isinstance(part, RefusalContent):
-            parts.append({"type": "text", "text": part.refusal})
-        elif isinstance(part, ImageUrlContent):
-            parts.append(msgspec.to_builtins(part))
-        elif isinstance(part, ImageFileContent):
-            parts.append(await _image(ctx, part, shown=message.role == "user"))
-    if all(part["type"] == "text" for part in parts):
-        return "\n".join(part["text"] for part in parts)
-    return parts
-
-
-async def _image(ctx: Context, part: ImageFileContent, *, shown: bool) -> JsonObject:
-    """An uploaded image, carried inside the request since an upstream cannot fetch it from here.
-
-    Not ``shown`` but named is what an assistant brought: models take pictures from users alone. One that is gone by now
-    is named too, or its thread could never be answered again.
-    """
-    file_id = part.image_file.file_id
-    try:
-        file = await ctx.store.get(File, file_id)
-        if not shown:
-            return _note(f"[image {file.filename}]")
-        if file.bytes > MAX_IMAGE_BYTES:
-            return _note(f"[image {file.filename} left out: larger than 20 MB]")
-        data = b"".join([block async for block in read_file(ctx, file)])
-    except DamagedBlob:
-        return _note(f"[image {file_id} left out: it is damaged]")
-    except (NotFound, FileNotFoundError):
-        return _note(f"[image {file_id} left out: it was deleted]")
-    url = f"data:{_image_type(data)};base64,{base64.b64encode(data).decode()}"
-    return {"type": "image_url", "image_url": {"url": url, **_detail(part)}}
-
-
-def _note(text: str) -> JsonObject:
-    return {"type": "text", "text": text}
-
-
-def _detail(part: ImageFileContent) -> JsonObject:
-    return {} if part.image_file.detail is UNSET else {"detail": part.image_file.detail}
-
-
-def _image_type(data: bytes) -> str:
-    """Told by the first bytes, since a file's name may say anything."""
-    if data.startswith(b"GIF8"):
-        return "image/gif"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    return "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"

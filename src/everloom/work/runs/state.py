@@ -1,6 +1,6 @@
 """A run as it stands at the beginning of a round: looked up once, then handed to all that work in that round."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 
@@ -12,7 +12,8 @@ from everloom.tools.registry import built_in
 
 
 class RunState(Struct, frozen=True):
-    """A run with its steps, its finished calls of a model and its calls to this server's tools, each oldest first.
+    """A run with its steps, its finished calls of a model and its calls to this server's tools, each oldest first, and
+    the options that its caller ``named``.
 
     Nobody but the run's executor adds to them, so they hold for the whole round; what the round writes, the next
     one sees.
@@ -22,6 +23,7 @@ class RunState(Struct, frozen=True):
     steps: list[RunStep]
     generations: list[Generation]
     works: list[ToolWork]
+    named: Collection[str] = ()
 
     @property
     def usage(self) -> Usage:
@@ -39,9 +41,9 @@ class RunState(Struct, frozen=True):
         return {call.id for each in details if isinstance(each, ToolCalls) for call in each.tool_calls}
 
 
-async def load(ctx: Context, run: Run) -> RunState:
+async def load(ctx: Context, run: Run, named: Collection[str] = ()) -> RunState:
     """The state of ``run``; what cannot be there is not asked for. A model's call and a tool's stand in a step."""
     steps = await ctx.store.all(RunStep, run_id=run.id)
     generations = await ctx.store.all(Generation, run_id=run.id) if steps else []
     works = await ctx.store.all(ToolWork, run_id=run.id) if steps and built_in(run.tools) else []
-    return RunState(run, steps, generations, works)
+    return RunState(run, steps, generations, works, named)

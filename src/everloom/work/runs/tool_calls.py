@@ -11,7 +11,7 @@ from everloom.store.base import Change, Operation
 from everloom.tools.base import Outcome
 from everloom.tools.registry import built_in, tool_of
 from everloom.work.runs.state import RunState
-from everloom.work.runs.tool_costs import searched, session_begun
+from everloom.work.runs.tool_costs import cost_of_call
 from everloom.work.runs.tool_execution import RunToolExecution, RunToolHost
 from everloom.work.runs.writer import RunWriter
 
@@ -51,9 +51,12 @@ async def run_tool_calls(ctx: Context, state: RunState, pending: Pending, writer
             continue
         index = next(position for position, call in enumerate(pending.calls) if call.id == work.call_id)
         execution = RunToolExecution(ctx, state.run, pending.step, index, work, ordinals[work.id], writer)
-        await writer.commit(Change(ToolWork, work.id, _start), *await session_begun(ctx, state.run, work))
-        outcome = await tool_of(work.type).run(execution)
-        await writer.commit(*_ended(execution, outcome))
+        async with cost_of_call(ctx, state.run, work) as cost:
+            await writer.commit(Change(ToolWork, work.id, _start), *cost.begun())
+            cost.settle()
+            outcome = await tool_of(work.type).run(execution)
+            await writer.commit(*_ended(execution, outcome), *cost.ended(execution.searched))
+            cost.settle()
 
 
 def _start(work: ToolWork) -> None:
@@ -73,7 +76,6 @@ def _ended(execution: RunToolExecution, outcome: Outcome) -> list[Operation]:
     return [
         Change(RunStep, execution.step.id, fill),
         Change(ToolWork, execution.work.id, end),
-        *searched(execution.ctx, execution.work, execution.searched),
     ]
 
 

@@ -8,13 +8,14 @@ from msgspec import UNSET
 from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.errors import BadRequest
-from everloom.kit.ids import new_id
+from everloom.kit.ids import new_id, new_rank
 from everloom.objects.assistants import Assistant
 from everloom.objects.base import PageQuery
 from everloom.objects.events import RUN_EVENTS
 from everloom.objects.messages import Message
 from everloom.objects.runs import (
     NEXT,
+    EndedLog,
     Generation,
     NewRun,
     NewThreadRun,
@@ -34,6 +35,7 @@ from everloom.work.inference.chat import check_model
 from everloom.work.threads.messages import claim, compose
 from everloom.work.threads.resources import attach
 from everloom.work.threads.threads import compose_thread
+from everloom.work.webhooks.announcing import announced_run
 
 RUN_JOB = "run"
 """Jobs of this kind have a run's id as their key. With ``.end`` behind it another executor is called beside the one
@@ -55,7 +57,7 @@ async def begin(ctx: Context, thread_id: str, new: NewRun, *, empty_threads: boo
     if not (empty_threads or assistant.instructions or run.instructions or _asks(messages)):
         await _check_asked(ctx, thread_id)
     await attach(ctx, thread_id, messages)
-    await _keep(ctx, run, [claim(thread_id, *messages), _unheld(thread_id), *map(Add, messages)])
+    await _keep(ctx, run, new, [claim(thread_id, *messages), _unheld(thread_id), *map(Add, messages)])
     return run
 
 
@@ -83,16 +85,18 @@ async def begin_with_thread(ctx: Context, new: NewThreadRun, *, empty_threads: b
     run, assistant = await _compose_run(ctx, thread, new)
     if not (empty_threads or assistant.instructions or run.instructions or _asks(messages)):
         raise _nothing_to_answer()
-    await _keep(ctx, run, [Add(thread, tell=("thread.created",)), *map(Add, messages)])
+    await _keep(ctx, run, new, [Add(thread, tell=("thread.created",)), *map(Add, messages)])
     return run
 
 
-async def _keep(ctx: Context, run: Run, before: Sequence[Operation]) -> None:
+async def _keep(ctx: Context, run: Run, new: RunOptions, before: Sequence[Operation]) -> None:
     """Keep the run, and with it that somebody has to work on it."""
+    named = tuple(name for name in ("temperature", "top_p") if getattr(new, name) is not None)
+    caller = ctx.caller
     await ctx.store.write(
         *before,
         Add(run, tell=("thread.run.created", "thread.run.queued")),
-        Add(RunLease(id=run.id, created_at=run.created_at, key_id=ctx.caller.key_id, user=ctx.caller.user)),
+        Add(RunLease(id=run.id, created_at=run.created_at, key_id=caller.key_id, user=caller.user, named=named)),
         Start(RUN_JOB, run.id),
         log=run.id,
     )
@@ -309,8 +313,20 @@ async def _unanswerable(ctx: Context, waiting: Run, usage: Usage) -> Run:
 
 
 def moving(run_id: str, status: RunStatus, **fields: Any) -> Change[Run]:
-    """The change that brings a run to ``status``, and tells it."""
-    return Change(Run, run_id, lambda run: move(run, status, **fields), tell=(RUN_EVENTS[status],))
+    """The change that brings a run to ``status``, tells it, and announces it to webhooks where they hear of that."""
+    return Change(Run, run_id, lambda run: move(run, status, **fields), tell=(RUN_EVENTS[status],), then=_following)
+
+
+def _following(run: Run) -> list[Operation]:
+    """Webhooks that hear of it, and at the end of a run its log, which waits to be compacted from then on."""
+    if run.active:
+        return [*announced_run(run)]
+    return [*announced_run(run), Add(EndedLog(id=run.id, created_at=now()), rank=new_rank())]
+
+
+def beginning(run: Run) -> Change[Run]:
+    """The change by which a queued run is worked on."""
+    return moving(run.id, "in_progress", started_at=run.started_at or now())
 
 
 def ending(run_id: str, status: RunStatus, usage: Usage | None, **fields: Any) -> Change[Run]:

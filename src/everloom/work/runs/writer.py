@@ -27,23 +27,26 @@ class RunWriter:
         self._waiting: list[Operation] = []
         self._under_way: asyncio.Task[Any] | None = None
 
-    async def acquire(self) -> tuple[Run, RunLease]:
+    async def acquire(self, begin: Change[Run] | None = None) -> tuple[Run, RunLease]:
         """Make this executor the run's holder; whoever held it writes nothing more. Both as they stand then.
 
-        A run whose lease is lost gets a new one, of nobody's key.
+        ``begin`` is done to the run in the same write; what its edit raises leaves everything as it was. A run whose
+        lease is lost gets a new one, of nobody's key.
         """
 
         def hold(lease: RunLease) -> None:
             lease.holder = self._holder
 
         lease = Change(RunLease, self._run_id, hold)
-        run: Change[Run] = Change(Run, self._run_id)
+        run = begin or Change(Run, self._run_id)
         try:
-            written = await self._ctx.store.write(lease, run)
+            written = await self._ctx.store.write(lease, run, log=self._run_id)
         except Missing as missing:
             if missing.cls is Run:
                 raise Superseded from missing
             return await self._lease_anew()
+        if begin is not None:
+            self._ctx.ports.bus.wake(self._run_id)
         return written[run], written[lease]
 
     async def _lease_anew(self) -> tuple[Run, RunLease]:

@@ -1,13 +1,16 @@
 """How a file goes: by its owner, or at its time. With it go its attachments to assistants and its places in stores."""
 
 import logging
+from typing import Any
 
 from everloom.context import Context, Ports
 from everloom.kit.clock import now
 from everloom.kit.errors import NotFound, Unavailable
 from everloom.objects.assistants import Assistant
+from everloom.objects.batches import Batch
 from everloom.objects.files import AssistantFile, File, FileDeadline
-from everloom.store.base import Change, Remove
+from everloom.objects.fine_tuning import FineTuningWork
+from everloom.store.base import Absent, Change, Each, Remove
 from everloom.work.files.blobs import discard, doom
 from everloom.work.vector_stores.stores import forget, withdrawal
 
@@ -19,34 +22,57 @@ LOOK_SECONDS = 10.0
 
 async def remove_file(ctx: Context, file_id: str) -> None:
     """Delete a file. Errors: 404."""
+    readers = _readers(file_id)
     while True:
         await ctx.store.get(File, file_id)
+        is_read = await _is_read(ctx, file_id)
         withdrawals, chunks = await withdrawal(ctx, file_id)
-        holders = [holder.id for holder in await ctx.store.all(Assistant) if file_id in _code_files(holder)]
         try:
             await ctx.store.write(
                 Remove(File, file_id),
-                doom(file_id),
+                *([] if is_read else [*(Absent(cls, _IsRead, **where) for cls, where in readers), doom(file_id)]),
                 Remove(AssistantFile, file_id=file_id),
-                *(Change(Assistant, id, lambda assistant: _detach(assistant, file_id)) for id in holders),
+                Each(Assistant, lambda holder: [_detached(holder.id, file_id)], code_file_ids=file_id),
                 *withdrawals,
             )
             break
+        except _IsRead:
+            continue
         except NotFound:
-            continue  # The file has gone meanwhile, which the next look tells, or an assistant or a store has.
+            continue  # The file has gone meanwhile, which the next look tells, or a store has.
     await forget(ctx, *chunks)
-    await discard(ctx, file_id)
+    if not is_read or not await _is_read(ctx, file_id):  # Else whoever reads it takes the bytes away at its end.
+        await discard(ctx, file_id)
 
 
-def _code_files(assistant: Assistant) -> list[str]:
-    resources = assistant.tool_resources.code_interpreter
-    return resources.file_ids if resources else []
+def _readers(file_id: str) -> list[tuple[type[Batch] | type[FineTuningWork], dict[str, Any]]]:
+    """What may work on a file for long, as it is looked for: its bytes stay until that has ended."""
+    return [
+        (Batch, {"input_file_id": file_id, "open": True}),
+        (FineTuningWork, {"training_file": file_id, "open": True}),
+        (FineTuningWork, {"validation_file": file_id, "open": True}),
+    ]
 
 
-def _detach(assistant: Assistant, file_id: str) -> None:
-    resources = assistant.tool_resources.code_interpreter
-    if resources:
-        resources.file_ids = [id for id in resources.file_ids if id != file_id]
+async def _is_read(ctx: Context, file_id: str) -> bool:
+    """Whether a batch or a fine-tuning job works on a file."""
+    for cls, where in _readers(file_id):
+        if await ctx.store.all(cls, **where):
+            return True
+    return False
+
+
+class _IsRead(Exception):
+    """A batch or a job has been made of the file meanwhile."""
+
+
+def _detached(assistant_id: str, file_id: str) -> Change[Assistant]:
+    def edit(assistant: Assistant) -> None:
+        resources = assistant.tool_resources.code_interpreter
+        if resources:
+            resources.file_ids = [id for id in resources.file_ids if id != file_id]
+
+    return Change(Assistant, assistant_id, edit)
 
 
 async def sweep(ports: Ports) -> None:

@@ -6,7 +6,7 @@ from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.ids import new_id
 from everloom.objects.messages import Message
-from everloom.objects.runs import CodeSession, Generation, Run, RunLease, ToolWork
+from everloom.objects.runs import CodeSession, EndedLog, Generation, Run, RunLease, ToolWork
 from everloom.objects.steps import RunStep
 from everloom.objects.threads import NewThread, Thread
 from everloom.objects.tools import GivenToolResources
@@ -14,6 +14,9 @@ from everloom.store.base import Absent, Change, DropLog, Operation, Remove
 from everloom.work.threads.messages import compose
 from everloom.work.threads.resources import attach_new, gather, settle_resources
 from everloom.work.vector_stores.stores import THREAD_STORE
+
+_AT_ONCE = 1000
+"""Runs that one statement names: a database takes some ten thousands of parameters at the most."""
 
 
 async def compose_thread(
@@ -46,13 +49,9 @@ async def remove_thread(ctx: Context, thread_id: str) -> None:
                 *_no_other(thread_id, runs),
                 Remove(Thread, thread_id),
                 Remove(Message, thread_id=thread_id),
-                Remove(RunStep, run_id=ids),
-                Remove(Generation, run_id=ids),
-                Remove(ToolWork, run_id=ids),
                 Remove(Run, thread_id=thread_id),
-                Remove(RunLease, ids),
                 Remove(CodeSession, [thread_id]),
-                *[DropLog(id) for id in ids],
+                *_of_runs(ids),
             )
             break
         except _Begun:
@@ -60,6 +59,17 @@ async def remove_thread(ctx: Context, thread_id: str) -> None:
     for id in ids:
         ctx.ports.bus.wake(f"cancel:{id}")
         ctx.ports.bus.wake(id)
+
+
+def _of_runs(ids: Sequence[str]) -> list[Operation]:
+    """The end of what hangs on runs."""
+    operations: list[Operation] = []
+    for first in range(0, len(ids), _AT_ONCE):
+        some = ids[first : first + _AT_ONCE]
+        operations += [Remove(RunStep, run_id=some), Remove(Generation, run_id=some), Remove(ToolWork, run_id=some)]
+        # Before the logs: one that is being compacted is waited for, and dropped as it stands then.
+        operations += [Remove(RunLease, some), Remove(EndedLog, some)]
+    return [*operations, *(DropLog(id) for id in ids)]
 
 
 def _no_other(thread_id: str, runs: Sequence[Run]) -> list[Operation]:

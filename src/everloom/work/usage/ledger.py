@@ -22,8 +22,6 @@ _SETTLING = 120
 _ROLL_PAUSE = 0.05
 """Seconds between two transactions, in which others may write."""
 
-_MOST_STORES = 1_000_000
-
 
 async def roll(ports: Ports) -> None:
     """Add the rows of the hours that are over to the sums."""
@@ -38,7 +36,7 @@ async def sample(ports: Ports) -> None:
     """Enter how many bytes the vector stores of each project take, once for the hour that goes on now."""
     hour = now() // HOUR * HOUR
     bytes_of: Counter[str] = Counter()
-    for project, store in await ports.database.across(VectorStore, limit=_MOST_STORES):
+    async for project, store in ports.database.walk(VectorStore):
         if store.status != "expired":
             bytes_of[project] += store.usage_bytes
     rows = [

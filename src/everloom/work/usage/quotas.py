@@ -11,6 +11,7 @@ from everloom.context import Ports
 from everloom.context.admission.budgets import month_of
 from everloom.context.admission.registration import is_dead
 from everloom.context.admission.spending import cost_of, spent
+from everloom.context.pricing import PriceList
 from everloom.kit.clock import now
 from everloom.kit.errors import NotFound, Unavailable
 from everloom.objects.ledger import DAY, LedgerRow
@@ -28,8 +29,6 @@ PURGE_SECONDS = 600.0
 
 _UNUSED_SECONDS = 600
 """Behind the end of all that stands in a window."""
-
-_MOST_ROWS = 100_000
 
 
 class _Alive(Exception):
@@ -52,7 +51,7 @@ async def bury(ports: Ports) -> None:
 async def _bury(ports: Ports, process: ServerProcess) -> None:
     store, prices = ports.database.store(SYSTEM), ports.prices
     reserved = await store.all(Reservation, process_id=process.id)
-    rows = tuple(_estimated(each) for each in reserved if any(each.amounts))
+    rows = tuple(_estimated(each, prices) for each in reserved if any(each.amounts))
     costs: Counter[str] = Counter()
     for row in rows:
         costs.update(dict.fromkeys((row.project, ORGANIZATION), cost_of(prices, row)))
@@ -83,10 +82,12 @@ def _settling(spend_id: str, process_id: str, cost: int) -> Change[Spend]:
     return Change(Spend, spend_id, edit)
 
 
-def _estimated(reserved: Reservation) -> LedgerRow:
+def _estimated(reserved: Reservation, prices: PriceList) -> LedgerRow:
     """The row of what one process had reserved for one key and model."""
     kind: Any = reserved.kind
     amounts: dict[str, Any] = dict(zip(RESERVED, reserved.amounts, strict=True))
+    if kind == "transcribe" and prices.of(reserved.model).minute:
+        amounts["input_tokens"] = 0  # What is paid by the minute is not paid by the token as well.
     return LedgerRow(
         at=now(),
         id=int.from_bytes(hashlib.sha256(reserved.id.encode()).digest()[:8], "big") >> 1,
@@ -104,28 +105,32 @@ def _estimated(reserved: Reservation) -> LedgerRow:
 async def compare(ports: Ports) -> None:
     """Have budgets know of everything that stands in the ledger: storage, and what was used before there was a budget.
 
-    They never know less than the ledger, and so refuse too early rather than too late.
+    They never know less than the ledger, and so refuse too early rather than too late. What another server's clock, or
+    this one's before it was corrected, has taken for the next month goes on as this one.
     """
-    store = ports.database.store(SYSTEM)
+    store, is_settled = ports.database.store(SYSTEM), not ports.deadlines.unsettled()
     for spend in await store.all(Spend):
-        project = None if spend.id == ORGANIZATION else spend.id
+        project, month = None if spend.id == ORGANIZATION else spend.id, month_of(now())
         cost = await spent(ports.database.ledger, ports.prices, project)
+        if month != month_of(now()):
+            continue
+        ends_soon = month != month_of(now() + DAY)  # Then a clock that is a little ahead is right soon.
         try:
-            await store.write(_at_least(spend.id, cost))
+            await store.write(_at_least(spend.id, month, cost, turns_back=is_settled and not ends_soon))
         except NotFound:
             continue
         if due := await due_alerts(ports, spend.id):
             await send_alerts(ports, spend.id, due)
 
 
-def _at_least(spend_id: str, cost: int) -> Change[Spend]:
-    month = month_of(now())
-
+def _at_least(spend_id: str, month: str, cost: int, *, turns_back: bool) -> Change[Spend]:
     def edit(spend: Spend) -> None:
+        # What stands in the ledger and was not reported yet is held by whoever will report it.
+        known = max(0, cost - sum(share.held for share in spend.shares.values()))
         if spend.month == month:
-            # What stands in the ledger and was not reported yet is held by whoever will report it.
-            held = sum(share.held for share in spend.shares.values())
-            spend.settled = max(spend.settled, cost - held)
+            spend.settled = max(spend.settled, known)
+        elif turns_back and spend.month > month:
+            spend.turn_back(month, known)
 
     return Change(Spend, spend_id, edit)
 
@@ -133,7 +138,7 @@ def _at_least(spend_id: str, cost: int) -> Change[Spend]:
 async def purge(ports: Ports) -> None:
     """Take away windows in which nothing counts any more: callers may make up models."""
     store = ports.database.store(SYSTEM)
-    for _, windows in await ports.database.across(RateWindows, limit=_MOST_ROWS):
+    async for _, windows in ports.database.walk(RateWindows):
         if _is_unused(windows):
             try:
                 await store.write(Change(RateWindows, windows.id, _still_unused), Remove(RateWindows, windows.id))

@@ -31,10 +31,11 @@ from everloom.objects.vector_stores import (
     VectorStoreFile,
     file_key,
 )
-from everloom.store.base import Change, Missing, Remove, Start, salvage
+from everloom.store.base import Change, Missing, Remove, Start
 from everloom.vectors.base import Chunk, Vector
 from everloom.work.files.blobs import read_file
 from everloom.work.inference.embeddings import embed
+from everloom.work.salvage import salvage
 from everloom.work.vector_stores.chunking import spans, windows
 from everloom.work.vector_stores.extraction import Invalid, Unsupported, extract
 from everloom.work.vector_stores.stores import INGEST_JOB, Tally, has_expired
@@ -292,7 +293,7 @@ async def _clear_up(ctx: Context, task: IndexTask) -> None:
 
 async def expire_due(ports: Ports) -> None:
     """Mark the stores whose time is over, and free their chunks; their files' rows stay to be looked at."""
-    for project, store in await ports.database.across(VectorStore, limit=100_000, mortal=True):
+    async for project, store in ports.database.walk(VectorStore, mortal=True):
         if has_expired(store):
             await expire(Context.of(ports, project), store.id)
 

@@ -1,4 +1,4 @@
-"""Pictures that came in a form: whether they are what the reference asks for, told before any model is asked."""
+"""Pictures that were sent: whether they are what the reference asks for, told before any model is asked."""
 
 import msgspec
 
@@ -47,11 +47,11 @@ def checked(form: Form, *, strict: bool, edits: bool) -> Form:
 
 def _strictly(file: FormFile) -> tuple[str, Png]:
     if file.size >= PNG_BYTES:
-        raise BadRequest(NO_PNG, param=file.field)
+        raise BadRequest(NO_PNG, param=file.called)
     png = _read(file)
     if png.width != png.height:
         text = f"Invalid input image - image must be square, got {png.width}x{png.height}."
-        raise BadRequest(text, param=file.field, code="invalid_image_format")
+        raise BadRequest(text, param=file.called, code="invalid_image_format")
     return "image/png", png
 
 
@@ -64,22 +64,24 @@ def _loosely(file: FormFile) -> tuple[str, Png | None]:
         return "image/webp", None
     if head.startswith(b"\x89PNG"):
         return "image/png", _read(file, _LATER_SIDE)
-    text = f"Invalid file '{file.field}': Supported file formats are 'image/jpeg', 'image/png', and 'image/webp'."
-    raise BadRequest(text, param=file.field, code="unsupported_file_mimetype")
+    text = f"Invalid file '{file.called}': Supported file formats are 'image/jpeg', 'image/png', and 'image/webp'."
+    raise BadRequest(text, param=file.called, code="unsupported_file_mimetype")
 
 
 def _check_mask(mask: FormFile, picture: Png | None) -> None:
     if mask.size >= MASK_BYTES:
-        raise BadRequest(NO_PNG, param="mask")
+        raise BadRequest(NO_PNG, param=mask.param or "mask")
     png = _read(mask, _LATER_SIDE if picture is None else max(picture.width, picture.height))
     if picture is not None and (png.width, png.height) != (picture.width, picture.height):
-        raise _bad_mask("mask size does not match image size")
+        raise _bad_mask(mask, "mask size does not match image size")
     if not png.transparent:
-        raise _bad_mask("mask image missing alpha channel")
+        raise _bad_mask(mask, "mask image missing alpha channel")
 
 
-def _bad_mask(why: str) -> BadRequest:
-    return BadRequest(f"Invalid mask image format - {why}", param="mask", code="invalid_mask_image_format")
+def _bad_mask(mask: FormFile, why: str) -> BadRequest:
+    return BadRequest(
+        f"Invalid mask image format - {why}", param=mask.param or "mask", code="invalid_mask_image_format"
+    )
 
 
 def _read(file: FormFile, max_side: int | None = None) -> Png:
@@ -88,8 +90,8 @@ def _read(file: FormFile, max_side: int | None = None) -> Png:
         return read_png(data) if max_side is None else read_png(data, max_side)
     except TooLarge as error:
         if file.field == "mask":
-            raise _bad_mask("mask size does not match image size") from error
+            raise _bad_mask(file, "mask size does not match image size") from error
         text = f"Invalid input image - image is too large to be drawn: {error}."
-        raise BadRequest(text, param=file.field, code="invalid_image_format") from error
+        raise BadRequest(text, param=file.called, code="invalid_image_format") from error
     except BadPng as error:
-        raise BadRequest(f"{NO_PNG} (In this one something is wrong: {error}.)", param=file.field) from error
+        raise BadRequest(f"{NO_PNG} (In this one something is wrong: {error}.)", param=file.called) from error

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from everloom.api.http.spool import sweep_forms
+from everloom.kit.temporary_folders import sweep_folders
 
 
 def folder(root: Path, pid: int | str, age: float) -> Path:
@@ -29,7 +29,7 @@ def test_the_folders_of_processes_that_were_killed_go(tmp_path: Path, monkeypatc
     fresh = folder(tmp_path, f"{gone.pid}-fresh", 60)
     mine = folder(tmp_path, os.getpid(), 7200)
     (tmp_path / "something else").mkdir()
-    sweep_forms()
+    sweep_folders()
     assert not dead.exists()
     assert not nobodys.exists()
     assert fresh.exists()

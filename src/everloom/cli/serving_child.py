@@ -1,0 +1,52 @@
+"""One of the processes of ``serve --processes N``: what it is told by its parent, and what it tells."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from typing import NamedTuple
+
+READY = b"r"
+"""What a child says on its line once it accepts connections."""
+
+
+class Place(NamedTuple):
+    """The port to share, the how manieth child it is, the descriptor of a line to the parent, and a folder where all
+    count together.
+    """
+
+    port: int
+    number: int
+    line: int
+    metrics: str
+
+    def told(self) -> str:
+        """As an argument."""
+        return f"{self.port}:{self.number}:{self.line}:{self.metrics}"
+
+    @staticmethod
+    def of(told: str) -> "Place":
+        """What an argument says."""
+        port, number, line, metrics = told.split(":", 3)
+        return Place(int(port), int(number), int(line), metrics)
+
+    def take(self) -> None:
+        """To be called before anything that counts is imported: the Prometheus client looks for the folder then."""
+        os.set_inheritable(self.line, False)
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = self.metrics
+
+    def watch(self) -> None:
+        """End as by a signal once the parent is gone, however it went."""
+        loop = asyncio.get_running_loop()
+
+        def gone() -> None:
+            loop.remove_reader(self.line)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        loop.add_reader(self.line, gone)
+
+    def ready(self) -> None:
+        """Tell the parent that connections are accepted."""
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self.line)) as line:
+            line.send(READY)

@@ -1,0 +1,1 @@
+"""Fine-tuning at another server, by its own API."""

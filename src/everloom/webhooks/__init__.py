@@ -1,0 +1,1 @@
+"""Webhooks: events of a project on their way to other people's servers."""

@@ -1,0 +1,1 @@
+"""Batches: files of requests, each answered once, behind all live traffic and whatever dies (tag Batch)."""

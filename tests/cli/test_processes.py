@@ -1,0 +1,107 @@
+"""``everloom serve --processes``: several that share a port, on a real PostgreSQL."""
+
+import contextlib
+import http.client
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.postgres import fresh_database
+from tests.scripted import ScriptedUpstream, Slow
+from tests.servers import ADMIN_KEY, API_KEY, Everloom
+
+CONNECTIONS = 40
+"""So many that each of two processes has one, but for one time in 2**39."""
+
+STREAMED = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello!"}], "stream": True}
+
+
+@pytest.fixture
+def upstream() -> Iterator[ScriptedUpstream]:
+    with ScriptedUpstream() as server:
+        yield server
+
+
+@pytest.fixture
+def two(tmp_path: Path, upstream: ScriptedUpstream) -> Iterator[Everloom]:
+    settings = {"upstream": upstream.url, "fetch_weights": "no", "processes": 2}
+    with Everloom(tmp_path, database=fresh_database(), **settings) as server:
+        yield server
+
+
+def children(server: Everloom) -> list[psutil.Process]:
+    return psutil.Process(server.pid).children()
+
+
+def served_by(server: Everloom) -> set[int]:
+    """Which processes have connections, once each of many clients has been answered."""
+    url = httpx.URL(server.url)
+    with contextlib.ExitStack() as stack:
+        for _ in range(CONNECTIONS):
+            client = stack.enter_context(contextlib.closing(http.client.HTTPConnection(url.host, url.port or 80)))
+            client.request("GET", "/v1/models", headers={"authorization": f"Bearer {API_KEY}"})
+            answer = client.getresponse()
+            assert (answer.status, bool(answer.read())) == (200, True)
+        return {
+            child.pid
+            for child in children(server)
+            for connection in child.net_connections("tcp")
+            if connection.status == psutil.CONN_ESTABLISHED and connection.laddr.port == url.port
+        }
+
+
+def counted(server: Everloom) -> float:
+    text = httpx.get(f"{server.url.removesuffix('/v1')}/metrics", headers={"authorization": f"Bearer {ADMIN_KEY}"}).text
+    (count,) = re.findall(r'everloom_http_request_seconds_count\{operation="list_models",status="200"\} (\S+)', text)
+    return float(count)
+
+
+def test_requests_are_spread_and_deaths_are_survived(two: Everloom) -> None:
+    before = {child.pid for child in children(two)}
+    assert len(before) == 2
+    assert len([line for line in two.output if "ready on" in line]) == 1
+    assert served_by(two) == before
+    assert counted(two) == CONNECTIONS
+    killed, survivor = before
+    dying = psutil.Process(killed)
+    dying.kill()
+    dying.wait(30)
+    while len(now := served_by(two)) < 2:
+        assert now <= {survivor, *(child.pid for child in children(two))}
+    assert survivor in now
+    assert killed not in now
+    assert counted(two) > CONNECTIONS  # What the one that is gone had counted stays.
+    left = children(two)
+    two.kill()  # The parent: its children end with it.
+    _, alive = psutil.wait_procs(left, timeout=30)
+    assert alive == []
+
+
+def test_a_stop_lets_streams_end(two: Everloom, upstream: ScriptedUpstream) -> None:
+    upstream.script(Slow(0.05))
+    began = psutil.Process(two.pid).children()
+    with httpx.Client(base_url=two.url, headers={"authorization": f"Bearer {API_KEY}"}, timeout=30) as client:
+        with client.stream("POST", "/chat/completions", json=STREAMED) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            statuses: list[int] = []
+            stopping = threading.Thread(target=lambda: statuses.append(two.stop()))
+            stopping.start()
+            assert [line for line in lines if line][-1] == "data: [DONE]"
+        stopping.join()
+    assert statuses == [0]
+    assert not [child for child in began if child.is_running()]
+
+
+def test_what_cannot_be_is_said(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="several processes need PostgreSQL"):
+        Everloom(tmp_path, processes=2).start()
+    away = Everloom(tmp_path, database="postgresql://nobody@127.0.0.1:1/nothing", processes=2)
+    with pytest.raises(AssertionError, match="cannot start"):
+        away.start()
+    assert away.output
