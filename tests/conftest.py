@@ -25,6 +25,13 @@ WEIGHTS = default_weights().folder
 MOST_WORKERS = 4
 """Processes that run tests, each with servers and models of its own, which take a gigabyte or two."""
 
+PATIENCE_S = 60.0
+"""How long a client of a test waits that names no time of its own. httpx would give a server five seconds, which a
+busy machine has been seen to hold back longer; a test that is about time says which."""
+
+for _phase in ("connect", "read", "write", "pool"):
+    setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, _phase, PATIENCE_S)
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:

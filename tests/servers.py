@@ -65,7 +65,8 @@ class Everloom:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
+            errors="replace",  # what is killed may be in the middle of a character
         )
         ready = threading.Event()
         self._reader = threading.Thread(target=self._read, args=(self._process, ready), daemon=True)
@@ -76,12 +77,14 @@ class Everloom:
         return self
 
     def _read(self, process: "subprocess.Popen[str]", ready: threading.Event) -> None:
+        """Read what it says to its end, which comes later than the process's where a child of it lives on."""
         assert process.stdout is not None
-        for line in process.stdout:
-            self.output.append(line)
-            if (found := self._ready.search(line)) is not None:
-                self.url = found[1] or ""
-                ready.set()
+        with process.stdout as said:
+            for line in said:
+                self.output.append(line)
+                if (found := self._ready.search(line)) is not None:
+                    self.url = found[1] or ""
+                    ready.set()
         ready.set()
 
     def command(self, *arguments: str) -> str:
@@ -102,10 +105,8 @@ class Everloom:
         """Wait for the process to end by itself; its exit status."""
         assert self._process is not None
         assert self._reader is not None
-        assert self._process.stdout is not None
         status = self._process.wait(timeout)
         self._reader.join(10)
-        self._process.stdout.close()
         return status
 
     def kill(self) -> None:

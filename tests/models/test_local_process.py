@@ -158,7 +158,7 @@ def test_an_engine_that_is_stuck_is_ended_and_started_again() -> None:
     """A stopped process is as silent as one that compiles for ever."""
 
     async def stuck_and_asked_again() -> None:
-        engine = LlamaEngine(default_gguf(), slots=1, context=256, stall=1)
+        engine = LlamaEngine(default_gguf(), slots=1, context=256, stall=6)
         hello = {"messages": user("Hi"), "max_tokens": 2, "stream": True}
         try:
             await engine.ready()
