@@ -10,7 +10,6 @@ from typing import Any, Literal, NamedTuple
 
 from msgspec.structs import astuple
 
-from everloom.objects.base import encode
 from everloom.objects.ledger import DAY, DIMENSIONS, HOUR, MEASURES, LedgerQuery, LedgerRow, LedgerSum
 from everloom.store.sql import Dialect, Procedure, Statement, numbered
 
@@ -28,31 +27,44 @@ _TEXTS = {"kind", "project", "key_id", "user_id", "model", "size", "source"}
 
 def append(dialect: Dialect, rows: Sequence[LedgerRow]) -> Procedure[None]:
     """``Ledger.append``, to be run inside a transaction."""
-    if not rows:
-        return
+    values = [astuple(row) for row in rows]
     if dialect == "sqlite":
-        # As one text, since each statement of Python's lets others run in between, at the expense of both.
-        yield Statement(_insert(dialect), [encode(rows).decode()], True)
-    else:
-        values = [astuple(row) for row in rows]
-        yield Statement(_insert(dialect), [[_stored(each) for each in one] for one in zip(*values, strict=True)], True)
+        # Many in a statement, since each lets others run in between, at the expense of both; and few such statements,
+        # since they are prepared once each.
+        begin = 0
+        for many in _AT_ONCE:
+            while len(values) - begin >= many:
+                some = values[begin : begin + many]
+                yield Statement(_insert_values(many), [each for one in some for each in one], True)
+                begin += many
+    elif values:
+        columns = [[_stored(each) for each in one] for one in zip(*values, strict=True)]
+        yield Statement(_insert_arrays(), columns, True)
 
 
 def _stored(value: Any) -> Any:
     return int(value) if isinstance(value, bool) else value
 
 
+_AT_ONCE = (32, 8, 1)
+"""Rows of one statement on SQLite, the most first."""
+
+_INSERT = f"INSERT INTO ledger ({', '.join(_COLUMNS)}, rolled)"
+_UNLESS_THERE = "ON CONFLICT (at, id) DO NOTHING"
+
+
 @_keep
-def _insert(dialect: Dialect) -> str:
-    """Inserts rows that do not stand yet: on SQLite from JSON, an array a row, on PostgreSQL from an array a column."""
-    if dialect == "sqlite":
-        members = (f"json_extract(value, '$[{place}]')" for place in range(len(_COLUMNS)))
-        source = f"SELECT {', '.join(members)}, 0 FROM json_each(?) WHERE true"
-    else:
-        arrays = (f"?::{'text' if column in _TEXTS else 'bigint'}[]" for column in _COLUMNS)
-        source = f"SELECT *, 0 FROM unnest({', '.join(arrays)})"
-    text = f"INSERT INTO ledger ({', '.join(_COLUMNS)}, rolled) {source} ON CONFLICT (at, id) DO NOTHING"
-    return numbered(dialect, text)
+def _insert_values(many: int) -> str:
+    """Inserts so many rows that do not stand yet, from their values one after another."""
+    row = f"({'?, ' * len(_COLUMNS)}0)"
+    return f"{_INSERT} VALUES {', '.join([row] * many)} {_UNLESS_THERE}"
+
+
+@_keep
+def _insert_arrays() -> str:
+    """Inserts rows that do not stand yet, from an array a column."""
+    arrays = (f"?::{'text' if column in _TEXTS else 'bigint'}[]" for column in _COLUMNS)
+    return numbered("postgresql", f"{_INSERT} SELECT *, 0 FROM unnest({', '.join(arrays)}) {_UNLESS_THERE}")
 
 
 # --- sums ----------------------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ class Budget:
         """Whether a cost is covered by what is reserved. Nothing is before the row was seen, or made."""
         if not self._is_seen or self._is_last_taken:
             return False
-        return self.limit is None or self.under_way + self.unreported + cost <= self.held
+        return self.limit is None or self.under_way + self._spent - self._reported + cost <= self.held
 
     def is_spent(self, now: float) -> bool:
         """Whether all was spent, as was found a moment ago."""

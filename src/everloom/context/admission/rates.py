@@ -111,12 +111,14 @@ class Rate:
     def spend(self, amount: int) -> list[tuple[float, int]]:
         """Take from what is ``left``, which must be enough; by the times of their entries."""
         self._spent += amount
-        parts = []
-        for each in self.slices:
-            if part := min(each.left, amount):
-                each.left -= part
-                amount -= part
-                parts.append((each.at, part))
+        slices, parts = self.slices, []
+        while amount > (first := slices[0]).left:
+            if first.left:
+                parts.append((first.at, first.left))
+                amount -= first.left
+            del slices[0]  # What is used up is not to be looked through by each request of its second.
+        first.left -= amount
+        parts.append((first.at, amount))
         return parts
 
     def settle(self, parts: list[tuple[float, int]], amount: int) -> None:
