@@ -61,7 +61,7 @@ def made_at(where: str, revision: str, filling: list[tuple[str, list[Any]]], mon
     """A database of an earlier revision, with these rows."""
     with monkeypatch.context() as patch:
         patch.setattr(migrations, "NEWEST", revision)
-        texts = migrations.statements("postgresql" if "://" in where else "sqlite", None)
+        texts = migrations.history("postgresql" if "://" in where else "sqlite", None)
     if "://" in where:
         asyncio.run(_fill_postgres(where, texts, filling))
         return

@@ -18,7 +18,7 @@ from everloom.objects.runs import Run
 from everloom.objects.threads import Thread
 from everloom.store import migrations
 from everloom.store.base import Database
-from everloom.store.migrations import NEWEST, TooNew, statements
+from everloom.store.migrations import NEWEST, TooNew, history, keep, kept, statements
 from everloom.store.schema import column_type, metadata
 from everloom.store.sqlite import SqliteDatabase
 from tests.store.databases import address, database_at, every_adapter, opened
@@ -120,9 +120,18 @@ def test_a_database_of_a_later_program_is_refused(adapter: str, tmp_path: Path) 
         asyncio.run(database_at(where).open())
 
 
-def test_a_usual_start_imports_neither_alembic_nor_sqlalchemy(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_what_an_empty_database_gets_is_what_the_history_makes(dialect: str) -> None:
+    told = "a migration was added: python -m everloom.store.migrations"
+    assert kept(dialect).read_text("utf-8") == keep(dialect), told
+    assert statements(dialect, None) == history(dialect, None)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
+def test_a_start_imports_neither_alembic_nor_sqlalchemy(tmp_path: Path, first: bool) -> None:
     where = str(tmp_path / "everloom.db")
-    asyncio.run(opened(where, _nothing))
+    if not first:
+        asyncio.run(opened(where, _nothing))
     program = (
         "import asyncio, pathlib, sys; from everloom.store.sqlite import SqliteDatabase\n"
         "async def main():\n"
