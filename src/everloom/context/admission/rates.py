@@ -124,8 +124,11 @@ class Rate:
     def settle(self, parts: list[tuple[float, int]], amount: int) -> None:
         """Give back what was spent beyond the ``amount`` that was used, or owe what was used beyond it."""
         for at, part in parts:
-            self.back[at] += part - min(part, amount)
-            amount -= min(part, amount)
+            if part > amount:
+                self.back[at] += part - amount
+                amount = 0
+            else:
+                amount -= part
         self.more += amount
 
     def remaining(self, now: float) -> int:

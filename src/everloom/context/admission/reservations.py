@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from operator import add, gt, sub
+from operator import sub
 
 from everloom.context.caller import Caller
 from everloom.kit.clock import now
@@ -45,13 +45,19 @@ class ReservationLine:
 
     def fits(self, amounts: Sequence[int]) -> bool:
         """Whether so much more is covered by what is reserved."""
-        most = self._most
-        return not any(map(gt, map(add, self.under_way, amounts), most))
+        for under_way, amount, most in zip(self.under_way, amounts, self._most, strict=True):
+            if amount and under_way + amount > most:
+                return False
+        return True
 
     def reserve(self, amounts: Sequence[int]) -> None:
         """Have so much more under way. It must fit."""
-        self.under_way = added = [*map(add, self.under_way, amounts)]
-        self._peak = [*map(max, self._peak, added)]
+        under_way, peak = self.under_way, self._peak
+        for place, amount in enumerate(amounts):
+            if amount:
+                under_way[place] = now = under_way[place] + amount
+                if now > peak[place]:
+                    peak[place] = now
 
     def release(self, amounts: Sequence[int]) -> None:
         """It stands in the ledger, or has come to nothing."""
