@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -134,6 +135,54 @@ def test_a_connection_is_not_used_again_that_said_too_much_or_goodbye(answer: by
     run(main())
 
 
+@pytest.mark.parametrize("late", [b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil", None], ids=["more", "goodbye"])
+def test_what_came_unasked_is_nobodys_answer_though_the_loop_has_not_read_it_yet(late: bytes | None) -> None:
+    async def main() -> None:
+        writers: list[asyncio.StreamWriter] = []
+
+        async def says(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writers.append(writer)
+            writer.write(WHOLE)
+
+        async with before(says) as (upstream, connections):
+            assert await read(connections) == b"hello"
+            await asyncio.sleep(0.1)
+            if late is None:
+                writers[0].get_extra_info("socket").shutdown(socket.SHUT_WR)
+            else:
+                writers[0].write(late)
+            assert await read(connections) == b"hello"
+            assert (len(upstream.requests), upstream.connections) == (2, 2)
+
+    run(main())
+
+
+def test_a_connection_is_not_used_again_whose_upstream_has_not_heard_the_request_out() -> None:
+    async def main() -> None:
+        served = 0
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal served
+            served += 1
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(WHOLE)
+            await gone.wait()
+            writer.close()
+
+        gone = asyncio.Event()
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        connections = Connections(f"http://127.0.0.1:{port}/v1", {}, 5.0, 5.0)
+        assert await read(connections, b"x" * 64 * 1024 * 1024) == b"hello"
+        assert await read(connections) == b"hello"
+        assert served == 2
+        connections.close()
+        gone.set()
+        server.close()
+
+    run(main())
+
+
 @pytest.mark.parametrize(
     "pieces",
     [
@@ -143,8 +192,13 @@ def test_a_connection_is_not_used_again_that_said_too_much_or_goodbye(answer: by
         (OK, *[b"x-header: %d\r\n" % number for number in range(HEAD_BYTES)]),
         (OK + b"x-header: ", *[b"x" * 4096] * 32),
         (*[b"HTTP/1.1 100 Continue\r\n\r\n" * 500] * 32,),
+        (b"HTTP/1.1 100 Continue\r\nconnection: close\r\n\r\n" + WHOLE,),
+        (b"HTTP/1.1 000 OK\r\ncontent-length: 5\r\n\r\nhello",),
     ],
-    ids=["nonsense", "another protocol", "two lengths", "headers without end", "a header without end", "interims"],
+    ids=[
+        *("nonsense", "another protocol", "two lengths", "headers without end", "a header without end", "interims"),
+        *("a goodbye before the answer", "no status"),
+    ],
 )
 def test_what_is_no_answer_is_none(pieces: tuple[bytes, ...]) -> None:
     async def main() -> None:
@@ -163,8 +217,14 @@ def test_what_is_no_answer_is_none(pieces: tuple[bytes, ...]) -> None:
         (OK + b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n",),
         (OK + b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n1;", *[b"x" * 4096] * 32),
         (OK + b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx: ", *[b"x" * 4096] * 32),
+        (OK + b"transfer-encoding: chunked \r\n\r\n5\r\nhello\r\n",),
+        (OK + b"transfer-encoding: chunked\t\r\n\r\nhello",),
+        (OK + b"content-length : 6\r\n\r\nhello",),
     ],
-    ids=["too short", "without an end", "no number", "an extension without end", "a trailer without end"],
+    ids=[
+        *("too short", "without an end", "no number", "an extension without end", "a trailer without end"),
+        *("a blank behind chunked", "a tab behind chunked", "a blank behind the name"),
+    ],
 )
 def test_an_answer_that_breaks_off_is_not_taken_for_whole(pieces: tuple[bytes, ...]) -> None:
     async def main() -> None:

@@ -5,6 +5,7 @@ Everything that comes is a stranger's: heads, interim answers, the coding of a b
 
 import asyncio
 import itertools
+import select
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import cast
 
@@ -125,6 +126,8 @@ class Connection(asyncio.Protocol):
         self._when_lost = when_lost
         self.loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self._unread = select.poll()
+        """Tells what has come and has not been looked at yet."""
         self._begun: asyncio.Future[Response] | None = None
         """Of the request that is under way, as long as its answer has not begun."""
         self._response: Response | None = None
@@ -145,8 +148,14 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_usable(self) -> bool:
-        """Whether a request may be sent."""
-        return self._transport is not None and not self._transport.is_closing() and not self._is_asked
+        """Whether a request may be sent.
+
+        Not where something has come that nobody asked for, though the loop has not handed it over yet: it may be the
+        end of the connection, or what would be taken for the answer.
+        """
+        if self._transport is None or self._transport.is_closing() or self._is_asked:
+            return False
+        return not self._unread.poll(0)
 
     @property
     def _is_asked(self) -> bool:
@@ -154,7 +163,8 @@ class Connection(asyncio.Protocol):
 
     async def ask(self, head: bytes, body: bytes) -> Response:
         """Send a request; its answer, once that has begun. Errors: ``Silent``, ``Disconnected``."""
-        assert self._transport is not None
+        if self._transport is None:
+            raise Disconnected("it closed the connection")
         begun: asyncio.Future[Response] = self.loop.create_future()
         self._begun = begun
         self._head_bytes = self._quiet = 0
@@ -195,6 +205,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._unread.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         if self._response is None and self._begun is None:
@@ -240,10 +251,13 @@ class Connection(asyncio.Protocol):
     def _finish(self) -> None:
         response, self._response = self._response, None
         assert response is not None
-        if self._keeps:
-            self._when_free(self)
-        elif self._transport is not None:
-            self._transport.close()
+        if self._transport is not None:
+            if self._transport.get_write_buffer_size():
+                self._transport.abort()  # It has answered without hearing us out, and may take the rest for a request.
+            elif self._keeps:
+                self._when_free(self)
+            else:
+                self._transport.close()
         response.end()
 
     def _fail(self, fault: Exception) -> None:
@@ -281,17 +295,17 @@ class Connection(asyncio.Protocol):
             self._stop("its headers are too long")
         if self._in_body:
             return  # A trailer: nobody asks for any.
-        key = name.decode("latin-1").lower()
+        key = name.decode("latin-1").strip().lower()
         if key not in self._headers:
-            self._headers[key] = value.decode("latin-1")
-        if key == "content-length" or (key == "transfer-encoding" and value.lower().endswith(b"chunked")):
-            self._framed = True
+            self._headers[key] = value.decode("latin-1").strip()
+        if key == "content-length" or (key == "transfer-encoding" and b"chunked" in value.lower()):
+            self._framed = True  # Also where the parser sees no chunks: what stands there is no body then.
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status < 200:
-            if status == 101:
-                self._stop("it changed to another protocol")
+            if status == 101 or status < 100:
+                self._stop("it changed to another protocol" if status == 101 else f"{status} is no status")
             self._headers, self._framed = {}, False
             return
         self._in_body = True
@@ -305,6 +319,8 @@ class Connection(asyncio.Protocol):
         if self._in_body:
             self._complete = True
             self._keeps = self._parser.should_keep_alive()
+        elif not self._parser.should_keep_alive():
+            self._stop("it took leave before its answer")  # The parser would pass over all that comes behind.
 
     def _stop(self, why: str) -> None:
         self._fault = Disconnected(why)
