@@ -1,6 +1,6 @@
 """What a broken upstream answers with status 200, or refuses with: each caller gets the platform's error, told once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import httpx
@@ -107,6 +107,30 @@ def test_an_unreadable_refusal_is_a_refusal(
     refusal = http.post(path, **request())
     assert refusal.status_code == 422
     assert set(refusal.json()["error"]) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize("asked", [b"30\x00", b"\x1b[31m", b"\xb2", b"9" * 5000])
+def test_a_pause_that_no_header_can_ask_for_is_asked_of_nobody(
+    asked: bytes, upstream: BadUpstream, http: httpx.Client
+) -> None:
+    upstream.says(
+        b'{"error": {"message": "Slowly."}}', status=b"429 Too Many\r\nretry-after-ms: 0\r\nretry-after: " + asked
+    )
+    refusal = http.post("/chat/completions", **_chat())
+    assert (refusal.status_code, refusal.json()["error"]["message"]) == (429, "Slowly.")
+    assert "retry-after" not in refusal.headers
+
+
+SAID = b'data: {"id": "c", "choices": [{"index": 0, "delta": {"content": "data: [DONE]"}}]}\n\n'
+
+
+@pytest.mark.parametrize("pieces", [(b"data: [DONE]\n\n",), [bytes([byte]) for byte in b"data: [DONE]\n\n"], ()])
+def test_a_stream_has_ended_only_where_it_says_so_itself(
+    pieces: Sequence[bytes], upstream: BadUpstream, http: httpx.Client
+) -> None:
+    upstream.says(SAID, *pieces, kind=b"text/event-stream", pause=0.02)
+    answer = http.post("/chat/completions", **_chat(stream=True)).content
+    assert (b"broke off its answer" in answer) == (not pieces)
 
 
 def test_a_refusal_in_two_pieces_is_read_whole(upstream: BadUpstream, http: httpx.Client) -> None:

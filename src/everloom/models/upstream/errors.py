@@ -1,6 +1,7 @@
 """What an upstream's refusal means for our caller, and whether asking again may help."""
 
 import random
+import re
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -19,6 +20,10 @@ AWAY = frozenset({502, 503, 529})
 
 LONGEST_ASKED_WAIT_SECONDS = 20.0
 """A server that asks for a longer pause than this gets none: its refusal goes to the caller at once."""
+
+_ASKED_WAITS = ("retry-after", "retry-after-ms")
+_PASSED_ON = re.compile(r"[ -~]{1,64}")
+"""What a number or a date is made of: an upstream's header may hold anything, ours may not."""
 
 
 def refusal(
@@ -54,7 +59,7 @@ def refusal(
         type=_string(fields.get("type")) or kind,
         param=_string(fields.get("param")),
         code=_string(fields.get("code")) or code,
-        headers={name: headers[name] for name in ("retry-after", "retry-after-ms") if name in headers},
+        headers={name: headers[name] for name in _ASKED_WAITS if _PASSED_ON.fullmatch(headers.get(name, ""))},
     )
 
 

@@ -34,9 +34,14 @@ REFUSED_SECONDS = 10.0
 ANSWER_BYTES = 256 * 1024 * 1024
 """The longest answer handed on: no model says so much, a broken server may."""
 
-_END = b"[DONE]"
-_END_BLOCKS = 8
-"""How many of a stream's last blocks are looked through for its end: what may come behind the reason is a usage."""
+_END = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\]")
+"""On a line of its own: a model may say the word, too."""
+
+_END_BLOCKS = 64
+_END_BYTES = 4096
+"""How many of a stream's last blocks are looked through for its end, and how much of each: what may come behind the
+reason is a usage, and a block may be a single byte.
+"""
 
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 
@@ -255,7 +260,7 @@ class UpstreamAnswer:
                 size += len(block)
                 if size > ANSWER_BYTES:
                     raise ModelFailure(f"The upstream {self._host} sent more than {ANSWER_BYTES} bytes.")
-                last.append(block)
+                last.append(block[-_END_BYTES:])
                 yield block
         except Silent as error:
             raise _silent(self._host, self._timeout) from error
@@ -263,7 +268,7 @@ class UpstreamAnswer:
             raise _broken(self._host, str(error)) from error
         if self._streams and self.content_type != _WHOLE:
             tail = b"".join(last)
-            if _END in tail:
+            if _END.search(tail):
                 return
             if not _FINISHED.search(tail):
                 raise _broken(self._host, "the stream ended before [DONE]")
