@@ -2,8 +2,13 @@
 
 import contextlib
 import http.client
+import os
 import re
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +101,29 @@ def test_a_stop_lets_streams_end(two: Everloom, upstream: ScriptedUpstream) -> N
         stopping.join()
     assert statuses == [0]
     assert not [child for child in began if child.is_running()]
+
+
+def test_a_child_that_hangs_keeps_nobody_from_stopping(two: Everloom) -> None:
+    stuck, other = children(two)
+    stuck.send_signal(signal.SIGSTOP)
+    process = psutil.Process(two.pid)
+    process.send_signal(signal.SIGINT)
+    other.wait(30)
+    process.send_signal(signal.SIGINT)
+    assert two.wait(30) == 130
+    assert not stuck.is_running()
+
+
+def test_a_stop_before_the_first_child_is_there_is_no_failure(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "everloom", "serve", "--port", "0", "--data", str(tmp_path)]
+    settings = {"EVERLOOM_DATABASE": fresh_database(), "EVERLOOM_PROCESSES": "2"}
+    settings["PYTHONPATH"] = os.pathsep.join(sys.path)
+    with subprocess.Popen(command, env=os.environ | settings) as server:
+        while not (began := psutil.Process(server.pid).children()):
+            time.sleep(0.01)
+        server.terminate()
+        assert server.wait(30) == 0
+    assert not began[0].is_running()
 
 
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:

@@ -24,6 +24,12 @@ log = logging.getLogger(__name__)
 LONGEST_PAUSE_SECONDS = 30.0
 """Before a child is started anew that has died again and again."""
 
+STOP_SECONDS = 60.0
+INSISTED_SECONDS = 10.0
+"""How long a child may take to end, several times what it gives itself, and how long where somebody insists. One that
+is still there hangs, and is killed: else it would keep the parent, and then the port, for ever.
+"""
+
 
 class _Child:
     """One of the processes, started anew as long as nobody asks it to stop."""
@@ -98,7 +104,7 @@ async def serve_by_processes(count: int, port: int, ready: Callable[[], None]) -
         children = [_Child(number, port, metrics, stop) for number in range(count)]
         stop.then = lambda: _pass_on(children, stop)
         first = asyncio.create_task(children[0].run_once())
-        status = await _first_is_ready(children[0], first)
+        status = await _first_is_ready(children[0], first, stop)
         if status is not None:
             return status
         keeping = [asyncio.create_task(_goes_on(children[0], first, stop))]
@@ -111,16 +117,23 @@ async def serve_by_processes(count: int, port: int, ready: Callable[[], None]) -
 
 
 def _pass_on(children: list[_Child], stop: Stop) -> None:
+    patience = INSISTED_SECONDS if stop.insisted else STOP_SECONDS
     for child in children:
         child.pass_on(signal.SIGINT if stop.insisted else signal.SIGTERM)
+        asyncio.get_running_loop().call_later(patience, child.pass_on, signal.SIGKILL)
 
 
-async def _first_is_ready(child: _Child, running: "asyncio.Task[int]") -> int | None:
-    """None once it is; its exit status where it ended before."""
+async def _first_is_ready(child: _Child, running: "asyncio.Task[int]", stop: Stop) -> int | None:
+    """None once it is; where it ended before, the exit status that comes of it."""
     ready = asyncio.create_task(child.ready.wait())
     await asyncio.wait({ready, running}, return_when=asyncio.FIRST_COMPLETED)
     ready.cancel()
-    return None if child.ready.is_set() else await running
+    if child.ready.is_set():
+        return None
+    status = await running
+    if status >= 0:
+        return status
+    return 0 if stop.asked.is_set() else 128 - status  # By a signal: ours, or as a shell would tell.
 
 
 async def _goes_on(child: _Child, running: "asyncio.Task[int]", stop: Stop) -> None:
