@@ -32,6 +32,7 @@ class Query(PageQuery, frozen=True, kw_only=True):
         ([("metadata[a b]", "1"), ("metadata[c]", "")], Query(metadata={"a b": "1", "c": ""})),
         ([("metadata", "x"), ("metadata[a]", "b")], Query(metadata={"a": "b"})),
         ([("metadata", "null")], Query(metadata=None)),
+        ([("metadata[]", "x")], Query(metadata={"": "x"})),
         ([("metadata[a]", "null")], Query(metadata={"a": "null"})),
         ([("effective_at[gte]", "5")], Query(effective_at={"gte": 5})),
         ([("stream", "true"), ("share", "0.5"), ("start_time", "7")], Query(stream=True, share=0.5, start_time=7)),

@@ -72,7 +72,7 @@ def _gather(pairs: Sequence[tuple[str, str]], fields: dict[str, mi.Type]) -> dic
         if isinstance(shape, mi.ListType):
             texts = text.split(",") if key is None else [text]
             raw.setdefault(name, []).extend(_scalar(item, shape.item_type) for item in texts)
-        elif isinstance(shape, mi.DictType) and key:
+        elif isinstance(shape, mi.DictType) and key is not None:
             _members(raw, name)[key] = _scalar(text, shape.value_type)
         elif isinstance(shape, mi.StructType) and key is not None:
             types = {field.encode_name: field.type for field in shape.fields}
