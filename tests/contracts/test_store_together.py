@@ -29,6 +29,16 @@ async def test_all_that_one_write_tells_stands_in_its_order(database: Database) 
 
 
 @on_every_database
+async def test_one_write_may_tell_any_number_of_events(database: Database) -> None:
+    store = database.store("proj_a")
+    for count in range(1, 100):
+        tells = [Tell("thread.message.delta", b"%d" % number) for number in range(count)]
+        await store.write(*tells, log=f"run_{count}")
+        events = await store.events(f"run_{count}")
+        assert [(event.seq, event.data) for event in events] == [(n + 1, tell.data) for n, tell in enumerate(tells)]
+
+
+@on_every_database
 async def test_what_a_write_told_before_it_retracts_goes_too(database: Database) -> None:
     store = database.store("proj_a")
     await store.write(Tell("thread.message.delta", b"1"), Tell("thread.message.delta", b"2"), log="run_1")

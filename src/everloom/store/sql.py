@@ -231,16 +231,16 @@ def piece(dialect: Dialect, kind: Kind, fits: tuple[str, ...] = ()) -> str:
     return numbered(dialect, f"{text} ORDER BY {by} LIMIT ?")
 
 
-@_keep
-def tell(count: int) -> str:
-    """SQLite: appends so many events to a log.
+_INTO_EVENTS = "INSERT INTO events (project, log, seq, name, data) VALUES "
 
-    One: project, log, project, log, name, data. More: project, log, its last seq, then name and data of each.
-    """
-    into = "INSERT INTO events (project, log, seq, name, data) VALUES "
-    if count == 1:
-        return f"{into}(?, ?, (SELECT COALESCE(MAX(seq), 0) + 1 FROM events WHERE project = ? AND log = ?), ?, ?)"
-    return into + ", ".join(f"(?1, ?2, ?3 + {n}, ?{2 * n + 2}, ?{2 * n + 3})" for n in range(1, count + 1))
+TELL_ONE = f"{_INTO_EVENTS}(?, ?, (SELECT COALESCE(MAX(seq), 0) + 1 FROM events WHERE project = ? AND log = ?), ?, ?)"
+"""SQLite: appends an event to a log: project, log, project, log, name, data."""
+
+
+@_keep
+def tell_behind(count: int) -> str:
+    """SQLite: appends so many events to a log: project, log, its last seq, then name and data of each."""
+    return _INTO_EVENTS + ", ".join(f"(?1, ?2, ?3 + {n}, ?{2 * n + 2}, ?{2 * n + 3})" for n in range(1, count + 1))
 
 
 TELL = (

@@ -48,11 +48,11 @@ class Telling:
         if self._dialect == "postgresql":
             yield Statement(sql.TELL, [*place, names, data], True)
         elif len(names) == 1:
-            yield Statement(sql.tell(1), [*place, *place, names[0], data[0]], True)
+            yield Statement(sql.TELL_ONE, [*place, *place, names[0], data[0]], True)
         else:
             # The log's end is looked up once, not for each: every statement of Python's lets others run in between.
             last = (yield Statement(sql.last_seq("sqlite"), place))[0][0]
             for start in range(0, len(names), _AT_ONCE):
                 told = list(zip(names[start : start + _AT_ONCE], data[start : start + _AT_ONCE], strict=True))
                 parts = [part for each in told for part in each]
-                yield Statement(sql.tell(len(told)), [*place, last + start, *parts], True)
+                yield Statement(sql.tell_behind(len(told)), [*place, last + start, *parts], True)
