@@ -60,6 +60,12 @@ def served_by(server: Everloom) -> set[int]:
         }
 
 
+def counts(server: Everloom) -> list[str]:
+    """The files in which the processes count."""
+    told = children(server)[0].cmdline()[-1]
+    return sorted(file.name for file in Path(told.split(":", 3)[3]).iterdir())
+
+
 def counted(server: Everloom) -> float:
     text = httpx.get(f"{server.url.removesuffix('/v1')}/metrics", headers={"authorization": f"Bearer {ADMIN_KEY}"}).text
     (count,) = re.findall(r'everloom_http_request_seconds_count\{operation="list_models",status="200"\} (\S+)', text)
@@ -72,6 +78,7 @@ def test_requests_are_spread_and_deaths_are_survived(two: Everloom) -> None:
     assert len([line for line in two.output if "ready on" in line]) == 1
     assert served_by(two) == before
     assert counted(two) == CONNECTIONS
+    files = counts(two)
     killed, survivor = before
     dying = psutil.Process(killed)
     dying.kill()
@@ -80,7 +87,8 @@ def test_requests_are_spread_and_deaths_are_survived(two: Everloom) -> None:
         assert now <= {survivor, *(child.pid for child in children(two))}
     assert survivor in now
     assert killed not in now
-    assert counted(two) > CONNECTIONS  # What the one that is gone had counted stays.
+    assert counted(two) > CONNECTIONS  # What the one that is gone had counted stays, …
+    assert counts(two) == files  # … and is counted on by the one in its place.
     left = children(two)
     two.kill()  # The parent: its children end with it.
     _, alive = psutil.wait_procs(left, timeout=30)

@@ -35,6 +35,12 @@ class Place(NamedTuple):
         """To be called before anything that counts is imported: the Prometheus client looks for the folder then."""
         os.set_inheritable(self.line, False)
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = self.metrics
+        from prometheus_client import multiprocess, values
+
+        # By its number, and not by the process's: so it goes on counting where the one before it ended, and one that
+        # dies again and again does not fill the disk with what each had counted.
+        multiprocess.mark_process_dead(self.number)  # type: ignore[no-untyped-call]
+        values.ValueClass = values.MultiProcessValue(lambda: self.number)  # type: ignore[no-untyped-call]
 
     def watch(self) -> None:
         """End as by a signal once the parent is gone, however it went."""

@@ -31,7 +31,12 @@ WAIT_S = 600.0
 
 _GROUP = Path("/sys/fs/cgroup")
 _log = logging.getLogger(__name__)
-_bytes = Gauge("everloom_local_model_bytes", "Memory counted for a model that is loaded on this machine.", ["model"])
+_bytes = Gauge(
+    "everloom_local_model_bytes",
+    "Memory counted for a model that is loaded on this machine.",
+    ["model"],
+    multiprocess_mode="liveall",  # What a process had loaded goes with it.
+)
 
 
 class Loadable(Protocol):
