@@ -12,7 +12,7 @@ import msgspec
 from everloom.api.http.routes import ClientGone, Download, EventStream, Reply, Request
 from everloom.api.http.steps import Next
 from everloom.api.http.whole_answers import rendered, whole_answer
-from everloom.context.current_request import tickets
+from everloom.context.current_request import asked, tickets
 from everloom.kit import sse
 from everloom.kit.errors import ApiError, Unavailable
 from everloom.kit.log import outage
@@ -58,6 +58,7 @@ class Responder:
         """The step that sends what the rest of the way brings, an answer or an error, and then clears up."""
         request.id = "req_" + secrets.token_hex(16)
         tickets.set([])
+        asked.set([])
         try:
             if request.method == "OPTIONS":
                 await self._whole(request, 204, b"", _PREFLIGHT)
@@ -92,6 +93,7 @@ class Responder:
 
     async def _error(self, request: Request, error: ApiError) -> None:
         """Send an error. An answer that has begun is left without an end, which breaks its connection off."""
+        request.error = error
         if request.status:
             log.warning("an answer broke off (%s): %s", request.id, error.message)
             return
@@ -127,6 +129,7 @@ class Responder:
             if isinstance(error, Unavailable):
                 outage("a stream", error)
                 error = error.answer()
+            request.error = error
             body = sse.frame(_encode(error.envelope()), event="error")
             await request.send({"type": "http.response.body", "body": body})
         finally:
@@ -140,8 +143,8 @@ class Responder:
 
 def _own(request: Request, headers: Headers) -> Headers:
     """The headers of this very answer: its own, those that say what is left of its limits, and how long it took."""
-    if asked := tickets.get():
-        headers = [*headers, *asked[0].headers()]
+    if admitted := tickets.get():
+        headers = [*headers, *admitted[0].headers()]
     return [*headers, (b"openai-processing-ms", b"%d" % ((time.perf_counter() - request.started) * 1000))]
 
 
