@@ -30,6 +30,11 @@ SERVER_ERROR = (
 
 _encode = msgspec.json.Encoder().encode
 _JSON = (b"content-type", b"application/json")
+_EVENTS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # or nginx keeps events back until it has some kilobytes of them
+]
 _CORS = [
     (b"access-control-allow-origin", b"*"),
     (b"access-control-expose-headers", b"*"),
@@ -121,7 +126,7 @@ class Responder:
         await request.send({"type": "http.response.start", "status": status, "headers": all_headers})
 
     async def _events(self, request: Request, stream: EventStream) -> None:
-        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+        headers = [*_EVENTS]
         try:
             await self._start(request, 200, headers + _pairs(stream.headers))
             await _until_gone(request, stream.frames)
