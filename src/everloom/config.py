@@ -59,6 +59,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     upstream_key: str = ""
     upstream_timeout: float = 300.0
     aliases: tuple[tuple[str, str], ...] = ()
+    stand_ins: bool = True
     models: tuple[ModelEntry, ...] = ()
     limits: tuple[Ceiling, ...] = ()
     prices: tuple[Price, ...] = ()

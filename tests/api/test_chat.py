@@ -102,6 +102,7 @@ def test_an_alias_replaces_the_name_and_nothing_else(http: httpx.Client, upstrea
 def test_a_stream_passes_through(http: httpx.Client, upstream: ScriptedUpstream) -> None:
     response = post(http, stream=True)
     assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.headers["x-accel-buffering"] == "no"
     told = events(response)
     assert told[-1] == b"[DONE]"
     assert "".join(event["choices"][0]["delta"].get("content") or "" for event in told[:-1]) == "You said: Hello!"

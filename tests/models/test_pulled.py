@@ -60,8 +60,17 @@ def test_what_was_pulled_answers_for_the_platforms_names(tmp_path: Path) -> None
         assert models.find(name, None).model == name
 
 
-def test_without_it_the_platforms_names_are_nobodys(tmp_path: Path) -> None:
+def test_without_it_the_models_in_the_box_answer(tmp_path: Path) -> None:
     models = built(tmp_path)
+    assert answers(models, "gpt-4o", "chat") == answers(models, "davinci-002", "complete") == "smollm2-135m"
+    assert answers(models, "whisper-1", "transcribe") == answers(models, "gpt-4o-transcribe", "transcribe")
+    assert answers(models, "whisper-1", "transcribe") == "pocketsphinx"
+    assert answers(models, "tts-1-hd", "speak") == answers(models, "gpt-4o-mini-tts", "speak") == "espeak-ng"
+    assert answers(models, "text-embedding-3-large", "embed") == "all-minilm-l6-v2"
+
+
+def test_or_nobody_where_the_settings_say_so(tmp_path: Path) -> None:
+    models = built(tmp_path, stand_ins=False)
     for name, capability, example in (
         ("gpt-4o", "chat", "smollm2-135m"),
         ("whisper-1", "transcribe", "pocketsphinx"),
@@ -117,8 +126,7 @@ def test_what_lacks_its_library_says_so_and_stands_aside(
         models = built(tmp_path, WHISPER_BASE)
     assert caplog.messages == ["whisper-base was pulled and is not used: it needs pip install 'everloom[whisper]'"]
     assert answers(models, "whisper-base", "transcribe") == "whisper-base"
-    with pytest.raises(NotFound, match="EVERLOOM_ALIASES='whisper-1=pocketsphinx'"):
-        models.find("whisper-1", "transcribe")
+    assert answers(models, "whisper-1", "transcribe") == "pocketsphinx"
 
 
 def test_it_costs_nothing(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ from everloom.api.http.router import Router
 from everloom.api.http.routes import Route
 from everloom.api.http.server import Server
 from everloom.api.http.steps import bind, translate
+from everloom.api.openapi import told
 from everloom.api.v1 import DIALECT
 from everloom.context import Ports
 
@@ -92,7 +93,7 @@ TAGS = (
 )
 """The modules whose ``routes`` are answered."""
 
-ROUTES: tuple[Route, ...] = tuple(route for tag in TAGS for route in tag.routes)
+ROUTES: tuple[Route, ...] = told(route for tag in TAGS for route in tag.routes)
 
 
 def build_server(ports: Ports, routes: Iterable[Route] = ROUTES) -> Server:

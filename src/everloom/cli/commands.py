@@ -21,7 +21,7 @@ from everloom.cli.serving_child import Place
 app = typer.Typer(
     help="The OpenAI platform API of December 2024, Assistants included, on your own machine.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 models = typer.Typer(help="The models on this machine.", no_args_is_help=True)

@@ -102,6 +102,7 @@ async def _answer(
     def ready() -> None:
         if place is None:
             _say(f"everloom: ready on {url}")
+            _say_who_stands_in(settings)
         else:
             place.ready()
             if place.number:
@@ -120,6 +121,13 @@ async def _answer(
         for task in fetching:
             task.cancel()
         await asyncio.gather(*fetching, return_exceptions=True)
+
+
+def _say_who_stands_in(settings: Settings) -> None:
+    from everloom.app.pulled import PulledModels
+
+    if (told := PulledModels(settings).chats_for_others()) is not None:
+        _say(f"everloom: {told}")
 
 
 async def _fetch_weights(settings: Settings) -> None:

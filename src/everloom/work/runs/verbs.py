@@ -32,6 +32,7 @@ from everloom.objects.tools import FunctionTool, NamedToolChoice, Tool, ToolChoi
 from everloom.store.base import Absent, Add, Change, Missing, Operation, Start
 from everloom.tools.registry import tag
 from everloom.work.inference.chat import check_model
+from everloom.work.runs.run_log import log_end
 from everloom.work.threads.messages import claim, compose
 from everloom.work.threads.resources import attach
 from everloom.work.threads.threads import compose_thread
@@ -201,6 +202,9 @@ async def cancel(ctx: Context, thread_id: str, run_id: str) -> Run:
             continue
         disturb(ctx, run_id)
         ctx.ports.bus.wake(run_id)
+        for end in then:
+            if isinstance(end, Change):
+                log_end(written[end], ctx.project)
         return written[change]
 
 
@@ -213,9 +217,10 @@ async def expire_queued(ctx: Context, run_id: str) -> bool:
 
     try:
         end = ending(run_id, "expired", await _spent(ctx, run_id))
-        await ctx.store.write(Change(Run, run_id, check), end, log=run_id)
+        written = await ctx.store.write(Change(Run, run_id, check), end, log=run_id)
     except (Missing, _Moved):
         return False
+    log_end(written[end], ctx.project)
     ctx.ports.bus.wake(run_id)
     return True
 
@@ -308,6 +313,7 @@ async def _unanswerable(ctx: Context, waiting: Run, usage: Usage) -> Run:
     error = RunError(code="server_error", message="The run step whose calls were to be answered was deleted.")
     end = ending(waiting.id, "failed", usage, last_error=error)
     written = await ctx.store.write(Change(Run, waiting.id, check), end, log=waiting.id)
+    log_end(written[end], ctx.project)
     ctx.ports.bus.wake(waiting.id)
     return written[end]
 
