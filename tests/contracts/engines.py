@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
+from everloom.bus.postgres import PostgresBus
 from everloom.jobs.base import CONCURRENCY, JobFunction, Jobs
 from everloom.jobs.dbos import DbosJobs
 from everloom.jobs.embedded import EmbeddedJobs
@@ -17,11 +18,27 @@ def engine_on(
     """The engine for an open database, which hears of its starts as in ``app``; not yet launched."""
     jobs: Jobs
     if "://" in where:
-        jobs = DbosJobs(where, database, concurrency=concurrency, stale=stale)
+        jobs = _DbosJobsWithBus(where, database, concurrency=concurrency, stale=stale)
     else:
         jobs = EmbeddedJobs(database, concurrency=concurrency)
     database.on_start = jobs.notice
     return jobs
+
+
+class _DbosJobsWithBus(DbosJobs):
+    """The engine for many processes, with a bus of its own, which is open as long as the engine is."""
+
+    def __init__(self, where: str, database: Database, *, concurrency: Mapping[Lane, int], stale: float) -> None:
+        self._bus = PostgresBus(where)
+        super().__init__(where, database, self._bus, concurrency=concurrency, stale=stale)
+
+    async def launch(self, functions: Mapping[str, JobFunction], *, work: bool) -> None:
+        await self._bus.open()
+        await super().launch(functions, work=work)
+
+    async def stop(self, grace: float) -> None:
+        await super().stop(grace)
+        await self._bus.close()
 
 
 @asynccontextmanager

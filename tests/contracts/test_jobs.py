@@ -21,6 +21,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from everloom.bus.memory import MemoryBus
 from everloom.jobs.base import JobFunction
 from everloom.jobs.dbos import DbosJobs
 from everloom.kit.errors import Unavailable
@@ -501,7 +502,7 @@ def test_nothing_is_left_open(database: str) -> None:
 def test_an_engine_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
     async def main() -> None:
         async with opened(str(tmp_path / "some.sqlite")) as store:
-            lost = DbosJobs("postgresql://nobody@127.0.0.1:1/nothing", store)
+            lost = DbosJobs("postgresql://nobody@127.0.0.1:1/nothing", store, MemoryBus())
             with pytest.raises(Exception, match="refused"):
                 await lost.launch({}, work=True)
             await lost.stop(1)
@@ -682,7 +683,7 @@ def test_ended_jobs_are_forgotten_after_a_while() -> None:
 
     async def main() -> tuple[int, int]:
         async with opened(where) as store:
-            jobs = DbosJobs(where, store)
+            jobs = DbosJobs(where, store, MemoryBus())
             store.on_start = jobs.notice
             await jobs.launch({"run": recording(calls)}, work=True)
             for number in range(5):

@@ -15,8 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from weakref import WeakValueDictionary
 
-from everloom.jobs.base import AT_HOME, CONCURRENCY, JobFunction, Outbox
+from everloom.jobs.base import AT_HOME, CONCURRENCY, Calls, JobFunction, Outbox
 from everloom.jobs.dbos_engine import Engine
+from everloom.jobs.dispatcher import Dispatcher
 from everloom.jobs.janitor import Janitor, Presence
 from everloom.jobs.patience import until_available
 from everloom.jobs.relay import Relay
@@ -38,6 +39,7 @@ class DbosJobs:
         self,
         url: str,
         outbox: Outbox,
+        calls: Calls,
         *,
         executor_id: str | None = None,
         concurrency: Mapping[Lane, int] = CONCURRENCY,
@@ -45,6 +47,7 @@ class DbosJobs:
         keep: float = 600.0,
     ) -> None:
         """``url``: ``postgresql://…``, of a database that may be shared; ``outbox``: where its jobs come from.
+        ``calls``: how processes wake each other, open from before ``launch`` until after ``stop``.
 
         ``executor_id``: begins this process's name among the workers, which is a new one at each start.
         ``concurrency``: jobs of a lane in hand at once, where not as usual. ``stale``: seconds without a sign of life
@@ -67,7 +70,10 @@ class DbosJobs:
         self._left: set[asyncio.Task[None]] = set()
         self._taken: Counter[Lane] = Counter()
         self._early: list[Job] = []
+        self._calls = calls
         self._relay = Relay(outbox, self._hand_over)
+        self._dispatcher = Dispatcher(calls, lambda: self._engine, self._room_for, forget=stale)
+        self._dispatching: asyncio.Task[None] | None = None
         self._relaying: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._engine: Engine
@@ -87,7 +93,7 @@ class DbosJobs:
         async with self._opening:
             if self._stopping:
                 return
-            self._engine = Engine(self._url, self._executor, self._bridge, concurrency=self._concurrency, work=work)
+            self._engine = Engine(self._url, self._executor, self._bridge, on_queued=self._dispatcher.call)
             try:
                 await self._engine.open()
                 if work:
@@ -99,6 +105,8 @@ class DbosJobs:
             early, self._early = self._early, []
             self._relay.take(early)
             self._relaying = asyncio.create_task(self._relay.keep())
+            if work:
+                self._dispatching = asyncio.create_task(self._dispatcher.keep())
 
     def notice(self, jobs: Sequence[Job]) -> None:
         """See ``Jobs.notice``. After ``stop`` it does nothing: another process's sweep finds them."""
@@ -115,6 +123,9 @@ class DbosJobs:
         elif not self._stopping:
             self._relay.take(jobs)
 
+    def _room_for(self, lane: Lane) -> int:
+        return self._concurrency[lane] - self._taken[lane]
+
     async def _hand_over(self, job: Job) -> None:
         """Have the engine keep a job: executed here at once where there is room, else by whoever has some."""
         if job.kind not in self._functions:
@@ -125,7 +136,12 @@ class DbosJobs:
         try:
             await self._engine.begin(job, here=here)
         finally:
-            self._taken[job.lane] -= here
+            if here:
+                self._give_up_place(job.lane)
+
+    def _give_up_place(self, lane: Lane) -> None:
+        self._taken[lane] -= 1
+        self._dispatcher.has_room(lane)
 
     async def stop(self, grace: float) -> None:
         """Take nothing new; let jobs in hand go on for ``grace`` seconds, leave the rest for the next worker.
@@ -143,15 +159,15 @@ class DbosJobs:
                 await self._engine.close()
 
     async def _finish(self, grace: float) -> None:
-        self._engine.take_nothing_new()
+        keeping = [task for task in (self._dispatching, self._relaying) if task is not None]
+        for task in keeping:
+            task.cancel()
+        await asyncio.gather(*keeping, return_exceptions=True)
         if self._relaying is not None:
-            self._relaying.cancel()
-            await asyncio.gather(self._relaying, return_exceptions=True)
             await self._relay.finish(_UNWIND)
         if self._in_hand and grace > 0:
             await asyncio.wait(list(self._in_hand.values()), timeout=grace)
         await self._leave(list(self._in_hand.values()))
-        await self._in_thread(self._engine.await_last_answer)
         await self._engine.settle(2.0)
         await self._in_thread(self._sign_off)
 
@@ -210,6 +226,7 @@ class DbosJobs:
             await self._leave([earlier])
         self._in_hand[job.id] = task
         self._taken[job.lane] += 1
+        self._dispatcher.arrived(job.id)
         try:
             await self._execute(job)
         except asyncio.CancelledError:
@@ -222,7 +239,7 @@ class DbosJobs:
                 _log.exception("job %s failed", job.name)
                 raise
         finally:
-            self._taken[job.lane] -= 1
+            self._give_up_place(job.lane)
             if self._in_hand.get(job.id) is task:
                 del self._in_hand[job.id]
         if task in self._left:
