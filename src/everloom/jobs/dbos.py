@@ -59,10 +59,8 @@ class DbosJobs:
         self._stale = stale
         self._keep = keep
         self._functions: Mapping[str, JobFunction] = {}
-        self._work = False
-        self._stopping = False
+        self._work = self._stopping = self._open = False
         self._opening = asyncio.Lock()
-        self._open = False
         self._room = {lane: asyncio.Semaphore(limit) for lane, limit in self._concurrency.items()}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._in_hand: dict[str, asyncio.Task[None]] = {}
@@ -70,15 +68,12 @@ class DbosJobs:
         self._left: set[asyncio.Task[None]] = set()
         self._taken: Counter[Lane] = Counter()
         self._early: list[Job] = []
-        self._calls = calls
         self._relay = Relay(outbox, self._hand_over)
         self._dispatcher = Dispatcher(calls, lambda: self._engine, self._room_for, forget=stale)
-        self._dispatching: asyncio.Task[None] | None = None
-        self._relaying: asyncio.Task[None] | None = None
+        self._keeping: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._engine: Engine
-        self._janitor: Janitor | None = None
-        self._presence: Presence | None = None
+        self._among_workers: tuple[Presence, Janitor] | None = None
         self._giving_back: set[asyncio.Task[None]] = set()
 
     async def launch(self, functions: Mapping[str, JobFunction], *, work: bool) -> None:
@@ -104,9 +99,9 @@ class DbosJobs:
             self._open = True
             early, self._early = self._early, []
             self._relay.take(early)
-            self._relaying = asyncio.create_task(self._relay.keep())
+            self._keeping = [asyncio.create_task(self._relay.keep())]
             if work:
-                self._dispatching = asyncio.create_task(self._dispatcher.keep())
+                self._keeping.append(asyncio.create_task(self._dispatcher.keep()))
 
     def notice(self, jobs: Sequence[Job]) -> None:
         """See ``Jobs.notice``. After ``stop`` it does nothing: another process's sweep finds them."""
@@ -118,7 +113,7 @@ class DbosJobs:
             loop.call_soon_threadsafe(self._hear, jobs)
 
     def _hear(self, jobs: Sequence[Job]) -> None:
-        if self._relaying is None:
+        if not self._keeping:
             self._early += jobs
         elif not self._stopping:
             self._relay.take(jobs)
@@ -159,12 +154,10 @@ class DbosJobs:
                 await self._engine.close()
 
     async def _finish(self, grace: float) -> None:
-        keeping = [task for task in (self._dispatching, self._relaying) if task is not None]
-        for task in keeping:
+        for task in self._keeping:
             task.cancel()
-        await asyncio.gather(*keeping, return_exceptions=True)
-        if self._relaying is not None:
-            await self._relay.finish(_UNWIND)
+        await asyncio.gather(*self._keeping, return_exceptions=True)
+        await self._relay.finish(_UNWIND)
         if self._in_hand and grace > 0:
             await asyncio.wait(list(self._in_hand.values()), timeout=grace)
         await self._leave(list(self._in_hand.values()))
@@ -172,25 +165,26 @@ class DbosJobs:
         await self._in_thread(self._sign_off)
 
     async def _take_up(self) -> None:
-        self._presence = Presence(self._engine.database, self._executor, self._stale)
-        self._janitor = Janitor(
+        presence = Presence(self._engine.database, self._executor, self._stale)
+        janitor = Janitor(
             self._engine,
-            self._presence,
+            presence,
             stale=self._stale,
             keep=self._keep,
             in_hand=self._called.copy,
             lost=self._after_being_taken_for_dead,
         )
-        await self._in_thread(self._janitor.start)
+        self._among_workers = presence, janitor
+        await self._in_thread(janitor.start)
 
     def _sign_off(self) -> None:
         """Leave the workers; blocks."""
         try:
-            if self._janitor:
-                self._janitor.stop()
+            if self._among_workers:
+                self._among_workers[1].stop()
             self._give_back()
-            if self._presence:
-                self._presence.end()
+            if self._among_workers:
+                self._among_workers[0].end()
         except Exception as problem:
             # It costs time only: the others take us for dead after a while, or the next launch finds the jobs.
             _log.warning("could not sign off: %s", problem)
