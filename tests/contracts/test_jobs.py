@@ -591,6 +591,17 @@ def test_a_job_started_where_nobody_works_is_done_by_a_worker(world: World) -> N
     worker.stop(1)
 
 
+def test_a_worker_that_hears_no_call_finds_what_was_queued(workers: World) -> None:
+    worker, server = workers.process("--deaf"), workers.process("--no-work")
+    for number in range(3):
+        server.do(f"start quick run_{number}")
+    server.do("start quick other background")
+    workers.wait("ended", 4)
+    server.stop(1)
+    worker.stop(1)
+    assert workers.count("entered") == 4
+
+
 def test_a_broken_job_does_not_come_back_in_another_process(world: World) -> None:
     first = world.process()
     first.do("start broken run_1")
@@ -675,6 +686,26 @@ def test_a_job_on_its_way_to_a_busy_loop_is_not_taken_for_lost() -> None:
 
     asyncio.run(main())
     assert sorted(entered) == ["one", "two"]
+
+
+def test_an_idle_worker_asks_its_database_little() -> None:
+    where = fresh_database()
+    query = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+
+    def transactions() -> int:
+        with closing(psycopg.connect(where, autocommit=True)) as admin:
+            found = admin.execute(query).fetchone()
+            assert found
+            return int(found[0])
+
+    async def main() -> float:
+        async with launched(where, {}):
+            await asyncio.sleep(3)  # its start
+            before, began = transactions(), time.monotonic()
+            await asyncio.sleep(5)
+            return (transactions() - before) / (time.monotonic() - began)
+
+    assert asyncio.run(main()) < 25, "a second; it was a hundred where each queue was asked by itself"
 
 
 def test_ended_jobs_are_forgotten_after_a_while() -> None:
