@@ -212,6 +212,30 @@ def test_a_start_while_its_key_is_executed_has_it_looked_at_once_more(database: 
     assert width[1] == 1
 
 
+def test_a_key_that_is_started_often_does_not_keep_the_places_of_others(database: str) -> None:
+    entered: list[str] = []
+
+    async def main() -> None:
+        released = asyncio.Event()
+
+        async def job(project: str, key: str) -> None:
+            entered.append(key)
+            await released.wait()
+
+        async with launched(database, {"run": job}, concurrency={"live": 3, "background": 1, "batch": 1}) as store:
+            await start(store, "run", "often")
+            await until(lambda: entered == ["often"])
+            for _ in range(12):
+                await start(store, "run", "often")
+            await start(store, "run", "other")
+            await until(lambda: entered == ["often", "other"])
+            released.set()
+            await emptied(store)
+            await until(lambda: len(entered) > 2)
+
+    asyncio.run(main())
+
+
 def test_projects_and_kinds_do_not_collide(database: str, caplog: pytest.LogCaptureFixture) -> None:
     calls: list[str] = []
 

@@ -56,13 +56,13 @@ class DbosJobs:
         self._url = "postgresql+psycopg://" + url.partition("://")[2]
         self._executor = f"{executor_id or socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._concurrency = {**CONCURRENCY, **concurrency}
-        self._stale = stale
-        self._keep = keep
+        self._stale, self._keep = stale, keep
         self._functions: Mapping[str, JobFunction] = {}
         self._work = self._stopping = self._open = False
         self._opening = asyncio.Lock()
         self._room = {lane: asyncio.Semaphore(limit) for lane, limit in self._concurrency.items()}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._next: set[tuple[str, Lane]] = set()  # keys for whose turn somebody waits
         self._in_hand: dict[str, asyncio.Task[None]] = {}
         self._called: set[str] = set()  # in hand, or on their way to a loop that is busy
         self._left: set[asyncio.Task[None]] = set()
@@ -241,10 +241,22 @@ class DbosJobs:
             raise asyncio.CancelledError
 
     async def _execute(self, job: Job) -> None:
-        """Call the job's function in its key's turn, and again as long as what it stands on is away."""
+        """Call the job's function in its key's turn, and again as long as what it stands on is away.
+
+        Not where another of the lane waits for that turn: it has not looked yet, and answers for both. So a key that is
+        started often keeps two places at most from the others.
+        """
         function = self._functions[job.kind]
         turn = self._turns.setdefault(job.name, asyncio.Lock())
-        async with turn, self._room[job.lane]:
+        if (place := (job.name, job.lane)) in self._next:
+            return
+        async with contextlib.AsyncExitStack() as held:
+            self._next.add(place)
+            try:
+                await held.enter_async_context(turn)
+                await held.enter_async_context(self._room[job.lane])
+            finally:
+                self._next.discard(place)
             if self._stopping:
                 raise asyncio.CancelledError
             await until_available(f"job {job.name}", lambda: function(job.project, job.key))
