@@ -3,6 +3,9 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
+from everloom.bus.base import Bus
+from everloom.bus.memory import MemoryBus
+from everloom.bus.postgres import PostgresBus
 from everloom.jobs.base import CONCURRENCY, JobFunction, Jobs
 from everloom.jobs.dbos import DbosJobs
 from everloom.jobs.embedded import EmbeddedJobs
@@ -12,16 +15,43 @@ from tests.store.databases import database_at
 
 
 def engine_on(
-    database: Database, where: str, *, concurrency: Mapping[Lane, int] = CONCURRENCY, stale: float = 5.0
+    database: Database,
+    where: str,
+    *,
+    concurrency: Mapping[Lane, int] = CONCURRENCY,
+    stale: float = 5.0,
+    deaf: bool = False,
 ) -> Jobs:
-    """The engine for an open database, which hears of its starts as in ``app``; not yet launched."""
+    """The engine for an open database, which hears of its starts as in ``app``; not yet launched.
+
+    ``deaf``: no call reaches other processes, and none of theirs this one.
+    """
     jobs: Jobs
     if "://" in where:
-        jobs = DbosJobs(where, database, concurrency=concurrency, stale=stale)
+        bus = MemoryBus() if deaf else PostgresBus(where)
+        jobs = _DbosJobsWithBus(where, database, bus, concurrency=concurrency, stale=stale)
     else:
         jobs = EmbeddedJobs(database, concurrency=concurrency)
     database.on_start = jobs.notice
     return jobs
+
+
+class _DbosJobsWithBus(DbosJobs):
+    """The engine for many processes, with a bus of its own, which is open as long as the engine is."""
+
+    def __init__(
+        self, where: str, database: Database, bus: Bus, *, concurrency: Mapping[Lane, int], stale: float
+    ) -> None:
+        super().__init__(where, database, bus, concurrency=concurrency, stale=stale)
+        self._bus = bus
+
+    async def launch(self, functions: Mapping[str, JobFunction], *, work: bool) -> None:
+        await self._bus.open()
+        await super().launch(functions, work=work)
+
+    async def stop(self, grace: float) -> None:
+        await super().stop(grace)
+        await self._bus.close()
 
 
 @asynccontextmanager

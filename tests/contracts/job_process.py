@@ -3,7 +3,8 @@
 Commands come in on standard input, a line each (``start KIND KEY [LANE]``, ``stop GRACE``), and are answered on
 standard output when they are done. Jobs append what they do to ``FOLDER/log`` and wait for ``FOLDER/release``. With
 ``--no-work`` it only starts jobs. With ``--die`` the process is gone, as by ``kill -9``, once it has kept a job and
-before its engine has heard of it. ``--stale SECONDS``: how long a worker may be silent before others take it for dead.
+before its engine has heard of it. With ``--deaf`` it neither calls other processes nor hears them. ``--stale SECONDS``:
+how long a worker may be silent before others take it for dead.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from tests.contracts.engines import engine_on
 from tests.store.databases import database_at
 
 
-async def main(where: str, folder: Path, work: bool, die: bool, stale: float) -> None:
+async def main(where: str, folder: Path, options: list[str], stale: float) -> None:
     """Serve commands until standard input ends or ``stop`` comes."""
 
     def note(*words: str) -> None:
@@ -46,10 +47,10 @@ async def main(where: str, folder: Path, work: bool, die: bool, stale: float) ->
 
     database = database_at(where)
     await database.open()
-    jobs = engine_on(database, where, stale=stale)
-    if die:
+    jobs = engine_on(database, where, stale=stale, deaf="--deaf" in options)
+    if "--die" in options:
         database.on_start = lambda jobs: os.kill(os.getpid(), signal.SIGKILL)
-    await jobs.launch({"quick": quick, "slow": slow, "broken": broken}, work=work)
+    await jobs.launch({"quick": quick, "slow": slow, "broken": broken}, work="--no-work" not in options)
     print("launched", flush=True)
     while line := await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline):
         match line.split():
@@ -65,4 +66,4 @@ async def main(where: str, folder: Path, work: bool, die: bool, stale: float) ->
 
 if __name__ == "__main__":
     stale = float(sys.argv[sys.argv.index("--stale") + 1]) if "--stale" in sys.argv else 3.0
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), "--no-work" not in sys.argv, "--die" in sys.argv, stale))
+    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:], stale))

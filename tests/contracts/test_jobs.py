@@ -21,6 +21,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from everloom.bus.memory import MemoryBus
 from everloom.jobs.base import JobFunction
 from everloom.jobs.dbos import DbosJobs
 from everloom.kit.errors import Unavailable
@@ -209,6 +210,30 @@ def test_a_start_while_its_key_is_executed_has_it_looked_at_once_more(database: 
     asyncio.run(main())
     assert seen[:2] == [0, 1]
     assert width[1] == 1
+
+
+def test_a_key_that_is_started_often_does_not_keep_the_places_of_others(database: str) -> None:
+    entered: list[str] = []
+
+    async def main() -> None:
+        released = asyncio.Event()
+
+        async def job(project: str, key: str) -> None:
+            entered.append(key)
+            await released.wait()
+
+        async with launched(database, {"run": job}, concurrency={"live": 3, "background": 1, "batch": 1}) as store:
+            await start(store, "run", "often")
+            await until(lambda: entered == ["often"])
+            for _ in range(12):
+                await start(store, "run", "often")
+            await start(store, "run", "other")
+            await until(lambda: entered == ["often", "other"])
+            released.set()
+            await emptied(store)
+            await until(lambda: len(entered) > 2)
+
+    asyncio.run(main())
 
 
 def test_projects_and_kinds_do_not_collide(database: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -501,7 +526,7 @@ def test_nothing_is_left_open(database: str) -> None:
 def test_an_engine_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
     async def main() -> None:
         async with opened(str(tmp_path / "some.sqlite")) as store:
-            lost = DbosJobs("postgresql://nobody@127.0.0.1:1/nothing", store)
+            lost = DbosJobs("postgresql://nobody@127.0.0.1:1/nothing", store, MemoryBus())
             with pytest.raises(Exception, match="refused"):
                 await lost.launch({}, work=True)
             await lost.stop(1)
@@ -590,6 +615,17 @@ def test_a_job_started_where_nobody_works_is_done_by_a_worker(world: World) -> N
     worker.stop(1)
 
 
+def test_a_worker_that_hears_no_call_finds_what_was_queued(workers: World) -> None:
+    worker, server = workers.process("--deaf"), workers.process("--no-work")
+    for number in range(3):
+        server.do(f"start quick run_{number}")
+    server.do("start quick other background")
+    workers.wait("ended", 4)
+    server.stop(1)
+    worker.stop(1)
+    assert workers.count("entered") == 4
+
+
 def test_a_broken_job_does_not_come_back_in_another_process(world: World) -> None:
     first = world.process()
     first.do("start broken run_1")
@@ -676,13 +712,33 @@ def test_a_job_on_its_way_to_a_busy_loop_is_not_taken_for_lost() -> None:
     assert sorted(entered) == ["one", "two"]
 
 
+def test_an_idle_worker_asks_its_database_little() -> None:
+    where = fresh_database()
+    query = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+
+    def transactions() -> int:
+        with closing(psycopg.connect(where, autocommit=True)) as admin:
+            found = admin.execute(query).fetchone()
+            assert found
+            return int(found[0])
+
+    async def main() -> float:
+        async with launched(where, {}):
+            await asyncio.sleep(3)  # its start
+            before, began = transactions(), time.monotonic()
+            await asyncio.sleep(5)
+            return (transactions() - before) / (time.monotonic() - began)
+
+    assert asyncio.run(main()) < 25, "a second; it was a hundred where each queue was asked by itself"
+
+
 def test_ended_jobs_are_forgotten_after_a_while() -> None:
     calls: list[str] = []
     where = fresh_database()
 
     async def main() -> tuple[int, int]:
         async with opened(where) as store:
-            jobs = DbosJobs(where, store)
+            jobs = DbosJobs(where, store, MemoryBus())
             store.on_start = jobs.notice
             await jobs.launch({"run": recording(calls)}, work=True)
             for number in range(5):

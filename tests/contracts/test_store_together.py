@@ -1,17 +1,19 @@
 """The store's contract: what is done together in one write, or by several at once, is as if done one by one."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from everloom.kit.errors import NotFound
 from everloom.objects.assistants import Assistant
 from everloom.objects.messages import Message
+from everloom.objects.runs import Run
 from everloom.objects.threads import Thread
-from everloom.store.base import Add, Change, Database, DropLog, Event, Retract, Start, Tell
+from everloom.store.base import Add, Change, Database, DropLog, Event, Missing, Remove, Retract, Start, Tell
 from tests.contracts.test_store_starts import heard
 from tests.store.databases import on_every_database
-from tests.store.things import a_message, a_thread
+from tests.store.things import a_message, a_run, a_thread
 
 
 @on_every_database
@@ -82,6 +84,45 @@ async def test_who_fails_takes_nobody_along_and_nothing_is_done_twice(database: 
     waiting = await database.waiting("live", 100)
     assert sorted(job.key for job in told) == sorted(job.key for job in waiting)
     assert sorted(job.key for job in waiting) == sorted(f"run_{number}" for number in range(60) if number % 3 != 1)
+
+
+@on_every_database
+async def test_a_write_that_comes_back_to_a_row_finds_it_as_it_left_it(database: Database) -> None:
+    store = database.store("proj_a")
+    thread, other = a_thread(id="thread_b"), a_thread(id="thread_a")
+    run = a_run(thread.id)
+    await store.write(Add(thread), Add(other), Add(run))
+
+    def noting(word: str) -> Callable[[Thread], None]:
+        def note(thread: Thread) -> None:
+            thread.metadata[word] = ",".join(sorted(thread.metadata))
+
+        return note
+
+    def complete(run: Run) -> None:
+        run.status = "completed"
+
+    # Out of order, so that PostgreSQL locks them all before the first is changed.
+    await store.write(
+        Change(Thread, thread.id, noting("one")),
+        Change(Thread, other.id, noting("two")),
+        Change(Thread, thread.id, noting("three")),
+    )
+    assert (await store.get(Thread, thread.id)).metadata == {"one": "", "three": "one"}
+    assert (await store.get(Thread, other.id)).metadata == {"two": ""}
+    with pytest.raises(Missing):
+        await store.write(
+            Change(Run, run.id, complete), Change(Thread, other.id), Change(Run, run.id, complete, active=True)
+        )
+    assert await store.get(Run, run.id) == run
+    await store.write(
+        Change(Thread, thread.id, noting("four")),
+        Change(Thread, other.id),
+        Remove(Thread, thread.id),
+        Add(a_thread(id=thread.id)),
+        Change(Thread, thread.id, noting("five")),
+    )
+    assert (await store.get(Thread, thread.id)).metadata == {"five": ""}
 
 
 @on_every_database

@@ -5,7 +5,7 @@ import asyncio
 import psycopg
 
 from everloom.objects.threads import Thread
-from everloom.store.base import Add, Change
+from everloom.store.base import Add, Change, Tell
 from everloom.store.postgres import PostgresDatabase
 from tests.postgres import fresh_database
 from tests.store.things import a_thread
@@ -56,6 +56,36 @@ def test_a_write_waits_for_the_row_that_another_one_holds() -> None:
         await connection.rollback()
         assert (await waiting)[change].metadata == {"a": "b"}
         await connection.close()
+        await database.close()
+
+    asyncio.run(check())
+
+
+def test_a_write_that_is_cancelled_as_it_begins_leaves_nothing_behind() -> None:
+    """It begins its transaction and waits for its log's lock in one text: who leaves then knows of neither."""
+    url, log = fresh_database(), "rün'_1 \\"
+
+    async def check() -> None:
+        database = PostgresDatabase(url, connections=1)
+        await database.open()
+        store = database.store("proj_a")
+        other = await psycopg.AsyncConnection.connect(url)
+        await other.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"proj_a/{log}"])
+        waiting = asyncio.create_task(store.write(Tell("thread.message.delta", b"1"), log=log))
+        await asyncio.sleep(0.3)
+        assert not waiting.done(), "one transaction at a time appends to a log"
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert await store.events(log) == []
+        left = await other.execute(
+            "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+            " WHERE application_name = 'everloom' AND datname = current_database() AND state <> 'idle'"
+        )
+        assert await left.fetchone() == (0,)
+        await other.rollback()
+        await store.write(Tell("thread.message.delta", b"2"), log=log)
+        assert [event.data for event in await store.events(log)] == [b"2"]
+        await other.close()
         await database.close()
 
     asyncio.run(check())

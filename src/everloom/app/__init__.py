@@ -326,5 +326,5 @@ def _postgres(url: str) -> tuple[Database, Bus, Jobs, Vectors]:
     from everloom.store.postgres import PostgresDatabase
     from everloom.vectors.postgres import PostgresVectors
 
-    database = PostgresDatabase(url)
-    return database, PostgresBus(url), DbosJobs(url, database), PostgresVectors(url)
+    database, bus = PostgresDatabase(url), PostgresBus(url)
+    return database, bus, DbosJobs(url, database, bus), PostgresVectors(url)

@@ -7,6 +7,7 @@ re-entry). Adapters: ``embedded.py`` (SQLite, one process) and ``dbos.py`` (Post
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from everloom.objects.jobs import Job, Lane
@@ -36,6 +37,24 @@ class Outbox(Protocol):
 
     async def done(self, ids: Sequence[str]) -> None:
         """Strike jobs off; one that is not there is no error."""
+        ...
+
+
+class CallWatch(Protocol):
+    async def wait(self, timeout: float) -> bool:
+        """Wait for a call, ``timeout`` seconds at most; whether one came."""
+        ...
+
+
+class Calls(Protocol):
+    """How processes tell each other that a queue has something; the ``Bus`` is one. A call may be lost."""
+
+    def wake(self, topic: str) -> None:
+        """Wake whoever watches ``topic``, in every process; from any thread."""
+        ...
+
+    def watch(self, topic: str) -> AbstractContextManager[CallWatch]:
+        """Watch from the moment the context is entered."""
         ...
 
 

@@ -15,8 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from weakref import WeakValueDictionary
 
-from everloom.jobs.base import AT_HOME, CONCURRENCY, JobFunction, Outbox
+from everloom.jobs.base import AT_HOME, CONCURRENCY, Calls, JobFunction, Outbox
 from everloom.jobs.dbos_engine import Engine
+from everloom.jobs.dispatcher import Dispatcher
 from everloom.jobs.janitor import Janitor, Presence
 from everloom.jobs.patience import until_available
 from everloom.jobs.relay import Relay
@@ -38,6 +39,7 @@ class DbosJobs:
         self,
         url: str,
         outbox: Outbox,
+        calls: Calls,
         *,
         executor_id: str | None = None,
         concurrency: Mapping[Lane, int] = CONCURRENCY,
@@ -45,6 +47,7 @@ class DbosJobs:
         keep: float = 600.0,
     ) -> None:
         """``url``: ``postgresql://…``, of a database that may be shared; ``outbox``: where its jobs come from.
+        ``calls``: how processes wake each other, open from before ``launch`` until after ``stop``.
 
         ``executor_id``: begins this process's name among the workers, which is a new one at each start.
         ``concurrency``: jobs of a lane in hand at once, where not as usual. ``stale``: seconds without a sign of life
@@ -53,26 +56,24 @@ class DbosJobs:
         self._url = "postgresql+psycopg://" + url.partition("://")[2]
         self._executor = f"{executor_id or socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._concurrency = {**CONCURRENCY, **concurrency}
-        self._stale = stale
-        self._keep = keep
+        self._stale, self._keep = stale, keep
         self._functions: Mapping[str, JobFunction] = {}
-        self._work = False
-        self._stopping = False
+        self._work = self._stopping = self._open = False
         self._opening = asyncio.Lock()
-        self._open = False
         self._room = {lane: asyncio.Semaphore(limit) for lane, limit in self._concurrency.items()}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._next: set[tuple[str, Lane]] = set()  # keys for whose turn somebody waits
         self._in_hand: dict[str, asyncio.Task[None]] = {}
         self._called: set[str] = set()  # in hand, or on their way to a loop that is busy
         self._left: set[asyncio.Task[None]] = set()
         self._taken: Counter[Lane] = Counter()
         self._early: list[Job] = []
         self._relay = Relay(outbox, self._hand_over)
-        self._relaying: asyncio.Task[None] | None = None
+        self._dispatcher = Dispatcher(calls, lambda: self._engine, self._room_for, forget=stale)
+        self._keeping: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._engine: Engine
-        self._janitor: Janitor | None = None
-        self._presence: Presence | None = None
+        self._among_workers: tuple[Presence, Janitor] | None = None
         self._giving_back: set[asyncio.Task[None]] = set()
 
     async def launch(self, functions: Mapping[str, JobFunction], *, work: bool) -> None:
@@ -87,7 +88,7 @@ class DbosJobs:
         async with self._opening:
             if self._stopping:
                 return
-            self._engine = Engine(self._url, self._executor, self._bridge, concurrency=self._concurrency, work=work)
+            self._engine = Engine(self._url, self._executor, self._bridge, on_queued=self._dispatcher.call)
             try:
                 await self._engine.open()
                 if work:
@@ -98,7 +99,9 @@ class DbosJobs:
             self._open = True
             early, self._early = self._early, []
             self._relay.take(early)
-            self._relaying = asyncio.create_task(self._relay.keep())
+            self._keeping = [asyncio.create_task(self._relay.keep())]
+            if work:
+                self._keeping.append(asyncio.create_task(self._dispatcher.keep()))
 
     def notice(self, jobs: Sequence[Job]) -> None:
         """See ``Jobs.notice``. After ``stop`` it does nothing: another process's sweep finds them."""
@@ -110,10 +113,13 @@ class DbosJobs:
             loop.call_soon_threadsafe(self._hear, jobs)
 
     def _hear(self, jobs: Sequence[Job]) -> None:
-        if self._relaying is None:
+        if not self._keeping:
             self._early += jobs
         elif not self._stopping:
             self._relay.take(jobs)
+
+    def _room_for(self, lane: Lane) -> int:
+        return self._concurrency[lane] - self._taken[lane]
 
     async def _hand_over(self, job: Job) -> None:
         """Have the engine keep a job: executed here at once where there is room, else by whoever has some."""
@@ -125,7 +131,12 @@ class DbosJobs:
         try:
             await self._engine.begin(job, here=here)
         finally:
-            self._taken[job.lane] -= here
+            if here:
+                self._give_up_place(job.lane)
+
+    def _give_up_place(self, lane: Lane) -> None:
+        self._taken[lane] -= 1
+        self._dispatcher.has_room(lane)
 
     async def stop(self, grace: float) -> None:
         """Take nothing new; let jobs in hand go on for ``grace`` seconds, leave the rest for the next worker.
@@ -143,38 +154,37 @@ class DbosJobs:
                 await self._engine.close()
 
     async def _finish(self, grace: float) -> None:
-        self._engine.take_nothing_new()
-        if self._relaying is not None:
-            self._relaying.cancel()
-            await asyncio.gather(self._relaying, return_exceptions=True)
-            await self._relay.finish(_UNWIND)
+        for task in self._keeping:
+            task.cancel()
+        await asyncio.gather(*self._keeping, return_exceptions=True)
+        await self._relay.finish(_UNWIND)
         if self._in_hand and grace > 0:
             await asyncio.wait(list(self._in_hand.values()), timeout=grace)
         await self._leave(list(self._in_hand.values()))
-        await self._in_thread(self._engine.await_last_answer)
         await self._engine.settle(2.0)
         await self._in_thread(self._sign_off)
 
     async def _take_up(self) -> None:
-        self._presence = Presence(self._engine.database, self._executor, self._stale)
-        self._janitor = Janitor(
+        presence = Presence(self._engine.database, self._executor, self._stale)
+        janitor = Janitor(
             self._engine,
-            self._presence,
+            presence,
             stale=self._stale,
             keep=self._keep,
             in_hand=self._called.copy,
             lost=self._after_being_taken_for_dead,
         )
-        await self._in_thread(self._janitor.start)
+        self._among_workers = presence, janitor
+        await self._in_thread(janitor.start)
 
     def _sign_off(self) -> None:
         """Leave the workers; blocks."""
         try:
-            if self._janitor:
-                self._janitor.stop()
+            if self._among_workers:
+                self._among_workers[1].stop()
             self._give_back()
-            if self._presence:
-                self._presence.end()
+            if self._among_workers:
+                self._among_workers[0].end()
         except Exception as problem:
             # It costs time only: the others take us for dead after a while, or the next launch finds the jobs.
             _log.warning("could not sign off: %s", problem)
@@ -210,6 +220,7 @@ class DbosJobs:
             await self._leave([earlier])
         self._in_hand[job.id] = task
         self._taken[job.lane] += 1
+        self._dispatcher.arrived(job.id)
         try:
             await self._execute(job)
         except asyncio.CancelledError:
@@ -222,7 +233,7 @@ class DbosJobs:
                 _log.exception("job %s failed", job.name)
                 raise
         finally:
-            self._taken[job.lane] -= 1
+            self._give_up_place(job.lane)
             if self._in_hand.get(job.id) is task:
                 del self._in_hand[job.id]
         if task in self._left:
@@ -230,10 +241,22 @@ class DbosJobs:
             raise asyncio.CancelledError
 
     async def _execute(self, job: Job) -> None:
-        """Call the job's function in its key's turn, and again as long as what it stands on is away."""
+        """Call the job's function in its key's turn, and again as long as what it stands on is away.
+
+        Not where another of the lane waits for that turn: it has not looked yet, and answers for both. So a key that is
+        started often keeps two places at most from the others.
+        """
         function = self._functions[job.kind]
         turn = self._turns.setdefault(job.name, asyncio.Lock())
-        async with turn, self._room[job.lane]:
+        if (place := (job.name, job.lane)) in self._next:
+            return
+        async with contextlib.AsyncExitStack() as held:
+            self._next.add(place)
+            try:
+                await held.enter_async_context(turn)
+                await held.enter_async_context(self._room[job.lane])
+            finally:
+                self._next.discard(place)
             if self._stopping:
                 raise asyncio.CancelledError
             await until_available(f"job {job.name}", lambda: function(job.project, job.key))

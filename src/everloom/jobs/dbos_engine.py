@@ -11,17 +11,20 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from everloom.kit import log
 from everloom.objects.jobs import Job, Lane
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
+    from dbos import DBOS
 
+T = TypeVar("T")
 Perform = Callable[[Job], Awaitable[None]]
 """Runs on the engine's loop."""
 
@@ -32,8 +35,7 @@ _QUEUES: dict[Lane, str] = {
     "outgoing": "everloom-outgoing",
     "training": "everloom-training",
 }
-_POLLING: dict[Lane, float] = {"live": 0.05, "background": 0.25, "batch": 0.5, "outgoing": 0.5, "training": 2.0}
-"""Seconds between two looks into a queue; one costs 3 ms of CPU."""
+_LANES: dict[str, Lane] = {queue: lane for lane, queue in _QUEUES.items()}
 _VERSION = "1"
 """DBOS recovers only work of its own application version. Ours carries no state, so any release may go on with it."""
 _ENDED = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
@@ -43,24 +45,32 @@ _one_at_a_time = threading.Lock()
 _log = logging.getLogger(__name__)
 
 
+class Claim(NamedTuple):
+    """Jobs that this process has taken out of a queue."""
+
+    owner: str
+    """The word by which DBOS knows this claim from a later one of the same jobs."""
+    jobs: Sequence[str]
+    """Their ids."""
+
+
 class Engine:
     """One DBOS, from ``open`` to ``close``. DBOS is a singleton, so a process has one engine at a time."""
 
-    def __init__(
-        self, url: str, executor: str, perform: Perform, *, concurrency: Mapping[Lane, int], work: bool
-    ) -> None:
-        """``url``: SQLAlchemy's, ``postgresql+psycopg://…``; ``work``: ask the queues for jobs."""
+    def __init__(self, url: str, executor: str, perform: Perform, *, on_queued: Callable[[Lane], None]) -> None:
+        """``url``: SQLAlchemy's, ``postgresql+psycopg://…``; ``on_queued``: told, from any thread, of lanes in whose
+        queues jobs now stand.
+        """
         self._url = url
         self._executor = executor
         self._perform = perform
-        self._concurrency = concurrency
-        self._work = work
+        self._on_queued = on_queued
         self._loop = asyncio.new_event_loop()
         self._closing = asyncio.Event()
         self._ready: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._thread = threading.Thread(target=self._run, name="everloom-jobs", daemon=True)
-        self._stop_events: list[threading.Event] = []
         self._serving: asyncio.Task[None] | None = None
+        self._dbos: DBOS
         self._workflow: Callable[[str, str, str, Lane], Coroutine[Any, Any, None]]
         self.database: sa.Engine
 
@@ -77,22 +87,22 @@ class Engine:
 
         Nothing happens where its id is known already. The caller's cancellation does not undo it.
         """
-        coroutine = self._begin(job, here)
-        try:
-            kept = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        except RuntimeError:
-            coroutine.close()
-            raise RuntimeError("the job engine has stopped") from None
-        await asyncio.shield(asyncio.wrap_future(kept))
+        await self._on_own_loop(self._begin(job, here))
 
-    def take_nothing_new(self) -> None:
-        """Ask the queue for no more jobs; what it gives on a question asked already may still come."""
-        for event in self._stop_events:
-            event.set()
+    async def queued(self) -> list[Lane]:
+        """The lanes in whose queues something stands."""
+        return await self._on_own_loop(asyncio.to_thread(self._queued))
 
-    def await_last_answer(self) -> None:
-        """Wait until nothing can come any more, after ``take_nothing_new``; blocks."""
-        _join("queue-worker-")
+    async def claim(self, lane: Lane, room: int) -> Claim:
+        """Have the oldest jobs of a lane's queue, ``room`` at most, belong to this process; then ``dispatch`` them.
+
+        The caller's cancellation does not undo it: what is claimed and not dispatched the janitor puts back.
+        """
+        return await self._on_own_loop(asyncio.to_thread(self._claim, lane, room))
+
+    async def dispatch(self, claim: Claim) -> None:
+        """Run what was claimed, here."""
+        await self._on_own_loop(asyncio.to_thread(self._dispatch, claim))
 
     def pending(self, executors: list[str] | None = None) -> list[tuple[str, str]]:
         """(workflow id, executor id) of the jobs that these executors, or any, have begun and not ended.
@@ -115,6 +125,7 @@ class Engine:
                 lanes.setdefault(_lane_of(row.input), []).append(row.workflow_id)
             for lane, ids in lanes.items():
                 DBOS.resume_workflows(ids, queue_name=_QUEUES[lane])
+                self._on_queued(lane)
 
     def purge(self, age: float, batch: int) -> int:
         """Forget up to ``batch`` jobs that ended over ``age`` seconds ago; how many they were."""
@@ -180,8 +191,7 @@ class Engine:
             scheduler_polling_interval_sec=3600.0,
             log_level="ERROR",
         )
-        dbos = DBOS(config=config)
-        self._stop_events = dbos.background_thread_stop_events
+        self._dbos = DBOS(config=config)
         perform = self._perform
 
         # A job that takes the process down with it is tried for ever: its store says when it is too late.
@@ -190,22 +200,26 @@ class Engine:
             await perform(Job(DBOS.workflow_id or "", project, kind, key, lane))
 
         self._workflow = workflow
-        DBOS.listen_queues(list(_QUEUES.values()) if self._work else [])
+        DBOS.listen_queues([])
         with _without_patience():
             DBOS.launch()  # On this loop, so that DBOS runs the workflows it dequeues on it.
-        if self._work:
-            await self._register_queues()
+        self._end_polling()
 
-    async def _register_queues(self) -> None:
-        from dbos import DBOS
+    def _end_polling(self) -> None:
+        """End the threads in which DBOS asks, each second or oftener, for what we do not use or ask for ourselves:
+        queues, schedules, delays, timeouts.
+        """
+        for event in (*self._dbos.background_thread_stop_events, self._dbos._background_jobs_stop_event):
+            event.set()
 
-        for lane, queue in _QUEUES.items():
-            await DBOS.register_queue_async(
-                queue,
-                worker_concurrency=self._concurrency[lane],
-                polling_interval_sec=_POLLING[lane],
-                on_conflict="always_update",
-            )
+    async def _on_own_loop(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Await on the server's loop what goes on on the engine's, whether the caller is cancelled or not."""
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:
+            coroutine.close()
+            raise RuntimeError("the job engine has stopped") from None
+        return await asyncio.shield(asyncio.wrap_future(future))
 
     async def _begin(self, job: Job, here: bool) -> None:
         from dbos import DBOS, SetWorkflowID
@@ -216,6 +230,34 @@ class Engine:
                 await DBOS.start_workflow_async(self._workflow, *arguments)
             else:
                 await DBOS.enqueue_workflow_async(_QUEUES[job.lane], self._workflow, *arguments)
+                self._on_queued(job.lane)
+
+    def _queued(self) -> list[Lane]:
+        from sqlalchemy import text
+
+        statement = text("SELECT DISTINCT queue_name FROM dbos.workflow_status WHERE status = 'ENQUEUED'")
+        with alone(self.database) as connection:
+            return [_LANES[name] for name in connection.execute(statement).scalars() if name in _LANES]
+
+    def _claim(self, lane: Lane, room: int) -> Claim:
+        from dbos._queue import _INTERNAL_QUEUE_CONSTRUCTION, Queue
+
+        queue = Queue(_QUEUES[lane], worker_concurrency=room, token=_INTERNAL_QUEUE_CONSTRUCTION)
+        owner = str(uuid.uuid4())
+        ids, _ = self._dbos._sys_db.start_queued_workflows(
+            queue, self._executor, _VERSION, None, owner_xid=owner, is_latest_version=True
+        )
+        return Claim(owner, ids)
+
+    def _dispatch(self, claim: Claim) -> None:
+        from dbos._core import execute_dequeued_workflow
+
+        for status in self._dbos._sys_db.get_workflow_statuses(list(claim.jobs)):
+            try:
+                execute_dequeued_workflow(self._dbos, status, claim.owner)
+            except Exception:
+                # It stays begun and not in hand, so the janitor puts it back into its queue.
+                _log.exception("job %s could not be begun", status["workflow_uuid"])
 
     async def _settle(self, timeout: float) -> None:
         others = asyncio.all_tasks() - {self._serving, asyncio.current_task()}
@@ -250,6 +292,13 @@ def _without_patience() -> Iterator[None]:
         yield
     finally:
         SystemDatabase.create = staticmethod(patient)  # type: ignore[method-assign]  # as it was
+
+
+@contextlib.contextmanager
+def alone(database: "sa.Engine") -> "Iterator[sa.Connection]":
+    """A connection for statements that are a transaction each, which saves the round trips of its two ends."""
+    with database.connect() as connection:
+        yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def connect(url: str) -> "sa.Engine":

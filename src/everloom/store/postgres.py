@@ -6,6 +6,7 @@ transaction because others were in its way, it is begun again, so edits may be c
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
@@ -19,11 +20,11 @@ from everloom.kit.pools import ACQUIRE_SECONDS, close_pool
 from everloom.objects.base import Object, Page, PageQuery
 from everloom.objects.jobs import Job, Lane
 from everloom.objects.ledger import LedgerQuery, LedgerRow, LedgerSum
-from everloom.store import ledger, migrations, outbox, packing, pages, procedures
+from everloom.store import ledger, migrations, outbox, packing, pages, procedures, sql
 from everloom.store.audit_log import StoredAuditLog
 from everloom.store.base import Event, Operation, Written, started
 from everloom.store.postings import POSTED, post_all
-from everloom.store.sql import Procedure
+from everloom.store.sql import Procedure, Statement
 
 T = TypeVar("T", bound=Object)
 R = TypeVar("R")
@@ -117,7 +118,8 @@ class PostgresDatabase:
 
     async def done(self, ids: Sequence[str]) -> None:
         """See ``Database.done``."""
-        await self.write(lambda: outbox.done("postgresql", ids))
+        # One statement, which may be made again: it needs no transaction, whose two ends would be trips of their own.
+        await self.read(lambda: outbox.done("postgresql", ids))
 
     async def read(self, procedure: Callable[[], Procedure[R]]) -> R:
         """Run what ``procedure`` makes; again, a few times, if the connection turns out to be dead."""
@@ -146,16 +148,16 @@ class PostgresDatabase:
 
     async def _write(self, procedure: Callable[[], Procedure[R]]) -> R:
         for last in (False,) * (_TRIES - 1) + (True,):
-            begun = False
+            transaction = None
             try:
-                async with self._connection() as connection, connection.transaction():
-                    begun = True
-                    return await _run(connection, procedure())
+                async with self._connection() as connection:
+                    transaction = _Transaction(connection)
+                    return await transaction.run(procedure())
             except _IN_THE_WAY:
                 if last:
                     raise
             except _LOST:
-                if last or begun:  # begun, it may have been committed
+                if last or (transaction is not None and transaction.begun):  # it may have been committed
                     raise
             await asyncio.sleep(random.uniform(0.001, 0.05))
         raise AssertionError("unreachable: the last try returns or raises")
@@ -234,9 +236,45 @@ def _raise_outage(error: Exception) -> None:
         raise Unavailable("its database", error) from error
 
 
+class _Transaction:
+    """A procedure in a transaction of its own."""
+
+    __slots__ = ("_connection", "begun")
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.begun = False
+
+    async def run(self, procedure: Procedure[R]) -> R:
+        """Commit what it does, or roll back and raise what it raises."""
+        try:
+            statement = next(procedure)
+        except StopIteration as end:
+            nothing: R = end.value
+            return nothing
+        locks = statement.text is sql.LOCK_LOG
+        begin = sql.begin_with_lock(_storable(statement.parameters[0])) if locks else "BEGIN"
+        try:
+            await self._connection.execute(begin)
+            self.begun = True
+            result = await _go_on(self._connection, procedure, [] if locks else statement)
+            await self._connection.execute("COMMIT")
+        except BaseException:
+            # Whether it has begun is not known where that was cancelled. A lost connection is the pool's to end.
+            with contextlib.suppress(*_LOST):
+                await self._connection.execute("ROLLBACK")
+            raise
+        return result
+
+
 async def _run(connection: Any, procedure: Procedure[R]) -> R:
+    return await _go_on(connection, procedure, None)
+
+
+async def _go_on(connection: Any, procedure: Procedure[R], sent: Any) -> R:
+    """Run a procedure to its end, which waits for ``sent``; or the statement that it has given already."""
     try:
-        statement = next(procedure)
+        statement = sent if isinstance(sent, Statement) else procedure.send(sent)
         while True:
             parameters = [_storable(value) for value in statement.parameters]
             if statement.counts:

@@ -7,6 +7,7 @@ way its driver waits; what a procedure raises is the verb's answer, and rolls a 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -47,6 +48,11 @@ _FIRST = (-1, "", "")
 
 _PIECE = 500
 """Objects read at a time where a whole table is walked."""
+
+_Held = dict[tuple[str, str], tuple[Mapping[str, Any], bytes]]
+"""Rows that one write has locked, by table and id: which columns fitted, and the body as it stands now. Nobody else
+changes them until the transaction ends, so they need not be read twice.
+"""
 
 
 _decoders: "dict[type[Any], msgspec.json.Decoder[Any]]" = {cls: msgspec.json.Decoder(cls) for cls in KINDS}
@@ -111,8 +117,8 @@ def write(dialect: Dialect, project: str, operations: Sequence[Operation], log: 
     telling = Telling(dialect, project, log)
     if told and dialect == "postgresql":
         yield Statement(sql.LOCK_LOG, [f"{project}/{log}"])
-    if dialect == "postgresql":
-        yield from _lock_in_order(project, operations)
+    held = yield from _lock_in_order(dialect, project, operations)
+    apply = _APPLY | {Change: partial(_change, held=held)}
     results: list[Any] = []
     events: list[AuditEvent] = []
     starts: list[Start] = []
@@ -127,9 +133,11 @@ def write(dialect: Dialect, project: str, operations: Sequence[Operation], log: 
             events += operation.events
             results.append(None)
             continue
-        if type(operation) is Remove and operation.audit is not None:
-            events += map(operation.audit, (yield from _gone(dialect, project, operation)))
-        results.append((yield from _APPLY[type(operation)](dialect, project, operation, telling)))
+        if type(operation) is Remove:
+            held.clear()
+            if operation.audit is not None:
+                events += map(operation.audit, (yield from _gone(dialect, project, operation)))
+        results.append((yield from apply[type(operation)](dialect, project, operation, telling)))
         if type(operation) is Start:
             starts.append(operation)
         elif type(operation) is Change and operation.then is not None:
@@ -142,13 +150,32 @@ def write(dialect: Dialect, project: str, operations: Sequence[Operation], log: 
     return Written(operations, results[: len(operations)], starts)
 
 
-def _lock_in_order(project: str, operations: Sequence[Operation]) -> Procedure[None]:
-    """Lock rows that would be changed out of order in order, so that two writes cannot wait for each other."""
-    rows = [(KINDS[change.cls].table, change.id, change.cls) for change in operations if isinstance(change, Change)]
-    ordered = sorted(rows, key=lambda row: row[:2])
-    if rows != ordered:
-        for _, id, cls in ordered:
-            yield Statement(sql.get("postgresql", KINDS[cls], (), lock=True), [project, id])
+def _lock_in_order(dialect: Dialect, project: str, operations: Sequence[Operation]) -> Procedure[_Held]:
+    """PostgreSQL: lock rows that would be changed out of order in order, so that two writes cannot wait for each other.
+
+    What was locked; it is read by this once.
+    """
+    held: _Held = {}
+    changes = [operation for operation in operations if isinstance(operation, Change)]
+    ordered = sorted(changes, key=lambda change: (KINDS[change.cls].table, change.id))
+    if dialect == "postgresql" and changes != ordered:
+        for change in ordered:
+            yield from _locked(dialect, project, change, held)
+    return held
+
+
+def _locked(dialect: Dialect, project: str, change: Change[Any], held: _Held) -> Procedure[bytes | None]:
+    """The body that is to be changed, None where nothing fits; the row is locked until the transaction ends."""
+    kind = KINDS[change.cls]
+    place = (kind.table, change.id)
+    found = held.get(place)
+    if found is None or found[0] != change.where:
+        fits, parameters = sql.conditions(dialect, kind, change.where)
+        rows = yield Statement(sql.get(dialect, kind, fits, lock=True), [project, change.id, *parameters])
+        if not rows:
+            return None
+        found = held[place] = (change.where, rows[0][0])
+    return found[1]
 
 
 def _add(dialect: Dialect, project: str, add: Add[Any], telling: Telling) -> Procedure[Any]:
@@ -168,13 +195,11 @@ def _add(dialect: Dialect, project: str, add: Add[Any], telling: Telling) -> Pro
     return thing
 
 
-def _change(dialect: Dialect, project: str, change: Change[Any], telling: Telling) -> Procedure[Any]:
+def _change(dialect: Dialect, project: str, change: Change[Any], telling: Telling, held: _Held) -> Procedure[Any]:
     kind = KINDS[change.cls]
-    fits, parameters = sql.conditions(dialect, kind, change.where)
-    rows = yield Statement(sql.get(dialect, kind, fits, lock=True), [project, change.id, *parameters])
-    if not rows:
+    body = yield from _locked(dialect, project, change, held)
+    if body is None:
         raise missing(kind, change.id)
-    body = rows[0][0]
     thing = decoder(change.cls).decode(body)
     if change.edit is not None:
         before = _columns(kind, thing)
@@ -189,6 +214,8 @@ def _change(dialect: Dialect, project: str, change: Change[Any], telling: Tellin
             yield Statement(text, [body, *after, project, change.id], True)
         elif body != old:
             yield Statement(sql.change(dialect, kind, ()), [body, project, change.id], True)
+        if body != old:
+            held[kind.table, change.id] = ({}, body)
         if had is not None and body != old:
             yield from postings.repost(dialect, project, change.id, kind, had, terms(project, kind, thing))
     telling.say(change.tell, body)
@@ -266,7 +293,6 @@ def _enter(dialect: Dialect, project: str, enter: Enter, telling: Telling) -> Pr
 
 _APPLY: dict[type[Any], Callable[[Dialect, str, Any, Telling], Procedure[Any]]] = {
     Add: _add,
-    Change: _change,
     Remove: _remove,
     Absent: _absent,
     Present: _present,

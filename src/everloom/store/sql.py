@@ -316,6 +316,13 @@ TOUCH = "UPDATE alembic_version SET version_num = version_num"
 LOCK_LOG = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
 """PostgreSQL: one transaction at a time appends to a log, so that what has a lower seq is seen no later."""
 
+
+def begin_with_lock(log: str) -> str:
+    """PostgreSQL: ``BEGIN`` and ``LOCK_LOG`` in one trip, which takes no parameters; hexadecimal needs no quoting."""
+    name = f"convert_from(decode('{log.encode().hex()}', 'hex'), 'UTF8')"
+    return f"BEGIN; SELECT pg_advisory_xact_lock(hashtextextended({name}, 0))"
+
+
 _EMPTY = {"sqlite": "x''", "postgresql": "''"}
 
 
