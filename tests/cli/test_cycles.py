@@ -22,17 +22,19 @@ from tests.servers import API_KEY, Everloom
 
 PROGRAM = """
 import asyncio, json, logging
-from everloom.api.http.whole_answers import WHOLE, rendered, whole_answer
+from everloom.api.http.whole_answers import WHOLE, Outlet, rendered, stream_answer, whole_answer
 from everloom.cli.server import Stop, listen, serve
 
-sent, states = 0, []
+sent, fulls, states = 0, 0, []
 
 async def app(scope, receive, send):
-    global sent
+    global sent, fulls
     way, status, size = scope["path"].strip("/").split("/")
     headers, body = [(b"content-type", b"text/plain"), (b"x-number", b"1, 2")], b"x" * int(size)
     if way == "sent":
         way, body = "parts", json.dumps(sent).encode()
+    elif way == "fulls":
+        way, body = "parts", json.dumps(fulls).encode()
     elif way == "states":
         way, body = "parts", json.dumps(states).encode()
         states.clear()
@@ -47,12 +49,25 @@ async def app(scope, receive, send):
             pass
     if way == "whole":
         await send(whole_answer(int(status), rendered(headers), body))
+    elif way == "poured":
+        outlet = Outlet()
+        await send(stream_answer(int(status), rendered(headers), outlet))
+        for block in (body, b"", body):
+            if not outlet.put(block):
+                fulls += 1
+                await outlet.room()
+        await send({"type": "http.response.body", "body": b""})
+    elif way == "streamed":
+        await send({"type": "http.response.start", "status": int(status), "headers": headers})
+        for block in (body, b"", body):
+            await send({"type": "http.response.body", "body": block, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
     else:
         if status not in ("204", "304"):
             headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": int(status), "headers": headers})
         await send({"type": "http.response.body", "body": body})
-    sent += way == "whole"
+    sent += way in ("whole", "poured")
     if scope["path"].startswith("/states"):
         return
     plain = (bool, int, bytes, type(None))
@@ -175,6 +190,35 @@ def test_an_answer_in_one_write_is_uvicorns_own(
     assert whole.startswith(b"HTTP/1.1 %d " % status)
     assert whole == parts
     assert in_one == by_uvicorn
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "version", "status"), [(*asked, status) for asked in REQUESTS for status in (200, 500)]
+)
+def test_a_stream_is_uvicorns_own(
+    running: Running, method: str, headers: tuple[str, ...], version: str, status: int
+) -> None:
+    streamed = running.told(asking(method, "streamed", status, *headers, version=version))
+    by_uvicorn = running.asked("/states/200/0")[0]
+    poured = running.told(asking(method, "poured", status, *headers, version=version))
+    by_plain_calls = running.asked("/states/200/0")[0]
+    assert poured.startswith(b"HTTP/1.1 %d " % status)
+    assert poured == streamed
+    assert by_plain_calls == by_uvicorn
+
+
+def test_who_does_not_read_a_stream_is_told_to_have_no_room(running: Running) -> None:
+    size, before, full = 8_000_000, running.asked("/sent/200/0"), running.asked("/fulls/200/0")
+    with running.open() as connection:
+        connection.sendall(request("GET", f"/poured/200/{size}", close=True))
+        while running.asked("/fulls/200/0") == full:
+            time.sleep(0.01)
+        assert running.asked("/sent/200/0") == before
+        got = 0
+        while block := connection.recv(1 << 20):
+            got += len(block)
+    assert got > 2 * size
+    running.until_sent(before + 1)
 
 
 def test_requests_in_a_row_are_answered_in_their_order(running: Running) -> None:

@@ -2,20 +2,19 @@
 
 import asyncio
 import contextlib
+import gc
+import itertools
 import socket
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
 
-from everloom.models.upstream.connection import (
-    HEAD_BYTES,
-    HELD_BYTES,
-    Disconnected,
-    Silent,
-    Unconnected,
-)
+from everloom.kit.errors import ModelFailure
+from everloom.models.upstream.connection import HEAD_BYTES, Disconnected, Silent, Unconnected
 from everloom.models.upstream.connections import Connections, destination_of
+from everloom.models.upstream.response import HELD_BYTES
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: Text/Plain; charset=utf-8\r\n"
 WHOLE = OK + b"content-length: 5\r\n\r\nhello"
@@ -68,8 +67,27 @@ async def before(says: Says, **options: Any) -> AsyncIterator[tuple[Upstream, Co
 
 
 async def read(connections: Connections, body: bytes = b"{}") -> bytes:
+    """The body, read in one way and in the other: each test asks several times, or once and does not care."""
     response = await connections.post("/chat", body)
-    return b"".join([block async for block in response.blocks()])
+    if next(TURNS):
+        return b"".join([block async for block in response.blocks()])
+    seen: list[bytes] = []
+    blocks: list[bytes] = []
+
+    def put(block: bytes) -> bool:
+        blocks.append(block)
+        return len(blocks) % 2 == 0
+
+    await response.pour(put, no_wait, seen.append)
+    assert b"".join(seen) == b"".join(blocks)
+    return b"".join(blocks)
+
+
+TURNS = itertools.cycle((True, False))
+
+
+async def no_wait() -> None:
+    pass
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -280,6 +298,162 @@ def test_who_reads_slowly_is_not_sent_everything() -> None:
             assert sum([len(block) async for block in response.blocks()]) == size
 
     run(main())
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_what_is_poured_waits_for_room(is_slow: bool) -> None:
+    """Whoever wants no more for now holds the upstream up, and then gets all of it in its order."""
+    size, blocks, rooms = 64 * HELD_BYTES, bytearray(), 0
+    pattern = bytes(range(256)) * 256
+
+    async def main() -> None:
+        written = 0
+
+        async def says(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal written
+            writer.write(OK + b"content-length: %d\r\n\r\n" % size)
+            while written < size:
+                writer.write(pattern)
+                await writer.drain()
+                written += len(pattern)
+
+        async with before(says) as (_, connections):
+            response = await connections.post("/chat", b"{}")
+            (connection,) = connections._open
+            seen = 0
+
+            def put(block: bytes) -> bool:
+                blocks.extend(block)
+                return not is_slow
+
+            async def room() -> None:
+                nonlocal rooms
+                rooms += 1
+                while rooms == 1 and not connection._paused:  # noqa: ASYNC110  # It tells nobody.
+                    await asyncio.sleep(0)
+                assert written < size or rooms > 1
+
+            def see(block: bytes) -> None:
+                nonlocal seen
+                seen += len(block)
+
+            await response.pour(put, room, see)
+            assert blocks == pattern * (size // len(pattern))
+            assert seen == size
+            assert bool(rooms) == is_slow
+
+    run(main())
+
+
+CHUNKS = OK + b"transfer-encoding: chunked\r\n\r\n" + b"5\r\nhello\r\n"
+
+
+def test_what_goes_wrong_where_a_block_is_put_is_told() -> None:
+    async def main() -> None:
+        for at_once in (True, False):
+            more = asyncio.Event()
+
+            async def says(_: asyncio.StreamReader, writer: asyncio.StreamWriter, more: asyncio.Event = more) -> None:
+                writer.write(CHUNKS)
+                await more.wait()
+                writer.write(b"5\r\nworld\r\n" * 3)
+
+            def put(block: bytes, more: asyncio.Event = more, at_once: bool = at_once) -> bool:
+                more.set()
+                if at_once or b"world" in block:
+                    raise ModelFailure("Enough.")
+                return True
+
+            async with before(says) as (_, connections):
+                response = await connections.post("/chat", b"{}")
+                with pytest.raises(ModelFailure, match="Enough"):
+                    await response.pour(put, no_wait, lambda block: None)
+                response.close()
+                assert await asyncio.wait_for(_until_none(connections), 5) is None
+
+    run(main())
+
+
+async def _until_none(connections: Connections) -> None:
+    while connections._open:  # noqa: ASYNC110  # They tell nobody.
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_all_that_was_put_is_seen_however_it_ends(breaks: bool) -> None:
+    async def main() -> None:
+        put_first = asyncio.Event()
+
+        async def says(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(CHUNKS)
+            await put_first.wait()
+            writer.write(b"5\r\nworld\r\n")
+            await (writer.drain() if breaks else reader.read())
+            writer.close()
+
+        async with before(says) as (_, connections):
+            response = await connections.post("/chat", b"{}")
+            blocks: list[bytes] = []
+            seen: list[bytes] = []
+            put_both = asyncio.Event()
+
+            def put(block: bytes) -> bool:
+                blocks.append(block)
+                put_first.set()
+                if len(blocks) == 2:
+                    put_both.set()
+                return True
+
+            pouring = asyncio.create_task(response.pour(put, no_wait, seen.append))
+            await put_both.wait()
+            if not breaks:
+                pouring.cancel()
+            with pytest.raises(Disconnected if breaks else asyncio.CancelledError):
+                await pouring
+            assert b"".join(seen) == b"".join(blocks) == b"helloworld"
+            response.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_an_answer_that_was_poured_goes_at_once(ends: bool) -> None:
+    """What it was poured into knows it, and is known by it only as long."""
+
+    async def main() -> None:
+        put_first = asyncio.Event()
+
+        async def says(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(CHUNKS)
+            await put_first.wait()
+            writer.write(b"0\r\n\r\n" if ends else b"5\r\nworld\r\n")
+
+        async with before(says) as (_, connections):
+            response = await connections.post("/chat", b"{}")
+            gone = weakref.ref(response)
+
+            def put(block: bytes, held: object = response) -> bool:
+                put_first.set()
+                return True
+
+            def see(block: bytes, held: object = response) -> None:
+                pass
+
+            pouring = asyncio.create_task(response.pour(put, no_wait, see))
+            await put_first.wait()
+            if not ends:
+                pouring.cancel()
+            await asyncio.wait([pouring])
+            response.close()
+            await asyncio.sleep(0.1)
+            del response, put, see, pouring
+            assert gone() is None
+
+    gc.disable()
+    try:
+        run(main())
+    finally:
+        gc.enable()
 
 
 def test_who_gives_up_leaves_the_connections_of_others_alone() -> None:

@@ -9,6 +9,7 @@ from everloom.api.http.routes import EventStream, Request, Routes
 from everloom.context import Context
 from everloom.kit import sse
 from everloom.kit.errors import BadRequest
+from everloom.kit.pouring import each
 from everloom.objects.base import MetadataChange, Page, PageQuery
 from everloom.objects.events import STEP_EVENTS
 from everloom.objects.runs import TERMINAL, NewRun, NewThreadRun, Run, ToolOutputs
@@ -179,7 +180,7 @@ def _asks_for_ids(request: Request, query: StreamQuery) -> bool:
 
 
 def _stream(ctx: Context, request: Request, run_id: str, shown: _Shown, after: int = 0) -> EventStream:
-    return EventStream(_frames(ctx, request, run_id, after, shown))
+    return EventStream(each(_frames(ctx, request, run_id, after, shown)))
 
 
 async def _frames(ctx: Context, request: Request, run_id: str, after: int, shown: _Shown) -> AsyncIterator[bytes]:

@@ -18,11 +18,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from everloom.api.http.metrics import observe
 from everloom.cli.connection_limits import (
     CYCLE_BYTES,
+    DISCARDED_BYTES,
     HEAD_BYTES,
     HEADER_BYTES,
     IDLE_FRAMING,
+    LINGER_SECONDS,
     MAX_HEADERS,
     MAX_PIPELINED,
+    PROBE_SECONDS,
+    SLICE_BYTES,
     Entrance,
     Flow,
     Patience,
@@ -34,16 +38,6 @@ from everloom.cli.cycles import OFFERED, JoinedWrites, JoiningCycle, UnframedCyc
 from everloom.cli.gone import Gone
 from everloom.cli.refusals import encoded, headers_too_long, timed_out, too_long, url_too_long
 from everloom.kit.errors import ApiError, BadRequest
-
-SLICE_BYTES = 8 * 1024
-"""What is parsed at once where it may hold many requests, or crumbs: others have their turn behind it."""
-
-DISCARDED_BYTES = 1024 * 1024
-LINGER_SECONDS = 2.0
-"""What is read and thrown away behind a refusal, and for how long: closed over unread bytes, a connection is reset, and
-the refusal may never be read."""
-
-PROBE_SECONDS = 5.0
 
 _NOTHING, _HEAD, _BODY = range(3)
 """Where in a request a connection's bytes are: before it, in its head, in its body."""
@@ -112,6 +106,7 @@ class HttpConnection(HttpToolsProtocol):
         super().connection_lost(exc)
         self._gone.tell()
         self._entrance.leave(self._address)
+        self._entrance.half_closed.discard(self)
         self._count(0)
         self._held.clear()
         self.pipeline.clear()
@@ -142,6 +137,7 @@ class HttpConnection(HttpToolsProtocol):
         if not (self._held or self.pipeline or (self._answering and self._place != _BODY)):
             return False
         self.half_closed = True
+        self._entrance.half_closed.add(self)
         self._probe()
         return True
 
@@ -254,7 +250,11 @@ class HttpConnection(HttpToolsProtocol):
         if size > HEADER_BYTES or self._head_bytes > HEAD_BYTES or len(self.headers) >= MAX_HEADERS:
             self._stop_parsing(headers_too_long())
         self._header_at = self._quiet
-        super().on_header(name, value)
+        # As uvicorn's own, which would be a call more for each header of each request.
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():

@@ -13,6 +13,7 @@ import struct
 import termios
 from collections import Counter
 from collections.abc import Callable
+from typing import Protocol
 
 from msgspec import Struct
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -39,6 +40,17 @@ CYCLE_BYTES = 4096
 
 IDLE_FRAMING = 32 * 1024
 """Bytes of a body's coding (extensions of chunks) without a byte of the body."""
+
+SLICE_BYTES = 8 * 1024
+"""What is parsed at once where it may hold many requests, or crumbs: others have their turn behind it."""
+
+DISCARDED_BYTES = 1024 * 1024
+LINGER_SECONDS = 2.0
+"""What is read and thrown away behind a refusal, and for how long: closed over unread bytes, a connection is reset, and
+the refusal may never be read."""
+
+PROBE_SECONDS = 5.0
+"""From a client's closing of its half to the first look whether it has left."""
 
 HELD_BYTES = 64 * 1024 * 1024
 """What unfinished heads and waiting requests of all connections may have in memory together."""
@@ -112,8 +124,14 @@ class Flow(FlowControl):
         self._has_enough = has_enough
 
     def resume_reading(self) -> None:
-        if not self._has_enough():
+        if self.read_paused and not self._has_enough():
             super().resume_reading()
+
+
+class HalfClosed(Protocol):
+    """A connection whose client may have left."""
+
+    def look_whether_gone(self, seconds: float) -> None: ...
 
 
 class Entrance:
@@ -124,6 +142,10 @@ class Entrance:
         self.held = 0
         """Bytes of all connections that are no request yet."""
         self.bodies = BodyCount()
+        self.half_closed: set[HalfClosed] = set()
+        """Those that are looked at some times a second: to look for them among all, as often, would cost each of a
+        thousand open streams as much as its chunks.
+        """
         self._addresses: Counter[str] = Counter()
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._last_descriptor = soft - 1 if soft != resource.RLIM_INFINITY else MOST_FILES

@@ -6,7 +6,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from everloom.api.http.whole_answers import WHOLE
+from everloom.api.http.whole_answers import STREAM, WHOLE
+from everloom.kit.pouring import Put
 
 OFFERED: dict[str, dict[object, object]] = {WHOLE: {}}
 """The extensions of ASGI that these cycles know."""
@@ -21,10 +22,11 @@ class JoinedWrites:
     Two writes are two calls of the system and two packets, and wake the client twice: a tenth of a short request.
     """
 
-    __slots__ = ("_head", "_hold_next", "_transport")
+    __slots__ = ("_head", "_hold_next", "unheld")
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
+        self.unheld = transport
+        """For what is written behind a head that has gone out."""
         self._hold_next = False
         self._head = b""
 
@@ -36,24 +38,29 @@ class JoinedWrites:
         if self._hold_next:
             self._hold_next, self._head = False, data
         elif self._head:
-            self._transport.writelines((self._head, data))
+            self.unheld.writelines((self._head, data))
             self._head = b""
         else:
-            self._transport.write(data)
+            self.unheld.write(data)
 
     def close(self) -> None:
-        self._transport.close()
+        self.unheld.close()
 
     def is_closing(self) -> bool:
-        return self._transport.is_closing()
+        return self.unheld.is_closing()
 
 
 class JoiningCycle(RequestResponseCycle):
     """Sends an answer that is all there in one write; of others that tell their length, the head together with what
-    comes first of the body.
+    comes first of the body. Blocks of a stream are written as they are put.
     """
 
     async def send(self, message: Any) -> None:
+        if message["type"] == STREAM:
+            if not self.disconnected:
+                self._begin_stream(message["status"], message["lines"])
+            message["outlet"].put, message["outlet"].room = self._putting(), self.flow.drain
+            return
         if message["type"] == WHOLE:
             if self.flow.write_paused and not self.disconnected:
                 await self.flow.drain()
@@ -64,11 +71,39 @@ class JoiningCycle(RequestResponseCycle):
             self.transport.hold_next()  # type: ignore[attr-defined]  # It is given one that has it.
         await super().send(message)
 
+    def _putting(self) -> Put:
+        """What writes a block of the stream that has begun, and says whether another may follow at once."""
+        write, flow = self.transport.unheld.write, self.flow  # type: ignore[attr-defined]  # As above.
+
+        def put(block: bytes) -> bool:
+            if block and not self.disconnected:
+                write(b"%x\r\n%b\r\n" % (len(block), block))
+            return not flow.write_paused
+
+        def put_plain(block: bytes) -> bool:
+            if block and not self.disconnected and self.scope["method"] != "HEAD":
+                write(block)
+            return not flow.write_paused
+
+        return put if self.chunked_encoding else put_plain
+
+    def _begin_stream(self, status: int, lines: bytes) -> None:
+        """What ``send`` of uvicorn comes to, for the head of an answer that does not tell its length."""
+        self._begin()
+        framing = b""
+        if self.chunked_encoding is None and self.scope["method"] != "HEAD":
+            self.chunked_encoding, framing = True, b"transfer-encoding: chunked\r\n"
+        close = b"" if self.keep_alive else b"connection: close\r\n"
+        self.transport.write(b"".join((STATUS_LINE[status], lines, close, framing, b"\r\n")))
+
+    def _begin(self) -> None:
+        if self.response_started:
+            raise RuntimeError("an answer was sent behind the beginning of another")
+        self.response_started, self.waiting_for_100_continue = True, False
+
     def _send_whole(self, status: int, lines: bytes, body: bytes) -> None:
         """What ``send`` of uvicorn comes to, for an answer's two messages, and leaves behind."""
-        if self.response_started:
-            raise RuntimeError("a whole answer was sent behind the beginning of another")
-        self.response_started, self.waiting_for_100_continue = True, False
+        self._begin()
         self.chunked_encoding = None if status in _BODILESS else False
         length = b"" if status in _BODILESS else b"content-length: %d\r\n" % len(body)
         close = b"" if self.keep_alive else b"connection: close\r\n"
@@ -88,10 +123,9 @@ class UnframedCycle(JoiningCycle):
     _unframed = False
 
     async def send(self, message: Any) -> None:
-        if message["type"] == "http.response.start":
-            if not _has_length(message):
-                self._unframed, self.chunked_encoding = True, False
-                self.expected_content_length = sys.maxsize
+        if message["type"] == STREAM or (message["type"] == "http.response.start" and not _has_length(message)):
+            self._unframed, self.chunked_encoding = True, False
+            self.expected_content_length = sys.maxsize
         elif self._unframed and not message.get("more_body", False):
             await super().send(message | {"more_body": True})
             self.expected_content_length = 0

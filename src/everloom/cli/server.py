@@ -102,8 +102,9 @@ class Stop:
 class _Server(uvicorn.Server):
     """uvicorn, told when to stop by us, and telling us when it accepts."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, entrance: Entrance, ready: Callable[[], None]) -> None:
         super().__init__(config)
+        self._entrance = entrance
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -117,15 +118,14 @@ class _Server(uvicorn.Server):
         last = loop.time()
         for tick in itertools.count(1):
             await asyncio.sleep(_TICK_SECONDS)
-            connections = [found for found in self.server_state.connections if isinstance(found, HttpConnection)]
-            for connection in connections:
-                if connection.half_closed:
-                    connection.look_whether_gone(_TICK_SECONDS)
+            for half_closed in [*self._entrance.half_closed]:
+                half_closed.look_whether_gone(_TICK_SECONDS)
             if tick % _TICKS_A_LOOK == 0:
                 # However late we are ourselves: what nobody could have read is not the clients' fault.
                 passed, last = min(loop.time() - last, 2 * _TICKS_A_LOOK * _TICK_SECONDS), loop.time()
-                for connection in connections:
-                    connection.look(passed)
+                for connection in [*self.server_state.connections]:
+                    if isinstance(connection, HttpConnection):
+                        connection.look(passed)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -144,7 +144,8 @@ async def serve(
 
     ``ready`` is called once connections are accepted, ``leave`` when they are no more. Closes the socket.
     """
-    server = _Server(_config(app, limits or ConnectionLimits()), ready)
+    entrance = Entrance(limits or ConnectionLimits())
+    server = _Server(_config(app, entrance), entrance, ready)
 
     def on_signal() -> None:
         server.should_exit = True
@@ -165,11 +166,11 @@ async def serve(
         listener.close()
 
 
-def _config(app: Any, limits: ConnectionLimits) -> uvicorn.Config:
+def _config(app: Any, entrance: Entrance) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="none",
-        http=partial(HttpConnection, Entrance(limits)),  # type: ignore[arg-type]  # whatever makes one does
+        http=partial(HttpConnection, entrance),  # type: ignore[arg-type]  # whatever makes one does
         ws="none",
         lifespan="off",
         log_config=None,

@@ -15,6 +15,8 @@ import msgspec
 from everloom.context.metering import Meter, UsageRecord
 from everloom.context.seen_words import seen_tokens
 from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
+from everloom.kit.pouring import Put, Room, Seen, joined, pour
+from everloom.kit.tail import Tail
 from everloom.models.base import Answer
 from everloom.models.failures import unreadable
 from everloom.models.fair_queue import Slot
@@ -23,9 +25,6 @@ from everloom.objects.tools import EstimatedUsage, Usage
 
 _TAIL_BYTES = 4096
 """Where the usage of a stream stands: in its last event but one."""
-
-_LAST_BYTES = 2 * _TAIL_BYTES
-"""Of blocks that are kept for the sake of the tail: to join it with each is a part of what a chunk costs."""
 
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
@@ -65,6 +64,21 @@ class MeteredAnswer:
             raise
         self._record.outcome = "completed"
 
+    async def pour(self, put: Put, room: Room, seen: Seen) -> None:
+        """As ``blocks``, by ``kit/pouring.py``."""
+
+        def looked(blocks: bytes) -> None:
+            self._look(blocks)
+            seen(blocks)
+
+        try:
+            await pour(self._answer, put, room, looked)
+            self._look_at_end()
+        except ApiError:
+            self._record.outcome = "failed"
+            raise
+        self._record.outcome = "completed"
+
     async def close(self) -> None:
         """Let go of the answer: the model stops, and what it cost is recorded. A second time does nothing."""
         if self._closed:
@@ -81,7 +95,7 @@ class MeteredAnswer:
                 self._meter.record(self._record)
 
     def _look(self, block: bytes) -> None:
-        """Take from a block what the record needs."""
+        """Take from a block, or from several, what the record needs."""
 
     def _look_at_end(self) -> None:
         """Errors: ``ModelFailure`` for an answer that has ended too early."""
@@ -111,15 +125,13 @@ class CompletionAnswer(MeteredAnswer):
         self.hides_usage = hides_usage
         self._count = count
         self._streams = streams
-        self._last: list[bytes] = []
-        """The blocks of late, of which the tail is."""
-        self._last_bytes = 0
+        self._tail = Tail(_TAIL_BYTES)
         self._events = 0
         self._bytes = 0
 
     async def whole(self) -> bytes:
         """The body of an answer that is not streamed: one JSON object, or ``ModelFailure``."""
-        data = b"".join([block async for block in self.blocks()])
+        data = await joined(self)
         try:
             data.decode()  # what is passed on unread is not looked at by the decoder
             self._record.believe(_completion_of.decode(data).usage)
@@ -130,28 +142,18 @@ class CompletionAnswer(MeteredAnswer):
 
     def _look(self, block: bytes) -> None:
         self._events += block.count(b"data:")
-        size = len(block)
-        self._bytes += size
-        self._last.append(block)
-        self._last_bytes += size
-        if self._last_bytes > _LAST_BYTES:
-            self._last = [self._tail]
-            self._last_bytes = len(self._last[0])
-
-    @property
-    def _tail(self) -> bytes:
-        """The end of what has come."""
-        return b"".join(self._last)[-_TAIL_BYTES:]
+        self._bytes += len(block)
+        self._tail.add(block)
 
     async def _settle(self) -> None:
         if self._record.usage is None:
-            self._record.believe(told_at_end(self._tail))
+            self._record.believe(told_at_end(self._tail.end()))
         self._record.usage = self._record.usage or await self._estimate()
 
     async def _estimate(self) -> EstimatedUsage:
         """About what an answer without a usage cost."""
         prompt = await self._count()
-        written = seen_tokens(self._tail, self._events, self._bytes) if self._streams else self._bytes // 4
+        written = seen_tokens(self._tail.end(), self._events, self._bytes) if self._streams else self._bytes // 4
         if (ticket := self._record.ticket) is not None:
             written = ticket.at_most(written, heard=self._streams)
             if self._record.outcome == "closed":
@@ -302,7 +304,7 @@ class ImageAnswer(MeteredAnswer):
     async def whole(self) -> bytes:
         """The body of an answer that is no stream."""
         try:
-            data = b"".join([block async for block in self._answer.blocks()])
+            data = await joined(self._answer)
             answer = await asyncio.to_thread(_images_in, data)
         except ApiError:
             self._record.outcome = "failed"

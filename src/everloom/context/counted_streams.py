@@ -83,8 +83,8 @@ class UsageFilter:
     """
 
     def __init__(self) -> None:
-        self._amid = False
-        """Whether one of these:"""
+        self.amid = False
+        """Whether what comes next belongs to what came last; one of these:"""
         self._skipping = False
         """Whether what comes next belongs to an event that is not shown."""
         self._held = b""
@@ -92,7 +92,7 @@ class UsageFilter:
 
     def shown(self, lines: bytes) -> bytes:
         """Of whole lines, those that may be shown now."""
-        if self._amid or lines[-2:] != b"\n\n":
+        if self.amid or lines[-2:] != b"\n\n":
             lines = self._between(lines)
         if b'"usage"' not in lines:
             return lines
@@ -119,7 +119,7 @@ class UsageFilter:
             lines = self._behind_event(lines)
         if not lines.endswith(_BETWEEN_EVENTS):
             lines = self._hold_back(lines)
-        self._amid = bool(self._held) or self._skipping
+        self.amid = bool(self._held) or self._skipping
         return lines
 
     def _behind_event(self, lines: bytes) -> bytes:
@@ -162,5 +162,5 @@ class UsageFilter:
             kept.append(line)
             if is_data or is_end:
                 began = len(kept)
-        self._amid = bool(self._held) or self._skipping
+        self.amid = bool(self._held) or self._skipping
         return kept

@@ -215,9 +215,12 @@ def check(body: NewChatCompletion) -> None:
         )
     if "audio" in (body.modalities or ()) and body.audio is None:
         raise BadRequest("Missing required parameter: 'audio'.", param="audio", code="missing_required_parameter")
-    _check_bias(body.logit_bias or {})
-    _check_functions(body)
-    _check_tools(body)
+    if body.logit_bias:
+        _check_bias(body.logit_bias)
+    if body.functions is not None or body.function_call is not None:
+        _check_functions(body)
+    if body.tool_choice is not None or body.parallel_tool_calls is not None:
+        _check_tools(body)
     _check_answers(body.messages)
     if isinstance(body.response_format, JsonObjectFormat) and b"json" not in encode(body.messages).lower():
         raise BadRequest(

@@ -94,5 +94,8 @@ def _with_field(scope: Scope, receive: Receive) -> Receive:
 
 
 def _header(scope: Scope, name: bytes) -> bytes:
-    found: bytes = next((value for known, value in scope["headers"] if known == name), b"")
-    return found
+    for known, value in scope["headers"]:
+        if known == name:
+            found: bytes = value
+            return found
+    return b""

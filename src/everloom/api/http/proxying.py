@@ -1,6 +1,7 @@
 """A model's answer on its way to the client, streamed in the blocks in which it comes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ from everloom.context.counted_streams import UsageFilter
 from everloom.kit import sse
 from everloom.kit.errors import NO_JSON, ApiError, ModelFailure
 from everloom.kit.foreign_errors import told_error
+from everloom.kit.pouring import Pour, Put, Room, joined, pour
 from everloom.models.failures import failed_midway, unreadable
 from everloom.objects.base import JsonObject, encode
 from everloom.work.inference.answers import Streamed, without_secrets
@@ -17,43 +19,69 @@ _LONGEST_LINE = 64 * 1024 * 1024
 """Bytes that are held of a stream while its line has no end: an image of 4096 by 4096 is a line."""
 
 
-async def frames(answer: Streamed) -> AsyncIterator[bytes]:
+def frames(answer: Streamed) -> Pour:
     """The stream as it comes, cut at line ends only, so that a failure in the middle can be told as an event.
 
     An answer that came whole, though a stream was asked for, is one event of it.
     """
+    return partial(_frames, answer)
+
+
+async def _frames(answer: Streamed, put: Put, room: Room) -> None:
     if answer.content_type.startswith("application/json"):
-        yield await _as_events(answer)
-        return
-    rest = bytearray()
-    usage = UsageFilter() if answer.hides_usage else None
-    shown = bytes if usage is None else usage.shown
-    try:
-        async for block in answer.blocks():
-            end = block.rfind(b"\n") + 1
-            if not rest and end == len(block):
-                if lines := shown(block):
-                    yield without_secrets(lines)
-                continue
-            if end:
-                if lines := shown(bytes(rest) + block[:end]):
-                    yield without_secrets(lines)
-                rest.clear()
-            rest += block[end:]
-            if len(rest) > _LONGEST_LINE:
-                raise ModelFailure(f"The model sent a line of more than {_LONGEST_LINE} bytes.", code="upstream_broken")
-        if rest:
-            yield without_secrets(shown(bytes(rest) + b"\n\n"))
-        if usage is not None and (held := usage.rest()):
-            yield without_secrets(held)
-    except ApiError as error:
-        yield b"\n" + sse.frame(encode(error.envelope()))
+        last = await _as_events(answer)
+    else:
+        lines = _Lines(hides_usage=answer.hides_usage)
+
+        def put_shown(block: bytes) -> bool:
+            # Nearly all blocks are such: what is asked of them here is all that a chunk pays that comes alone.
+            if not lines.amid and block[-2:] == b"\n\n" and b'"usage"' not in block and b'"error"' not in block:
+                return put(block)
+            return not (shown := lines.shown(block)) or put(shown)
+
+        try:
+            await pour(answer, put_shown, room)
+            last = lines.rest()
+        except ApiError as error:
+            last = b"\n" + sse.frame(encode(error.envelope()))
+    if last and not put(last):
+        await room()
+
+
+class _Lines:
+    """What of a stream may be shown: whole lines, without secrets, and without a usage that was not asked for."""
+
+    def __init__(self, *, hides_usage: bool) -> None:
+        self._rest = bytearray()
+        """The beginning of a line whose end has not come yet."""
+        self._usage = UsageFilter() if hides_usage else None
+        self._of: Callable[[bytes], bytes] = bytes if self._usage is None else self._usage.shown
+        self.amid = False
+        """Whether what comes next cannot be looked at alone."""
+
+    def shown(self, block: bytes) -> bytes:
+        """What may be shown now that this has come. Errors: ``ModelFailure`` for a line without an end."""
+        end = block.rfind(b"\n") + 1
+        lines = b""
+        if end:
+            lines = without_secrets(self._of(bytes(self._rest) + block[:end]))
+            self._rest.clear()
+        self._rest += block[end:]
+        self.amid = bool(self._rest) or (self._usage is not None and self._usage.amid)
+        if len(self._rest) > _LONGEST_LINE:
+            raise ModelFailure(f"The model sent a line of more than {_LONGEST_LINE} bytes.", code="upstream_broken")
+        return lines
+
+    def rest(self) -> bytes:
+        """What is to be shown when the stream has ended."""
+        lines = self._of(bytes(self._rest) + b"\n\n") if self._rest else b""
+        return without_secrets(lines + (b"" if self._usage is None else self._usage.rest()))
 
 
 async def _as_events(answer: Streamed) -> bytes:
     """A whole answer in the form of a stream."""
     try:
-        data = b"".join([block async for block in answer.blocks()])
+        data = await joined(answer)
         value = msgspec.json.decode(data, type=JsonObject)
     except NO_JSON:
         return sse.frame(encode(unreadable("that was asked").envelope()))

@@ -2,21 +2,22 @@
 
 import contextlib
 import logging
-import secrets
+import random
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from everloom.api.http.routes import ClientGone, Download, EventStream, Reply, Request
+from everloom.api.http.routes import ClientGone, Download, EventStream, Reply, Request, Send
 from everloom.api.http.steps import Next
-from everloom.api.http.whole_answers import rendered, whole_answer
+from everloom.api.http.whole_answers import Outlet, rendered, stream_answer, whole_answer
 from everloom.context.current_request import asked, tickets
 from everloom.kit import sse
 from everloom.kit.errors import ApiError, Unavailable
 from everloom.kit.log import outage
 from everloom.kit.outages import disk_is_away
+from everloom.kit.pouring import Pour, each
 from everloom.objects.base import Page
 
 Headers = list[tuple[bytes, bytes]]
@@ -27,6 +28,9 @@ SERVER_ERROR = (
     "The server had an error processing your request. Sorry about that! You can retry your request, or tell the "
     "operator of this server if the error persists. (Please include the request ID {id} in your report.)"
 )
+
+_numbers = random.Random()
+"""Seeded by the system. Of ids of requests, which are no secrets and need not ask it each time."""
 
 _encode = msgspec.json.Encoder().encode
 _JSON = (b"content-type", b"application/json")
@@ -61,7 +65,7 @@ class Responder:
 
     async def respond(self, request: Request, next: Next) -> None:
         """The step that sends what the rest of the way brings, an answer or an error, and then clears up."""
-        request.id = "req_" + secrets.token_hex(16)
+        request.id = f"req_{_numbers.getrandbits(128):032x}"
         tickets.set([])
         asked.set([])
         try:
@@ -108,17 +112,28 @@ class Responder:
     async def _whole(self, request: Request, status: int, body: bytes, headers: Headers) -> None:
         """Send an answer that is all there."""
         if request.takes_whole:
-            lines = b"%b%bx-request-id: %b\r\n" % (
-                rendered(_own(request, headers)),
-                self._common_lines,
-                request.id.encode(),
-            )
+            lines = self._lines(request, headers)
             request.status = status
             await request.send(whole_answer(status, lines, body))
             return
         length = [] if status == 204 else [(b"content-length", b"%d" % len(body))]
         await self._start(request, status, [*headers, *length])
         await request.send({"type": "http.response.body", "body": body})
+
+    def _lines(self, request: Request, headers: Headers) -> bytes:
+        """The head of this answer, but for its framing."""
+        own = rendered(_own(request, headers))
+        return b"%b%bx-request-id: %b\r\n" % (own, self._common_lines, request.id.encode())
+
+    async def _begin(self, request: Request, status: int, headers: Headers) -> "Outlet | _Messages":
+        """Send the head of an answer that comes bit by bit; where the rest goes."""
+        if not request.takes_whole:
+            await self._start(request, status, headers)
+            return _Messages(request.send)
+        outlet, lines = Outlet(), self._lines(request, headers)
+        request.status = status
+        await request.send(stream_answer(status, lines, outlet))
+        return outlet
 
     async def _start(self, request: Request, status: int, headers: Headers) -> None:
         request.status = status
@@ -128,8 +143,8 @@ class Responder:
     async def _events(self, request: Request, stream: EventStream) -> None:
         headers = [*_EVENTS]
         try:
-            await self._start(request, 200, headers + _pairs(stream.headers))
-            await _until_gone(request, stream.frames)
+            outlet = await self._begin(request, 200, headers + _pairs(stream.headers))
+            await _until_gone(request, stream.frames, outlet)
         except (ApiError, Unavailable) as error:
             if isinstance(error, Unavailable):
                 outage("a stream", error)
@@ -143,7 +158,7 @@ class Responder:
 
     async def _download(self, request: Request, download: Download) -> None:
         await self._start(request, download.status, _pairs(download.headers))
-        await _until_gone(request, download.blocks)
+        await _until_gone(request, each(download.blocks), _Messages(request.send))
 
 
 def _own(request: Request, headers: Headers) -> Headers:
@@ -174,15 +189,31 @@ def _let_go(error: BaseException) -> None:
         met += [other for other in (one.__cause__, one.__context__) if other is not None and other not in met]
 
 
-async def _until_gone(request: Request, blocks: AsyncIterator[bytes]) -> None:
+class _Messages:
+    """An outlet by messages of ASGI's own: a block waits for its room to be sent."""
+
+    __slots__ = ("_block", "_send")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._block = b""
+
+    def put(self, block: bytes) -> bool:
+        self._block = block
+        return False
+
+    async def room(self) -> None:
+        await self._send({"type": "http.response.body", "body": self._block, "more_body": True})
+
+
+async def _until_gone(request: Request, pour: Pour, outlet: Outlet | _Messages) -> None:
     """Send blocks until they end or the client leaves, whichever is first."""
     with contextlib.suppress(ClientGone):
-        await request.unless_gone(_all(request, blocks))
+        await request.unless_gone(_all(request, pour, outlet))
 
 
-async def _all(request: Request, blocks: AsyncIterator[bytes]) -> None:
-    async for block in blocks:
-        await request.send({"type": "http.response.body", "body": block, "more_body": True})
+async def _all(request: Request, pour: Pour, outlet: Outlet | _Messages) -> None:
+    await pour(outlet.put, outlet.room)
     await request.send({"type": "http.response.body", "body": b""})
 
 

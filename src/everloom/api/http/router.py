@@ -1,6 +1,7 @@
 """From a request's method, path and beta header to the operation that answers it."""
 
 from collections.abc import Awaitable, Iterable
+from functools import lru_cache
 from typing import Any
 
 from everloom.api.http.paths import Paths
@@ -28,7 +29,7 @@ class Router:
 
     def _find(self, request: Request) -> tuple[Route, dict[str, Any]]:
         """A dialect's own route goes before the common one."""
-        for name in _beta_words(request.headers):
+        for name in _beta_words(request.headers.get(b"openai-beta", b"")):
             if name == CURRENT_DIALECT:
                 break
             if name in self._dialects:
@@ -44,10 +45,8 @@ class Router:
         return self._paths.find(request.method, request.path)
 
 
-def _beta_words(headers: dict[bytes, bytes]) -> list[str]:
+@lru_cache(maxsize=64)
+def _beta_words(value: bytes) -> tuple[str, ...]:
     """The assistants' words of the beta header, which may list other betas too."""
-    value = headers.get(b"openai-beta")
-    if value is None:
-        return []
     words = value.decode("latin-1").replace(";", ",").split(",")
-    return [word.strip() for word in words if word.strip().startswith("assistants=")]
+    return tuple(word.strip() for word in words if word.strip().startswith("assistants="))

@@ -33,6 +33,7 @@ from everloom.api.http.whole_answers import WHOLE
 from everloom.context import Context, Ports
 from everloom.context.caller import Caller
 from everloom.kit.errors import ApiError
+from everloom.kit.pouring import Pour
 from everloom.objects.base import Object
 from everloom.objects.keys import Access, PermissionGroup
 from everloom.store.kinds import KINDS
@@ -234,7 +235,7 @@ class Reply(Struct, frozen=True):
 
 
 class EventStream:
-    """An answer of server-sent events: blocks of ready frames, sent as they come.
+    """An answer of server-sent events: blocks of ready frames, poured as they come.
 
     ``close`` is awaited at the end, however it comes about: end of the frames, a client that left, a shutdown.
     """
@@ -243,7 +244,7 @@ class EventStream:
 
     def __init__(
         self,
-        frames: AsyncIterator[bytes],
+        frames: Pour,
         close: Callable[[], Awaitable[None]] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:

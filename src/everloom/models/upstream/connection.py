@@ -6,18 +6,17 @@ Everything that comes is a stranger's: heads, interim answers, the coding of a b
 import asyncio
 import itertools
 import select
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import httptools
+
+from everloom.models.upstream.response import Response
 
 HEAD_BYTES = 64 * 1024
 """Of an answer's head with all that comes before it, and of a body's coding around nothing."""
 
 MAX_HEADERS = 256
-
-HELD_BYTES = 256 * 1024
-"""Of an answer that nobody has taken yet; then nothing more is read until somebody does."""
 
 _JOINED_BYTES = 32 * 1024
 """Up to here a body is copied behind its head, for one write of both."""
@@ -42,72 +41,6 @@ class Silent(Exception):
 
 class Disconnected(Exception):
     """The connection has ended, or spoken no HTTP, before the answer was whole."""
-
-
-class Response:
-    """An answer that has begun. What is not read to its end must be closed."""
-
-    def __init__(self, status: int, headers: Mapping[str, str], connection: "Connection") -> None:
-        self.status = status
-        self.headers = headers
-        """By lower-case names; the first of several that are called the same."""
-        self._connection = connection
-        self._waiting: list[bytes] = []
-        self._size = 0
-        self._fault: Exception | None = None
-        self._ended = False
-        self._awaited: asyncio.Future[None] | None = None
-
-    @property
-    def content_type(self) -> str:
-        """Its media type without parameters, in lower case."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower() or "application/octet-stream"
-
-    @property
-    def is_read(self) -> bool:
-        """Whether all of it has come, and been taken."""
-        return self._ended and not self._waiting
-
-    async def blocks(self) -> AsyncGenerator[bytes]:
-        """The body as it comes, as much at a time as is there. Errors: ``Silent``, ``Disconnected``."""
-        while True:
-            if self._waiting:
-                block = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
-                self._waiting.clear()
-                if self._size > HELD_BYTES:
-                    self._connection.resume()
-                self._size = 0
-                yield block
-            elif self._fault is not None:
-                raise self._fault
-            elif self._ended:
-                return
-            else:
-                self._awaited = awaited = self._connection.loop.create_future()
-                await awaited
-
-    def close(self) -> None:
-        """Cut the connection, unless the answer has come to its end."""
-        if not self._ended and self._fault is None:
-            self._connection.abort()
-
-    def take(self, block: bytes) -> bool:
-        """Hand a block on to whoever reads; whether that is enough for now."""
-        self._waiting.append(block)
-        self._size += len(block)
-        if self._awaited is not None:
-            self._wake()
-        return self._size > HELD_BYTES
-
-    def end(self, fault: Exception | None = None) -> None:
-        """Have the reader told that nothing more comes, and why."""
-        self._fault, self._ended = fault, fault is None
-        self._wake()
-
-    def _wake(self) -> None:
-        awaited, self._awaited = self._awaited, None
-        if awaited is not None and not awaited.done():
-            awaited.set_result(None)
 
 
 class Connection(asyncio.Protocol):
@@ -153,13 +86,11 @@ class Connection(asyncio.Protocol):
         Not where something has come that nobody asked for, though the loop has not handed it over yet: it may be the
         end of the connection, or what would be taken for the answer.
         """
-        if self._transport is None or self._transport.is_closing() or self._is_asked:
+        if self._begun is not None or self._response is not None:
+            return False
+        if self._transport is None or self._transport.is_closing():
             return False
         return not self._unread.poll(0)
-
-    @property
-    def _is_asked(self) -> bool:
-        return self._begun is not None or self._response is not None
 
     async def ask(self, head: bytes, body: bytes) -> Response:
         """Send a request; its answer, once that has begun. Errors: ``Silent``, ``Disconnected``."""
@@ -218,7 +149,12 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fault = self._fault or Disconnected(f"it speaks no HTTP: {error}")
         if self._blocks and self._response is not None:
-            self._hand_on(self._response)
+            self._quiet = 0
+            block = self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks)
+            self._blocks.clear()
+            if self._response.take(block) and not self._complete and self._transport is not None:
+                self._paused = True
+                self._transport.pause_reading()
         elif self._quiet > HEAD_BYTES and self._fault is None:
             self._fault = Disconnected(f"more than {HEAD_BYTES} bytes of it are no answer")
         if self._complete:
@@ -239,14 +175,6 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._when_lost(self)
-
-    def _hand_on(self, response: Response) -> None:
-        block = self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks)
-        self._blocks.clear()
-        self._quiet = 0
-        if response.take(block) and not self._complete and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
 
     def _finish(self) -> None:
         response, self._response = self._response, None
@@ -272,7 +200,7 @@ class Connection(asyncio.Protocol):
     def _look(self) -> None:
         """See whether the other side has been silent for too long; a timer a connection is enough for that."""
         self._timer = None
-        if not self._is_asked:
+        if self._begun is None and self._response is None:
             return
         unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
         if self._paused or unsent != self._unsent:

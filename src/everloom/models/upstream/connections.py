@@ -10,7 +10,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 import aiohappyeyeballs
 
-from everloom.models.upstream.connection import Connection, Response, Unconnected, lines
+from everloom.models.upstream.connection import Connection, Unconnected, lines
+from everloom.models.upstream.response import Response
 
 KEPT_SECONDS = 30.0
 """How long a connection that nobody uses is kept."""

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import re
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,10 +15,13 @@ from msgspec import Struct
 
 from everloom.kit.errors import NO_JSON, ApiError, ModelAway, ModelFailure
 from everloom.kit.log import outage
+from everloom.kit.pouring import Put, Room, Seen, joined, pour
+from everloom.kit.tail import Tail
 from everloom.models.lost_attempts import note_lost
-from everloom.models.upstream.connection import Disconnected, Response, Silent, Unconnected
+from everloom.models.upstream.connection import Disconnected, Silent, Unconnected
 from everloom.models.upstream.connections import Connections
 from everloom.models.upstream.errors import ERROR_BYTES, backoff, refusal, worth_retrying
+from everloom.models.upstream.response import Response
 
 CONNECT_SECONDS = 10.0
 LIST_SECONDS = 5.0
@@ -38,11 +41,9 @@ ANSWER_BYTES = 256 * 1024 * 1024
 _END = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\]")
 """On a line of its own: a model may say the word, too."""
 
-_END_BLOCKS = 64
-_END_BYTES = 4096
-"""How many of a stream's last blocks are looked through for its end, and how much of each: what may come behind the
-reason is a usage, and a block may be a single byte.
-"""
+_END_EVENT = b"data: [DONE]\n\n"
+_END_BYTES = 16 * 1024
+"""How much of a stream's end is looked through for it: what may come behind the reason is a usage."""
 
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 
@@ -105,7 +106,7 @@ class UpstreamServer:
         """As ``ask``, read to its end."""
         answer = await self.ask(path, payload, model, what)
         try:
-            return b"".join([block async for block in answer.blocks()])
+            return await joined(answer)
         except ModelFailure:
             note_lost()
             raise
@@ -235,19 +236,26 @@ _WHOLE = "application/json"
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}", re.ASCII)
 
 
+@lru_cache(maxsize=64)
+def _safe_type(media_type: str) -> str:
+    return media_type if _MEDIA_TYPE.fullmatch(media_type) else "application/octet-stream"
+
+
 class UpstreamAnswer:
     """An answer on its way from an upstream; ``close`` cuts the connection, which is how the server learns to stop."""
 
     def __init__(
         self, response: Response | FormResponse, model: str, host: str, timeout: float, *, streams: bool
     ) -> None:
-        named = response.content_type
-        self.content_type = named if _MEDIA_TYPE.fullmatch(named) else "application/octet-stream"
+        self.content_type = _safe_type(response.content_type)
         self.model = model
         self._response = response
         self._host = host
         self._timeout = timeout
-        self._streams = streams
+        self._size = 0
+        self._must_end = streams and self.content_type != _WHOLE
+        """Whether it is a stream, which tells its end."""
+        self._tail = Tail(_END_BYTES)
 
     async def blocks(self) -> AsyncGenerator[bytes]:
         """The body as it arrives. A stream that ends before ``[DONE]`` broke off, however politely.
@@ -255,26 +263,50 @@ class UpstreamAnswer:
         Unless it had said why it ended: then the ``[DONE]`` that its callers wait for is added. Some servers answer a
         stream's request with one whole answer; that is passed on as it is.
         """
-        size = 0
-        last: deque[bytes] = deque(maxlen=_END_BLOCKS)
         try:
             async for block in self._response.blocks():
-                size += len(block)
-                if size > ANSWER_BYTES:
-                    raise ModelFailure(f"The upstream {self._host} sent more than {ANSWER_BYTES} bytes.")
-                last.append(block[-_END_BYTES:])
+                self._note(block)
                 yield block
-        except Silent as error:
-            raise _silent(self._host, self._timeout) from error
-        except (Unconnected, Disconnected) as error:
-            raise _broken(self._host, str(error)) from error
-        if self._streams and self.content_type != _WHOLE:
-            tail = b"".join(last)
-            if _END.search(tail):
-                return
-            if not _FINISHED.search(tail):
-                raise _broken(self._host, "the stream ended before [DONE]")
-            yield b"data: [DONE]\n\n"
+        except (Silent, Unconnected, Disconnected) as error:
+            raise self._told(error) from error
+        if self._lacks_end():
+            yield _END_EVENT
+
+    async def pour(self, put: Put, room: Room, seen: Seen) -> None:
+        """As ``blocks``, by ``kit/pouring.py``."""
+
+        def noted(blocks: bytes) -> None:
+            self._note(blocks)
+            seen(blocks)
+
+        try:
+            await pour(self._response, put, room, noted)
+        except (Silent, Unconnected, Disconnected) as error:
+            raise self._told(error) from error
+        if self._lacks_end():
+            seen(_END_EVENT)
+            if not put(_END_EVENT):
+                await room()
+
+    def _note(self, block: bytes) -> None:
+        """Errors: ``ModelFailure`` behind ``ANSWER_BYTES``."""
+        self._size += len(block)
+        if self._size > ANSWER_BYTES:
+            raise ModelFailure(f"The upstream {self._host} sent more than {ANSWER_BYTES} bytes.")
+        if self._must_end:
+            self._tail.add(block)
+
+    def _told(self, error: Exception) -> ModelFailure:
+        """What callers are told of a fault of the connection."""
+        return _silent(self._host, self._timeout) if isinstance(error, Silent) else _broken(self._host, str(error))
+
+    def _lacks_end(self) -> bool:
+        """Whether the end that callers wait for is to be added. Errors: ``ModelAway`` for a stream that broke off."""
+        if not self._must_end or _END.search(tail := self._tail.end()):
+            return False
+        if not _FINISHED.search(tail):
+            raise _broken(self._host, "the stream ended before [DONE]")
+        return True
 
     async def close(self) -> None:
         """Let go: a connection whose answer was read to its end is kept for the next request."""
