@@ -1,0 +1,187 @@
+"""JSON values out of files as scripts save them: lines, single objects, arrays, several objects one behind the other.
+
+A file is read a block at a time, and of what it holds no more is held than one object. Values are looked for by their
+brackets alone, so that one which cannot be read costs nothing but itself.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from everloom.kit.errors import NO_JSON
+from everloom.objects.base import JsonObject
+from everloom.work.files.lines import LineSplitter
+
+LONGEST = 64 * 1024 * 1024
+"""Bytes of one object, or of one page of a list, that are held in memory."""
+
+LINES = frozenset({".jsonl", ".ndjson"})
+JSON = frozenset({".json", *LINES})
+
+_BLOCK = 1024 * 1024
+_DEEPEST = 6
+"""How many lists and objects may be around a record."""
+
+
+class Unreadable(Exception):
+    """A piece of a file that is no record; its text says why."""
+
+
+class Found(NamedTuple):
+    """A JSON object of a file, or why there is none: ``fault``. ``listed``: it came in a page of an API's list."""
+
+    line: int
+    value: JsonObject
+    fault: str = ""
+    listed: bool = False
+
+
+def found_in(path: Path) -> Iterator[Found]:
+    """Every object of a JSON file that may be a record, taken out of lists and pages of lists. Errors: ``OSError``."""
+    for line, data in _values(path):
+        if isinstance(data, str):
+            yield Found(line, {}, data)
+            continue
+        try:
+            value = msgspec.json.decode(data)
+        except NO_JSON as error:
+            yield Found(line, {}, f"no JSON: {error}")
+            continue
+        yield from unpacked(value, line)
+
+
+def unpacked(value: Any, line: int, *, listed: bool = False, depth: int = 0) -> Iterator[Found]:
+    """The records in a value: itself, what a list has, and what hangs on a record (a thread with its messages)."""
+    if depth > _DEEPEST:
+        yield Found(line, {}, "nested too deep")
+    elif isinstance(value, list):
+        for each in value:
+            yield from unpacked(each, line, listed=listed, depth=depth + 1)
+    elif not isinstance(value, dict):
+        yield Found(line, {}, "no JSON object")
+    elif isinstance(value.get("data"), list) and "id" not in value:
+        yield from unpacked(value["data"], line, listed=True, depth=depth + 1)
+    elif "object" in value or _is_flat(value):
+        yield Found(line, value, listed=listed)
+        if value.get("object") in _HOLDERS:
+            for name in _HELD & value.keys():
+                if isinstance(value[name], list | dict):
+                    yield from unpacked(value[name], line, depth=depth + 1)
+    else:
+        yield from _held(value, line, depth)
+
+
+_HOLDERS = frozenset({"thread", "thread.run", "vector_store"})
+_HELD = frozenset({"messages", "runs", "steps", "run_steps", "files"})
+"""Under which names scripts hang lists on the objects that they belong to."""
+
+
+def _is_flat(value: JsonObject) -> bool:
+    """Whether an object without a type has members of its own, and is no mere box around others."""
+    return not any(isinstance(each, dict | list) for each in value.values()) or "role" in value
+
+
+def _held(value: JsonObject, line: int, depth: int) -> Iterator[Found]:
+    inner = [each for each in value.values() if isinstance(each, dict | list)]
+    for each in inner:
+        yield from unpacked(each, line, depth=depth + 1)
+
+
+# --- values by their brackets ----------------------------------------------------------------------------------------
+
+
+def _values(path: Path) -> Iterator[tuple[int, bytes | str]]:
+    """The values of a file, each with the line that it begins on; a text is a fault."""
+    with path.open("rb") as file:
+        head = file.read(_BLOCK)
+        file.seek(0)
+        if path.suffix.lower() in LINES or _is_lines(head):
+            yield from _lines(file)
+        else:
+            yield from _scanned(file)
+
+
+def _is_lines(head: bytes) -> bool:
+    """Whether the first line of a file is an object by itself, and not the only one."""
+    first, feed, rest = head.removeprefix(b"\xef\xbb\xbf").lstrip().partition(b"\n")
+    if not feed or not rest.strip() or not first.startswith(b"{"):
+        return False
+    try:
+        msgspec.json.decode(first)
+    except NO_JSON:
+        return False
+    return True
+
+
+def _lines(file: Any) -> Iterator[tuple[int, bytes | str]]:
+    splitter = LineSplitter(LONGEST)
+    while block := file.read(_BLOCK):
+        for line in splitter.feed(block):
+            yield line.number, f"longer than {LONGEST} bytes" if line.data is None else line.data
+    for line in splitter.finish():
+        yield line.number, f"longer than {LONGEST} bytes" if line.data is None else line.data
+
+
+_BRACKET = re.compile(rb'["{}\[\]]')
+_IN_TEXT = re.compile(rb'["\\]')
+
+
+def _scanned(file: Any) -> Iterator[tuple[int, bytes | str]]:
+    """The objects that stand in no other, whatever lists are around them."""
+    scanner = _Scanner()
+    while block := file.read(_BLOCK):
+        yield from scanner.feed(block)
+        if scanner.held > LONGEST:
+            yield scanner.line, f"an object of more than {LONGEST} bytes; what follows it in this file is not read"
+            return
+    if scanner.depth:
+        yield scanner.line, "the file ends within an object"
+    elif not scanner.found:
+        yield 1, "no JSON object in this file"
+
+
+class _Scanner:
+    """Cuts blocks into objects. ``line`` is that of the object which is being read, ``held`` what is held of it."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.line = 1
+        self.held = 0
+        self.found = False
+        self._rest: list[bytes] = []
+        self._in_text = False
+        self._feeds = 1
+        self._skip = 0
+
+    def feed(self, block: bytes) -> Iterator[tuple[int, bytes]]:
+        begin, place = 0, self._skip
+        counted = self._skip = 0
+        while (hit := (_IN_TEXT if self._in_text else _BRACKET).search(block, place)) is not None:
+            place = hit.end()
+            mark = hit.group()
+            if mark == b"\\":
+                place += 1
+            elif mark == b'"':
+                self._in_text = not self._in_text
+            elif mark == b"{" or (mark == b"[" and self.depth):
+                if not self.depth:
+                    begin = hit.start()
+                    self._feeds += block.count(b"\n", counted, begin)
+                    counted, self.line = begin, self._feeds
+                self.depth += 1
+            elif self.depth and mark in b"}]":
+                self.depth -= 1
+                if not self.depth:
+                    self.found = True
+                    self._rest.append(block[begin:place])
+                    yield self.line, b"".join(self._rest)
+                    self._rest.clear()
+                    self.held = 0
+        self._skip = max(0, place - len(block))
+        self._feeds += block.count(b"\n", counted)
+        if self.depth:
+            self._rest.append(block[begin:])
+            self.held += len(block) - begin

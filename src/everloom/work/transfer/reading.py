@@ -1,0 +1,111 @@
+"""Files and folders as they were given, read into a stage: what each record is, and why one is none."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from everloom.objects.base import JsonObject
+from everloom.work.transfer.documents import JSON, Found, Unreadable, found_in
+from everloom.work.transfer.shapes import Shaped, shaped
+from everloom.work.transfer.stage import Stage
+
+_MOST_NAMES = 100
+"""Names of what was left out that are remembered."""
+
+Reader = Callable[[JsonObject], Iterable[Shaped]]
+"""What a record says; ``Unreadable`` where it says nothing that can be taken."""
+
+
+def api_objects(record: JsonObject) -> Iterable[Shaped]:
+    """A record of the API's own shapes."""
+    if record.get("object") == "thread.message.file":
+        return []  # The message names it, too.
+    return [shaped(record)]
+
+
+class Reading:
+    """Reads into one stage. ``told`` hears how many bytes have been read of how many."""
+
+    def __init__(self, stage: Stage, reader: Reader = api_objects) -> None:
+        self._stage = stage
+        self._reader = reader
+        self.told: Callable[[int, int], None] = lambda done, total: None
+        self.left_out: Counter[str] = Counter()
+        self.unfinished = 0
+
+    def read(self, paths: Iterable[Path]) -> None:
+        """Read files, and folders with all that is in them. Blocking. Errors: ``OSError`` for a path that is not
+        there.
+        """
+        files = [(path, given) for given in paths for path in _files_in(given)]
+        sizes = [path.stat().st_size for path, _ in files]
+        done = 0
+        for (path, given), size in zip(files, sizes, strict=True):
+            number = self._stage.add_file(str(path), size)
+            if path.suffix.lower() in READ or path == given:
+                self._read_file(path, number)
+            done += size
+            self.told(done, sum(sizes))
+
+    def _read_file(self, path: Path, number: int) -> None:
+        try:
+            for found in rows_of(path) if path.suffix.lower() == ".csv" else found_in(path):
+                self.take(found, number)
+        except OSError as error:
+            self._stage.note(number, 0, "", "", f"cannot be read: {error.strerror or error}")
+
+    def take(self, found: Found, file: int) -> None:
+        """Lay out one record."""
+        record = found.value
+        try:
+            if found.fault:
+                raise Unreadable(found.fault)
+            for each in self._reader(record):
+                self._stage.add(each, file, found.line, listed=found.listed)
+                self.left_out.update(each.left_out if len(self.left_out) < _MOST_NAMES else ())
+                self.unfinished += each.weak
+        except Unreadable as error:
+            self._stage.note(file, found.line, _text(record.get("object")), _text(record.get("id")), str(error))
+
+
+def _text(value: Any) -> str:
+    return value[:64] if isinstance(value, str) else ""
+
+
+READ = JSON | {".csv"}
+"""Files of these are read where a folder was given; one that was named is read whatever it is called."""
+
+
+def _files_in(path: Path) -> Iterator[Path]:
+    """All regular files, in the order of their names as people count: page 2 stands before page 10."""
+    if not path.is_dir():
+        path.stat()
+        yield path
+        return
+    for child in sorted(path.iterdir(), key=lambda child: _natural(child.name)):
+        if child.name.startswith(".") or child.is_symlink():
+            continue
+        if child.is_dir() or child.is_file():
+            yield from _files_in(child)
+
+
+_DIGITS = re.compile(r"(\d+)")
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in _DIGITS.split(name) if part]
+
+
+def rows_of(path: Path) -> Iterator[Found]:
+    """The lines of a CSV file as objects, by the names in its first line. Errors: ``OSError``."""
+    import csv
+
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        reader = csv.DictReader(file)
+        try:
+            for row in reader:
+                yield Found(reader.line_num, {name: text for name, text in row.items() if name and text is not None})
+        except csv.Error as error:
+            yield Found(reader.line_num, {}, f"no CSV: {error}; what follows it is not read")
