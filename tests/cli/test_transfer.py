@@ -100,18 +100,19 @@ def a_history(http: httpx.Client, old_http: httpx.Client, upstream: ScriptedUpst
 
 
 def test_what_is_exported_comes_out_byte_for_byte(tmp_path: Path, upstream: ScriptedUpstream) -> None:
-    with a_server(tmp_path / "a", upstream) as source:  # noqa: SIM117
-        with client_of(source) as http, client_of(source, beta="assistants=v1") as old_http:
-            a_history(http, old_http, upstream)
-            expected = all_of(http)
-            older = {
-                path: old_http.get(path).json() for path in expected if path.startswith(("/assistants/", "/threads/"))
-            }
-            said = source.command("export", str(tmp_path / "out"))
-            assert "thread.run.step" in said
-            assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
-                [*(f"{name}s.jsonl" for name in NAMES), "contents"]
-            )
+    with (
+        a_server(tmp_path / "a", upstream) as source,
+        client_of(source) as http,
+        client_of(source, beta="assistants=v1") as old_http,
+    ):
+        a_history(http, old_http, upstream)
+        expected = all_of(http)
+        concerned = [path for path in expected if path.startswith(("/assistants/", "/threads/"))]
+        older = {path: old_http.get(path).json() for path in concerned}
+        said = source.command("export", str(tmp_path / "out"))
+        assert "thread.run.step" in said
+        names = {path.name for path in (tmp_path / "out").iterdir()}
+        assert names == {"contents", *(f"{name}s.jsonl" for name in NAMES)}
     with a_server(tmp_path / "b", upstream) as target, client_of(target) as http:
         report = json.loads(target.command("import", str(tmp_path / "out"), "--json"))
         assert report["faults"] == []
