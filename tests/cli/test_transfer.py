@@ -1,16 +1,20 @@
 """``everloom import`` and ``everloom export``: what leaves one server comes into another as it was."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import httpx
+import pytest
 
 from tests.builders import WEATHER, Json, a_run, a_thread, fetched, posted, run_path, settled
 from tests.cli.programs import everloom
 from tests.replies import Calls, Says
 from tests.scripted import ScriptedUpstream
-from tests.servers import Everloom
+from tests.servers import API_KEY, Everloom
 from tests.servers import http as client_of
 from tests.stores import a_file, a_store, files_in, found, ready
 
@@ -141,3 +145,151 @@ NAMES = (
     *("assistant", "assistant-file", "file", "thread", "thread-message", "thread-run", "thread-run-step"),
     *("vector_store", "vector_store-file"),
 )
+
+
+# --- from a server ---------------------------------------------------------------------------------------------------
+
+
+def test_a_server_is_fetched_from_byte_for_byte(
+    tmp_path: Path, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_KEY", API_KEY)
+    with (
+        a_server(tmp_path / "a", upstream) as source,
+        client_of(source) as http,
+        client_of(source, beta="assistants=v1") as old_http,
+    ):
+        a_history(http, old_http, upstream)
+        expected = all_of(http)
+        (tmp_path / "b").mkdir()
+        with Everloom(tmp_path / "b", upstream=upstream.url, embedding_model="scripted") as target:
+            arguments = ("import", "--from", source.url, "--key-env", "SOURCE_KEY", "--json")
+            report = json.loads(target.command(*arguments))
+            assert report["faults"] == []
+            with client_of(target) as copy:
+                for store in walked(copy, "/vector_stores"):
+                    ready(copy, store)
+                assert all_of(copy) == expected
+                again = json.loads(target.command(*arguments))
+                assert again["taken"] == {}
+                thread = json.loads(expected["/threads"])[-1]
+                message = posted(http, f"/threads/{thread}/messages", {"role": "user", "content": "said since"})
+                third = json.loads(target.command(*arguments))
+                assert third["taken"] == {"thread.message": 1}
+                assert fetched(copy, f"/threads/{thread}/messages/{message['id']}") == message
+
+
+class Flaky(ThreadingHTTPServer):
+    """A server with threads of many messages that answers now and then with 429, 500, or breaks off in an answer; from
+    ``left`` answers on it is away.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), FlakyHandler)
+        self.left = 10**9
+        self.asked: list[str] = []
+        self.bad = 0
+        self.headers: list[dict[str, str]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/openai"
+
+
+def said_in(thread: str) -> list[Json]:
+    own = {"object": "thread.message", "thread_id": thread, "role": "user", "metadata": {}, "attachments": []}
+    return [
+        own | {"id": f"msg-{thread}-{n}", "created_at": 1_700_000_000 + n // 3, "content": [text(f"{thread} {n}")]}
+        for n in range(250)
+    ]
+
+
+def text(value: str) -> Json:
+    return {"type": "text", "text": {"value": value, "annotations": []}}
+
+
+class FlakyHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Flaky
+
+    def log_message(self, *_: Any) -> None:
+        return
+
+    def do_GET(self) -> None:
+        flaky = self.server
+        flaky.asked.append(self.path)
+        flaky.headers.append(dict(self.headers))
+        flaky.left -= 1
+        turn = len(flaky.asked)
+        if flaky.left < 0 or turn % 5 == 3:
+            flaky.bad += 1
+            return self._answer(429 if turn % 2 else 500, {"error": {"message": "Enough of you."}}, retry=True)
+        path, _, query = self.path.removeprefix("/openai").partition("?")
+        asked = dict(parse_qsl(query))
+        if turn % 7 == 5:
+            flaky.bad += 1
+            self.close_connection = True
+            self.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n{")
+            return None
+        parts = path.strip("/").split("/")
+        if parts[0] != "threads" or len(parts) == 1:
+            return self._answer(404, {"error": {"message": "Resource not found"}})
+        if len(parts) == 2:
+            own = {"object": "thread", "created_at": 1_700_000_000, "metadata": {}, "tool_resources": {}}
+            return self._answer(200, {"id": parts[1], **own})
+        things = said_in(parts[1]) if parts[2] == "messages" else []
+        if asked["order"] == "desc":
+            things.reverse()
+        ids = [each["id"] for each in things]
+        start = ids.index(asked["after"]) + 1 if "after" in asked else 0
+        end = start + int(asked["limit"])
+        return self._answer(200, {"object": "list", "data": things[start:end], "has_more": end < len(things)})
+
+    def _answer(self, status: int, body: Json, *, retry: bool = False) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(data)))
+        if retry:
+            self.send_header("retry-after-ms", "20")
+        self.end_headers()
+        self.wfile.write(data)
+
+
+def test_a_source_that_refuses_and_breaks_off_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("SOURCE_KEY", "secret-of-azure")
+    with Flaky() as flaky:
+        threading.Thread(target=flaky.serve_forever, daemon=True).start()
+        ids = [f"thread-{n}" for n in range(6)]
+        (tmp_path / "ids.txt").write_text("# those of the customer\n" + "\n".join(ids) + "\n")
+        version = ("--api-version", "2024-05-01-preview")
+        arguments = ("import", "--from", flaky.url, "--threads", "ids.txt", *version, "--json")
+        flaky.left = 30
+        done = everloom(tmp_path, *arguments)
+        assert done.returncode == 1
+        assert "OPENAI_API_KEY" in done.stderr
+        arguments = (*arguments, "--key-env", "SOURCE_KEY")
+        done = everloom(tmp_path, *arguments)
+        assert done.returncode == 1
+        assert "times in vain: " in done.stderr
+        assert "begin it again to go on" in done.stderr
+        assert "secret-of-azure" not in done.stderr + done.stdout
+        broken_at = len(flaky.asked)
+        flaky.left = 10**9
+        done = everloom(tmp_path, *arguments)
+        report = json.loads(done.stdout)
+        assert 0 < report["unchanged"]["thread"] < 6
+        assert report["unchanged"]["thread"] + report["taken"]["thread"] == 6
+        missing = [fault["id"] for fault in report["faults"]]
+        assert missing == ["/files", "/vector_stores", "/assistants"]
+        assert flaky.bad > 10
+        assert len(flaky.asked) > broken_at
+        assert all("api-version=2024-05-01-preview" in path for path in flaky.asked)
+        assert {each.get("api-key") for each in flaky.headers} == {"secret-of-azure"}
+        assert not any("authorization" in {name.lower() for name in each} for each in flaky.headers)
+        done = everloom(tmp_path, "export", "out", "--json")
+        assert json.loads(done.stdout)["written"] == {"thread": 6, "thread.message": 1500}
+        lines = (tmp_path / "out" / "thread-messages.jsonl").read_text().splitlines()
+        assert [json.loads(line)["id"] for line in lines[:250]] == [each["id"] for each in said_in("thread-0")]

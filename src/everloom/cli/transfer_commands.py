@@ -20,18 +20,41 @@ def import_objects(
     ] = None,
     project: InProject = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read all, write nothing, and say what would be.")] = False,
+    url: Annotated[
+        str | None,
+        typer.Option("--from", help="Base URL of a server to fetch from, in place of files.", show_default=False),
+    ] = None,
+    key_env: Annotated[
+        str, typer.Option("--key-env", help="The environment variable with the key for --from.")
+    ] = "OPENAI_API_KEY",
+    threads: Annotated[
+        Path | None,
+        typer.Option(help="With --from: a file of the ids of threads, one a line.", show_default=False),
+    ] = None,
+    api_version: Annotated[
+        str | None, typer.Option(help="With --from an Azure resource: its api-version.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
     data: Data = None,
     config: Config = None,
 ) -> None:
-    """Bring in what was saved of an Assistants API, with its ids and times."""
+    """Bring in what was saved of an Assistants API, or what a server has, with its ids and times."""
     from everloom.cli import CommandError
     from everloom.cli.transfer import run_import
     from everloom.work.transfer.reading import api_objects
 
-    if not paths:
-        raise CommandError("name files or folders to import")
     settings = settings_of(data, config)
+    if url is not None:
+        if paths:
+            raise CommandError("name files and folders to import, or --from a server, not both")
+        from everloom.cli.transfer_remote import run_remote_import
+
+        status = run_remote_import(
+            settings, url, key_env, project, threads, api_version, dry_run=dry_run, as_json=as_json
+        )
+        raise typer.Exit(status)
+    if not paths:
+        raise CommandError("name files or folders to import, or a server with --from")
     raise typer.Exit(run_import(settings, paths, project, api_objects, dry_run=dry_run, as_json=as_json))
 
 

@@ -13,7 +13,7 @@ class Bars:
 
     def __init__(self, bars: "Progress | None") -> None:
         self._bars = bars
-        self._tasks: dict[str, "TaskID"] = {}
+        self._tasks: dict[str, TaskID] = {}
 
     def tell(self, step: str, done: int, total: int | None = None) -> None:
         """A step is so far."""

@@ -34,11 +34,13 @@ NOUNS: dict[str, type[Object]] = {
     "assistant": Assistant,
     "assistant.file": AssistantFile,
     "thread": Thread,
-    "thread.message": Message,
     "thread.run": Run,
     "thread.run.step": RunStep,
+    "thread.message": Message,
 }
-"""What is taken, by ``object``, in the order in which it is written: what others hang on first."""
+"""What is taken, by ``object``, in the order in which it is written: what others hang on first. Messages come last,
+each thread's in their order: where the newest stands, all of its thread does.
+"""
 
 OBJECTS = {cls: name for name, cls in NOUNS.items()}
 

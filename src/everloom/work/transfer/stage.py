@@ -278,6 +278,6 @@ class Stage:
         return dict(self._database.execute("SELECT kind, COUNT(*) FROM faults GROUP BY kind ORDER BY kind").fetchall())
 
     def clear(self) -> None:
-        """Forget the objects, and keep what was noted."""
-        for table in ("records", "places", "named"):
+        """Forget the objects and the files, and keep what was noted."""
+        for table in ("records", "places", "named", "files"):
             self._database.execute(f"DELETE FROM {table}")
