@@ -17,6 +17,7 @@ from everloom.config import Settings
 from everloom.kit.temporary_folders import temporary_folder
 from everloom.objects.base import JsonObject
 from everloom.work.transfer.exporting import Exporting
+from everloom.work.transfer.mapping import Mapping, WrongMapping
 from everloom.work.transfer.reading import Reader, Reading
 from everloom.work.transfer.shapes import NOUNS
 from everloom.work.transfer.stage import Stage
@@ -38,17 +39,27 @@ class Outcome(Struct):
 
 
 def run_import(
-    settings: Settings, paths: Sequence[Path], project: str | None, reader: Reader, *, dry_run: bool, as_json: bool
+    settings: Settings,
+    paths: Sequence[Path],
+    project: str | None,
+    mapping: Path | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
 ) -> int:
     """Import files and folders; the exit status."""
     for path in paths:
         if not path.exists():
             raise CommandError(f"there is no file or folder {path}")
+    try:
+        reader = Mapping(mapping).read if mapping is not None else None
+    except WrongMapping as error:
+        raise CommandError(str(error)) from error
     return interruptible(_import(settings, paths, project, reader, dry_run, as_json), "import")
 
 
 async def _import(
-    settings: Settings, paths: Sequence[Path], project: str | None, reader: Reader, dry_run: bool, as_json: bool
+    settings: Settings, paths: Sequence[Path], project: str | None, reader: Reader | None, dry_run: bool, as_json: bool
 ) -> int:
     async with temporary_folder() as folder, in_project(settings, project) as ctx:
         stage = Stage(folder / "stage.db")

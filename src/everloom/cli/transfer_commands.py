@@ -19,6 +19,10 @@ def import_objects(
         typer.Argument(help="Files of JSON, JSON lines or CSV, and folders of them.", show_default=False),
     ] = None,
     project: InProject = None,
+    mapping: Annotated[
+        Path | None,
+        typer.Option(help="A TOML file that says what documents of one's own mean.", show_default=False),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read all, write nothing, and say what would be.")] = False,
     url: Annotated[
         str | None,
@@ -41,7 +45,6 @@ def import_objects(
     """Bring in what was saved of an Assistants API, or what a server has, with its ids and times."""
     from everloom.cli import CommandError
     from everloom.cli.transfer import run_import
-    from everloom.work.transfer.reading import api_objects
 
     settings = settings_of(data, config)
     if url is not None:
@@ -55,7 +58,7 @@ def import_objects(
         raise typer.Exit(status)
     if not paths:
         raise CommandError("name files or folders to import, or a server with --from")
-    raise typer.Exit(run_import(settings, paths, project, api_objects, dry_run=dry_run, as_json=as_json))
+    raise typer.Exit(run_import(settings, paths, project, mapping, dry_run=dry_run, as_json=as_json))
 
 
 def export_objects(

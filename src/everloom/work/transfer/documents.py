@@ -39,8 +39,10 @@ class Found(NamedTuple):
     listed: bool = False
 
 
-def found_in(path: Path) -> Iterator[Found]:
-    """Every object of a JSON file that may be a record, taken out of lists and pages of lists. Errors: ``OSError``."""
+def found_in(path: Path, *, whole: bool = False) -> Iterator[Found]:
+    """Every object of a JSON file that may be a record, taken out of lists and pages of lists, or with ``whole`` of
+    nothing else. Errors: ``OSError``.
+    """
     for line, data in _values(path):
         if isinstance(data, str):
             yield Found(line, {}, data)
@@ -50,7 +52,15 @@ def found_in(path: Path) -> Iterator[Found]:
         except NO_JSON as error:
             yield Found(line, {}, f"no JSON: {error}")
             continue
-        yield from unpacked(value, line)
+        yield from _documents(value, line) if whole else unpacked(value, line)
+
+
+def _documents(value: Any, line: int) -> Iterator[Found]:
+    """Documents as databases export them: by themselves, in lists, or in an answer's ``Documents``."""
+    if isinstance(value, dict) and isinstance(value.get("Documents"), list):
+        value = value["Documents"]
+    for each in value if isinstance(value, list) else [value]:
+        yield Found(line, each) if isinstance(each, dict) else Found(line, {}, "no JSON object")
 
 
 def unpacked(value: Any, line: int, *, listed: bool = False, depth: int = 0) -> Iterator[Found]:

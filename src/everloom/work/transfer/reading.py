@@ -1,5 +1,6 @@
 """Files and folders as they were given, read into a stage: what each record is, and why one is none."""
 
+import csv
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -7,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from everloom.objects.base import JsonObject
-from everloom.work.transfer.documents import JSON, Found, Unreadable, found_in
+from everloom.work.transfer.documents import JSON, LONGEST, Found, Unreadable, found_in
 from everloom.work.transfer.shapes import Shaped, shaped
 from everloom.work.transfer.stage import Stage
+from everloom.work.transfer.texts import is_text, text_message
 
 _MOST_NAMES = 100
 """Names of what was left out that are remembered."""
@@ -19,18 +21,23 @@ Reader = Callable[[JsonObject], Iterable[Shaped]]
 
 
 def api_objects(record: JsonObject) -> Iterable[Shaped]:
-    """A record of the API's own shapes."""
+    """A record of the API's own shapes, or a message of a dump that has no more than its text."""
+    if is_text(record):
+        return text_message(record)
     if record.get("object") == "thread.message.file":
         return []  # The message names it, too.
     return [shaped(record)]
 
 
 class Reading:
-    """Reads into one stage. ``told`` hears how many bytes have been read of how many."""
+    """Reads into one stage, by the API's own shapes or as ``mapped`` says. ``told`` hears how many bytes have been read
+    of how many.
+    """
 
-    def __init__(self, stage: Stage, reader: Reader = api_objects) -> None:
+    def __init__(self, stage: Stage, mapped: Reader | None = None) -> None:
         self._stage = stage
-        self._reader = reader
+        self._reader = mapped or api_objects
+        self._whole = mapped is not None
         self.told: Callable[[int, int], None] = lambda done, total: None
         self.left_out: Counter[str] = Counter()
         self.unfinished = 0
@@ -51,7 +58,7 @@ class Reading:
 
     def _read_file(self, path: Path, number: int) -> None:
         try:
-            for found in rows_of(path) if path.suffix.lower() == ".csv" else found_in(path):
+            for found in rows_of(path) if path.suffix.lower() == ".csv" else found_in(path, whole=self._whole):
                 self.take(found, number)
         except OSError as error:
             self._stage.note(number, 0, "", "", f"cannot be read: {error.strerror or error}")
@@ -100,8 +107,7 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
 
 def rows_of(path: Path) -> Iterator[Found]:
     """The lines of a CSV file as objects, by the names in its first line. Errors: ``OSError``."""
-    import csv
-
+    csv.field_size_limit(LONGEST)
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         reader = csv.DictReader(file)
         try:

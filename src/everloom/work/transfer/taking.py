@@ -24,7 +24,7 @@ from everloom.work.transfer.shapes import NOUNS, OBJECTS, PARENTS
 from everloom.work.transfer.stage import Stage, Staged
 from everloom.work.vector_stores.moving import moving_files_in, moving_in
 
-GROUP = 300
+GROUP = 500
 """Objects that are written in one transaction."""
 
 GROUP_BYTES = 4 * 1024 * 1024
