@@ -1,5 +1,8 @@
 """What is imported of dumps that have texts alone, and of documents that a mapping explains."""
 
+import json
+import os
+import random
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from everloom.work.transfer.reading import Reading
 from everloom.work.transfer.stage import Stage
 from everloom.work.transfer.taking import Taking
 from everloom.work.transfer.texts import seconds
-from tests.work.test_transfer import T0, all_bodies, imported, order_of, served, written
+from tests.work.test_transfer import T0, Json, a_message, a_run, all_bodies, imported, order_of, served, written
 
 
 def words(message: Message) -> str:
@@ -174,3 +177,77 @@ def test_a_mapping_that_says_nothing(text: str, why: str, tmp_path: Path) -> Non
     (tmp_path / "mapping.toml").write_text(text)
     with pytest.raises(WrongMapping, match=why.replace("[", r"\[")):
         Mapping(tmp_path / "mapping.toml")
+
+
+# --- whatever records are made of -------------------------------------------------------------------------------------
+
+VALUES: list[Any] = [
+    *(None, True, 0, -1, 1.5, 10**25, "", "x", "x" * 2000, "\0", "a/b", [], {}, [[]], [{}], [None], {"type": 7}),
+    *(
+        {"type": "text"},
+        [{"type": "text", "text": 7}],
+        [{"type": ["x"]}],
+        {"value": None},
+        [{"id": {}}],
+        2**63,
+        -(2**70),
+    ),
+]
+
+
+def mutated(record: Any, chance: random.Random) -> Any:
+    """The record with some of its members others, at any depth."""
+    if isinstance(record, dict) and record and chance.random() < 0.9:
+        name = chance.choice([*record, "file_ids", "tools", "metadata", "expires_at"])
+        return {**record, name: mutated(record.get(name), chance)}
+    if isinstance(record, list) and record and chance.random() < 0.8:
+        return [mutated(record[0], chance), *record[1:]]
+    return chance.choice(VALUES)
+
+
+def test_no_record_breaks_an_import(tmp_path: Path) -> None:
+    """Members of other types, sizes and depths cost their record, or are taken as they are."""
+    code = {"input": "1", "outputs": [{"type": "logs", "logs": ""}]}
+    call = {"id": "c", "type": "code_interpreter", "code_interpreter": code}
+    quote = {"type": "file_citation", "text": "x", "file_citation": {"file_id": "f", "quote": None}}
+    part = {"type": "text", "text": {"value": "x", "annotations": [quote | {"start_index": 0, "end_index": 1}]}}
+    function = {"type": "function", "function": {"name": "f", "parameters": {"a": None}}}
+    records: list[Json] = [
+        a_message("m", content=[part], file_ids=["f"]),
+        a_run("r", tools=[function], status="queued"),
+        {"object": "assistant", "id": "a", "model": "m", "tools": [{"type": "retrieval"}], "file_ids": ["f"]},
+        {"object": "file", "id": "f", "bytes": 1, "filename": "f.txt", "purpose": "assistants", "expires_at": T0},
+        {"object": "vector_store", "id": "v", "name": None, "expires_after": None, "expires_at": T0},
+        {"object": "vector_store.file", "id": "f", "vector_store_id": "v", "status": "completed"},
+        {"object": "thread", "id": "thread_a"},
+        {"object": "assistant.file", "id": "f", "assistant_id": "a"},
+        {"thread_id": "t", "role": "user", "text": "x"},
+        {"object": "thread.run.step", "id": "s", "run_id": "r", "assistant_id": "a", "thread_id": "thread_a"}
+        | {"type": "tool_calls", "status": "in_progress", "step_details": {"type": "tool_calls", "tool_calls": [call]}},
+    ]
+    records = [{"created_at": T0, **record} for record in records]
+    chance = random.Random(11)
+    lines = [json.dumps(mutated(record, chance)) for record in records for _ in range(150)]
+    deep = '{"object": "thread", "id": "x", "created_at": 1, "metadata": ' + '{"a":' * 900 + "1" + "}" * 901
+
+    async def test(ctx: Context) -> None:
+        written(tmp_path, "f.txt", "1")
+        report, faults = await imported(ctx, written(tmp_path, "m.jsonl", *lines, deep))
+        assert report.taken.total() > 20
+        assert len(faults) > 300
+        assert all(fault["why"] for fault in faults)
+        again, later = await imported(ctx, tmp_path / "in")
+        assert again.taken == {}
+        assert len(later) == len(faults)
+
+    served(tmp_path, test)
+
+
+def test_names_of_files_in_any_bytes(tmp_path: Path) -> None:
+    async def test(ctx: Context) -> None:
+        folder = written(tmp_path, "m.jsonl", a_message("m"))
+        (folder / os.fsdecode(b"caf\xe9.jsonl")).write_text("{}\n")
+        _, faults = await imported(ctx, folder)
+        assert [fault["file"] for fault in faults] == ["caf�.jsonl"]
+
+    served(tmp_path, test)

@@ -170,7 +170,7 @@ class Fetching:
         except Refused as refused:
             self._stage.note(_NOWHERE, 0, "file", id, f"its content is not to be had: {refused}")
         else:
-            self._stage.add_file(str(path), path.stat().st_size)
+            self._stage.add_file(path, path.stat().st_size)
             self._lay_out([file])
             await self._take()
         finally:

@@ -76,7 +76,7 @@ def unpacked(value: Any, line: int, *, listed: bool = False, depth: int = 0) -> 
         yield from unpacked(value["data"], line, listed=True, depth=depth + 1)
     elif "object" in value or _is_flat(value):
         yield Found(line, value, listed=listed)
-        if value.get("object") in _HOLDERS:
+        if str(value.get("object")) in _HOLDERS:
             for name in _HELD & value.keys():
                 if isinstance(value[name], list | dict):
                     yield from unpacked(value[name], line, depth=depth + 1)

@@ -50,7 +50,7 @@ class Reading:
         sizes = [path.stat().st_size for path, _ in files]
         done = 0
         for (path, given), size in zip(files, sizes, strict=True):
-            number = self._stage.add_file(str(path), size)
+            number = self._stage.add_file(path, size)
             if path.suffix.lower() in READ or path == given:
                 self._read_file(path, number)
             done += size

@@ -26,6 +26,8 @@ LONGEST_ID = 128
 _FORBIDDEN = frozenset("/\\?#%")
 _FILE_ID = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 _DAY = 86_400
+_LAST = 2**40
+"""A time after all others."""
 
 NOUNS: dict[str, type[Object]] = {
     "file": File,
@@ -88,8 +90,10 @@ def shaped(record: JsonObject) -> Shaped:
     if not isinstance(name, str) or (cls := NOUNS.get(name)) is None:
         raise Unreadable(_foreign(name))
     left_out: list[str] = []
-    given = _TRANSLATE.get(cls, _same)(dict(record), left_out)
-    thing = _converted(given, cls, left_out)
+    try:
+        thing = _converted(_TRANSLATE.get(cls, _same)(dict(record), left_out), cls)
+    except (TypeError, RecursionError) as error:
+        raise Unreadable(f"no {name}: {error}") from error
     _check(thing)
     found = Shaped(thing, left_out)
     if isinstance(thing, Message | Run | RunStep):
@@ -131,6 +135,8 @@ def _check(thing: Object) -> None:
         raise Unreadable(f"id {thing.id!r}: the id of a file is of letters, digits, '_' and '-'")
     if not 0 <= thing.created_at <= time.time() + _DAY:
         raise Unreadable(f"created_at {thing.created_at} is no time in Unix seconds, or one to come")
+    if isinstance(thing, File) and isinstance(at := thing.expires_at, int) and not 0 <= at < _LAST:
+        raise Unreadable(f"expires_at {at} is no time in Unix seconds")
     if (held := PARENTS.get(type(thing))) is not None:
         check_id(getattr(thing, held[1]), held[1])
     if isinstance(thing, Message):
@@ -211,14 +217,14 @@ def _message(record: JsonObject, left_out: list[str]) -> JsonObject:
     content = record.get("content")
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
-    record["content"] = [
-        _part(part, left_out) for part in _known(content or [], _PARTS, "part", left_out) if isinstance(part, dict)
-    ]
+    if isinstance(content, list):
+        content = [_part(part, left_out) for part in _known(content, _PARTS, "part", left_out)]
+    record["content"] = content or []
     return record
 
 
-def _part(part: JsonObject, left_out: list[str]) -> JsonObject:
-    text = part.get("text")
+def _part(part: Any, left_out: list[str]) -> Any:
+    text = part.get("text") if isinstance(part, dict) else None
     if isinstance(text, str):
         return {**part, "text": {"value": text}}
     if isinstance(text, dict) and text.get("annotations"):
@@ -261,7 +267,7 @@ _TRANSLATE: dict[type[Object], Callable[[JsonObject, list[str]], JsonObject]] = 
 }
 
 
-def _converted(given: JsonObject, cls: type[Object], left_out: list[str]) -> Object:
+def _converted(given: JsonObject, cls: type[Object]) -> Object:
     """The object, read as it is or, where that cannot be, without what only a stricter reader minds."""
     try:
         return msgspec.convert(given, cls)

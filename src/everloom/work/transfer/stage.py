@@ -5,6 +5,7 @@ gives it the same one. A list is ordered by the times of its objects. Those of o
 from its end where it had the newest first.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ _NUMBERS = {cls: number for number, cls in enumerate(NOUNS.values())}
 _CLASSES = list(NOUNS.values())
 
 _TABLES = """
-CREATE TABLE files (number INTEGER PRIMARY KEY, path TEXT, name TEXT, stem TEXT, size INTEGER);
+CREATE TABLE files (number INTEGER PRIMARY KEY, path BLOB, name TEXT, stem TEXT, size INTEGER);
 CREATE INDEX by_name ON files (name);
 CREATE INDEX by_stem ON files (stem);
 CREATE TABLE records (
@@ -96,7 +97,7 @@ class ContentFile(NamedTuple):
     """A file that has the bytes of another object: its number, where it is, and how many bytes it has."""
 
     number: int
-    path: str
+    path: Path
     size: int
 
 
@@ -118,10 +119,10 @@ class Stage:
 
     # --- files -------------------------------------------------------------------------------------------------------
 
-    def add_file(self, path: str, size: int) -> int:
+    def add_file(self, path: Path, size: int) -> int:
         """Note a file, which may be named as a place of records or be the content of one; its number."""
-        name = Path(path).name
-        row = (path, name, name.partition(".")[0], size)
+        name = os.fsencode(path.name).decode("utf-8", "replace")
+        row = (os.fsencode(path), name, name.partition(".")[0], size)
         return self._database.execute("INSERT INTO files (path, name, stem, size) VALUES (?,?,?,?)", row).lastrowid or 0
 
     def content_of(self, file: File) -> ContentFile | None:
@@ -130,7 +131,8 @@ class Stage:
         """
         find = "SELECT number, path, size FROM files WHERE "
         for where, value in (("name = ?", file.id), ("stem = ?", file.id), ("name = ?", file.filename)):
-            rows = [ContentFile(*row) for row in self._database.execute(find + where, (value,)).fetchmany(1000)]
+            found = self._database.execute(find + where, (value,)).fetchmany(1000)
+            rows = [ContentFile(number, Path(os.fsdecode(path)), size) for number, path, size in found]
             fitting = [row for row in rows if row.size == file.bytes]
             if len(fitting) == 1 or (fitting and value == file.id):
                 return fitting[0]
@@ -267,11 +269,11 @@ class Stage:
     def faults(self, limit: int = -1) -> Iterator[dict[str, Any]]:
         """What was noted, in order."""
         text = (
-            "SELECT COALESCE(path, ''), line, kind, id, why FROM faults"
+            "SELECT COALESCE(path, x''), line, kind, id, why FROM faults"
             " LEFT JOIN files ON files.number = file ORDER BY faults.number LIMIT ?"
         )
         for path, line, kind, id, why in self._database.execute(text, (limit,)):
-            yield {"file": path, "line": line, "object": kind, "id": id, "why": why}
+            yield {"file": path.decode("utf-8", "replace"), "line": line, "object": kind, "id": id, "why": why}
 
     def count_faults(self) -> dict[str, int]:
         """How many were noted, by what the API calls them."""

@@ -208,7 +208,7 @@ class Taking:
         found = self._stage.content_of(staged.thing)
         if found is None:
             raise Unreadable("its content has gone")
-        return Path(found.path)
+        return found.path
 
     async def _has_its_bytes(self, staged: Staged) -> bool:
         """Whether the file that stands has the bytes that come. Files of earlier days say nothing of theirs."""
