@@ -103,6 +103,22 @@ def a_history(http: httpx.Client, old_http: httpx.Client, upstream: ScriptedUpst
         ready(http, store)
 
 
+def a_dump(folder: Path) -> Path:
+    """A thread of elsewhere, with citations, of ids that were not made here."""
+    quote = {"type": "file_citation", "text": "【13†source】", "start_index": 2, "end_index": 13}
+    target = {"type": "file_path", "text": "sandbox:/mnt/data/a.csv", "start_index": 13, "end_index": 36}
+    annotations = [
+        quote | {"file_citation": {"file_id": "file-gone", "quote": "said"}},
+        target | {"file_path": {"file_id": "file-gone"}},
+    ]
+    value = "x 【13†source】sandbox:/mnt/data/a.csv"
+    message = {"id": "msg_of_elsewhere", "object": "thread.message", "created_at": 1_700_000_000, "role": "assistant"}
+    content = [{"type": "text", "text": {"value": value, "annotations": annotations}}]
+    path = folder / "dump.json"
+    path.write_text(json.dumps(message | {"thread_id": "thread_of_elsewhere", "content": content}))
+    return path
+
+
 def test_what_is_exported_comes_out_byte_for_byte(tmp_path: Path, upstream: ScriptedUpstream) -> None:
     with (
         a_server(tmp_path / "a", upstream) as source,
@@ -110,6 +126,7 @@ def test_what_is_exported_comes_out_byte_for_byte(tmp_path: Path, upstream: Scri
         client_of(source, beta="assistants=v1") as old_http,
     ):
         a_history(http, old_http, upstream)
+        source.command("import", str(a_dump(tmp_path)))
         expected = all_of(http)
         concerned = [path for path in expected if path.startswith(("/assistants/", "/threads/"))]
         older = {path: old_http.get(path).json() for path in concerned}

@@ -53,7 +53,7 @@ def served(folder: Path, test: Callable[[Context], Any]) -> None:
 @asynccontextmanager
 async def a_stage(folder: Path, *paths: Path) -> AsyncIterator[Stage]:
     stage = Stage(folder / f"stage-{random.random()}.db")
-    Reading(stage).read(paths)
+    await Reading(stage).read(paths)
     try:
         yield stage
     finally:
@@ -304,7 +304,7 @@ def test_what_this_server_has_not_is_left_out(tmp_path: Path) -> None:
         )
         stage = Stage(tmp_path / "stage.db")
         reading = Reading(stage)
-        reading.read([folder])
+        await reading.read([folder])
         await Taking(ctx, stage).take()
         assert list(stage.faults()) == []
         assert reading.left_out == {"tool 'bing_grounding'": 1, "annotation 'url_citation'": 1, "part 'hologram'": 1}

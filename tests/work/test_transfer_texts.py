@@ -133,7 +133,7 @@ assistant_id = "..agent"
 async def mapped(ctx: Context, folder: Path, given: Path) -> list[dict[str, Any]]:
     mapping = folder / "mapping.toml"
     stage = Stage(folder / "stage.db")
-    Reading(stage, Mapping(mapping).read).read([given])
+    await Reading(stage, Mapping(mapping).read).read([given])
     await Taking(ctx, stage).take()
     return list(stage.faults())
 

@@ -67,7 +67,7 @@ async def _import(
             with progress() as bars:
                 reading = Reading(stage, reader)
                 reading.told = lambda done, total: bars.tell("reading", done, total)
-                reading.read(paths)
+                await reading.read(paths)
                 taking = Taking(ctx, stage, dry=dry_run)
                 taking.told = lambda done, total: bars.tell("writing", done, total)
                 await taking.take()

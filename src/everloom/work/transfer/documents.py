@@ -5,9 +5,9 @@ brackets alone, so that one which cannot be read costs nothing but itself.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import msgspec
 
@@ -39,11 +39,11 @@ class Found(NamedTuple):
     listed: bool = False
 
 
-def found_in(path: Path, *, whole: bool = False) -> Iterator[Found]:
+def found_in(path: Path, *, whole: bool = False, told: Callable[[int], None] = lambda size: None) -> Iterator[Found]:
     """Every object of a JSON file that may be a record, taken out of lists and pages of lists, or with ``whole`` of
-    nothing else. Errors: ``OSError``.
+    nothing else. ``told`` hears of the bytes that are read. Errors: ``OSError``.
     """
-    for line, data in _values(path):
+    for line, data in _values(path, told):
         if isinstance(data, str):
             yield Found(line, {}, data)
             continue
@@ -77,8 +77,8 @@ def unpacked(value: Any, line: int, *, listed: bool = False, depth: int = 0) -> 
     elif "object" in value or _is_flat(value):
         yield Found(line, value, listed=listed)
         if str(value.get("object")) in _HOLDERS:
-            for name in _HELD & value.keys():
-                if isinstance(value[name], list | dict):
+            for name in value:
+                if name in _HELD and isinstance(value[name], list | dict):
                     yield from unpacked(value[name], line, depth=depth + 1)
     else:
         yield from _held(value, line, depth)
@@ -103,15 +103,21 @@ def _held(value: JsonObject, line: int, depth: int) -> Iterator[Found]:
 # --- values by their brackets ----------------------------------------------------------------------------------------
 
 
-def _values(path: Path) -> Iterator[tuple[int, bytes | str]]:
+def _values(path: Path, told: Callable[[int], None]) -> Iterator[tuple[int, bytes | str]]:
     """The values of a file, each with the line that it begins on; a text is a fault."""
     with path.open("rb") as file:
         head = file.read(_BLOCK)
         file.seek(0)
         if path.suffix.lower() in LINES or _is_lines(head):
-            yield from _lines(file)
+            yield from _lines(_blocks(file, told))
         else:
-            yield from _scanned(file)
+            yield from _scanned(_blocks(file, told))
+
+
+def _blocks(file: IO[bytes], told: Callable[[int], None]) -> Iterator[bytes]:
+    while block := file.read(_BLOCK):
+        yield block
+        told(len(block))
 
 
 def _is_lines(head: bytes) -> bool:
@@ -126,9 +132,9 @@ def _is_lines(head: bytes) -> bool:
     return True
 
 
-def _lines(file: Any) -> Iterator[tuple[int, bytes | str]]:
+def _lines(blocks: Iterable[bytes]) -> Iterator[tuple[int, bytes | str]]:
     splitter = LineSplitter(LONGEST)
-    while block := file.read(_BLOCK):
+    for block in blocks:
         for line in splitter.feed(block):
             yield line.number, f"longer than {LONGEST} bytes" if line.data is None else line.data
     for line in splitter.finish():
@@ -139,10 +145,10 @@ _BRACKET = re.compile(rb'["{}\[\]]')
 _IN_TEXT = re.compile(rb'["\\]')
 
 
-def _scanned(file: Any) -> Iterator[tuple[int, bytes | str]]:
+def _scanned(blocks: Iterable[bytes]) -> Iterator[tuple[int, bytes | str]]:
     """The objects that stand in no other, whatever lists are around them."""
     scanner = _Scanner()
-    while block := file.read(_BLOCK):
+    for block in blocks:
         yield from scanner.feed(block)
         if scanner.held > LONGEST:
             yield scanner.line, f"an object of more than {LONGEST} bytes; what follows it in this file is not read"

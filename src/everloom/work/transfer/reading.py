@@ -1,5 +1,6 @@
 """Files and folders as they were given, read into a stage: what each record is, and why one is none."""
 
+import asyncio
 import csv
 import re
 from collections import Counter
@@ -15,6 +16,9 @@ from everloom.work.transfer.texts import is_text, text_message
 
 _MOST_NAMES = 100
 """Names of what was left out that are remembered."""
+
+_BREATH = 500
+"""Records that are read without a pause."""
 
 Reader = Callable[[JsonObject], Iterable[Shaped]]
 """What a record says; ``Unreadable`` where it says nothing that can be taken."""
@@ -41,27 +45,36 @@ class Reading:
         self.told: Callable[[int, int], None] = lambda done, total: None
         self.left_out: Counter[str] = Counter()
         self.unfinished = 0
+        self._progress = (0, 0)
 
-    def read(self, paths: Iterable[Path]) -> None:
-        """Read files, and folders with all that is in them. Blocking. Errors: ``OSError`` for a path that is not
-        there.
-        """
+    async def read(self, paths: Iterable[Path]) -> None:
+        """Read files, and folders with all that is in them. Errors: ``OSError`` for a path that is not there."""
         files = [(path, given) for given in paths for path in _files_in(given)]
         sizes = [path.stat().st_size for path, _ in files]
         done = 0
         for (path, given), size in zip(files, sizes, strict=True):
             number = self._stage.add_file(path, size)
+            self._progress = (done, sum(sizes))
             if path.suffix.lower() in READ or path == given:
-                self._read_file(path, number)
+                await self._read_file(path, number)
             done += size
             self.told(done, sum(sizes))
 
-    def _read_file(self, path: Path, number: int) -> None:
+    async def _read_file(self, path: Path, number: int) -> None:
         try:
-            for found in rows_of(path) if path.suffix.lower() == ".csv" else found_in(path, whole=self._whole):
+            is_table = path.suffix.lower() == ".csv"
+            records = rows_of(path) if is_table else found_in(path, whole=self._whole, told=self._tell)
+            for count, found in enumerate(records):
                 self.take(found, number)
+                if count % _BREATH == 0:
+                    await asyncio.sleep(0)  # Or nobody could interrupt it.
         except OSError as error:
             self._stage.note(number, 0, "", "", f"cannot be read: {error.strerror or error}")
+
+    def _tell(self, size: int) -> None:
+        done, total = self._progress
+        self._progress = (done + size, total)
+        self.told(*self._progress)
 
     def take(self, found: Found, file: int) -> None:
         """Lay out one record."""
