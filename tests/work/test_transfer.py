@@ -27,6 +27,7 @@ from everloom.store.base import SYSTEM, Add, Change
 from everloom.store.kinds import KINDS, own_rank
 from everloom.store.sql import Statement
 from everloom.work.files.blobs import read_file
+from everloom.work.threads.threads import remove_thread
 from everloom.work.transfer import content, taking
 from everloom.work.transfer.reading import Reading
 from everloom.work.transfer.shapes import NOUNS
@@ -606,5 +607,26 @@ def test_a_thread_that_lives_on_takes_what_was_said_before(tmp_path: Path) -> No
         )
         assert (report.taken, report.unchanged, faults) == ({"thread.message": 1}, {"thread.message": 1}, [])
         assert await order_of(ctx) == ["msg_1", "msg_2"]
+
+    served(tmp_path, test)
+
+
+def test_a_thread_that_is_deleted_meanwhile_leaves_nothing_behind(tmp_path: Path) -> None:
+    class DeletingStore(DyingStore):
+        async def write(self, *operations: Any, **more: Any) -> Any:
+            if any(isinstance(operation, Add) and isinstance(operation.object, Message) for operation in operations):
+                await remove_thread(ctx_of[0], "thread_a")
+            return await self._inner.write(*operations, **more)
+
+    ctx_of: list[Context] = []
+
+    async def test(ctx: Context) -> None:
+        ctx_of.append(ctx)
+        deleting: Any = DeletingStore(ctx.store, 0, behind=False)
+        folder = written(tmp_path, "m.jsonl", a_thread(), a_message("msg_1"))
+        report, faults = await imported(replace(ctx, store=deleting), folder)
+        assert report.taken == {"thread": 1}
+        assert [fault["why"] for fault in faults] == ["its thread thread_a is not here"]
+        assert await all_bodies(ctx) == []
 
     served(tmp_path, test)

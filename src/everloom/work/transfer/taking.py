@@ -16,7 +16,7 @@ from everloom.objects.base import Object, encode
 from everloom.objects.files import AssistantFile, File, FileDigest
 from everloom.objects.projects import Project
 from everloom.objects.vector_stores import VectorStore, VectorStoreFile
-from everloom.store.base import SYSTEM, Add, Conflict, Missing, Operation, Store
+from everloom.store.base import SYSTEM, Add, Change, Conflict, Missing, Operation, Store
 from everloom.work.transfer.completing import complete
 from everloom.work.transfer.content import Content, Stands, digest_of
 from everloom.work.transfer.documents import Unreadable
@@ -64,12 +64,11 @@ class Taking:
         total, done = self._stage.settle(), 0
         for cls in NOUNS.values():
             for group in self._stage.settled(cls, GROUP, GROUP_BYTES):
-                standing = await self._hung(cls, group)
                 if cls is File:
-                    for staged in standing:
+                    for staged in group:
                         await self._take_file(staged)
                 else:
-                    await self._take_group(cls, standing)
+                    await self._take_group(cls, group)
                 done += len(group)
                 self.told(done, total)
 
@@ -97,6 +96,7 @@ class Taking:
 
     async def _take_group(self, cls: type[Object], group: list[Staged]) -> None:
         for _ in range(_TRIES):
+            group = await self._hung(cls, group)
             fresh, same, others = await self._sorted_out(cls, group)
             if fresh and not self._dry:
                 try:
@@ -156,7 +156,10 @@ class Taking:
                 ranks = {staged.key: staged.rank for staged in own}
                 writes.append(moving_files_in(self._ctx, store, [staged.thing for staged in own], ranks))
             return writes
-        return [[Add(staged.thing, rank=staged.rank) for staged in fresh]]
+        adding: list[Operation] = [Add(staged.thing, rank=staged.rank) for staged in fresh]
+        if (held := PARENTS.get(cls)) is not None:  # What goes meanwhile takes with it all that hangs on it.
+            adding = [*(Change(held[0], id) for id in sorted({staged.parent for staged in fresh})), *adding]
+        return [adding]
 
     async def _attachments(self, group: list[Staged]) -> tuple[list[Staged], list[Staged], list[tuple[Staged, str]]]:
         """As ``_sorted_out``, of assistants' files: each takes the first place of its assistant that is free."""
