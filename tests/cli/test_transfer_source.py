@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from everloom.cli import CommandError, transfer_source
-from everloom.cli.transfer_source import Refused, Source, path_of, source_at
+from everloom.cli.transfer_source import RemoteSource, SourceRefused, path_of, source_at
 from tests.bad_upstream import BadUpstream, bad_upstream
 
 
-def asked(server: BadUpstream, ask: Callable[[Source], Awaitable[Any]]) -> Any:
+def asked(server: BadUpstream, ask: Callable[[RemoteSource], Awaitable[Any]]) -> Any:
     async def main() -> Any:
         async with source_at(server.url, "secret", None) as source:
             return await ask(source)
@@ -31,7 +31,7 @@ def test_a_redirect_is_not_followed() -> None:
     with bad_upstream() as server, bad_upstream() as other:
         other.says(b"{}")
         server.head = f"HTTP/1.1 302 Found\r\nlocation: {other.url}\r\ncontent-length: 0\r\n\r\n".encode()
-        with pytest.raises(Refused, match="/x: 302"):
+        with pytest.raises(SourceRefused, match="/x: 302"):
             asked(server, lambda source: source.get("/x"))
 
 
@@ -52,7 +52,7 @@ def test_answers_that_are_none(body: bytes, why: str) -> None:
 
 
 def test_a_list_without_an_end_ends() -> None:
-    async def all_of(source: Source) -> int:
+    async def all_of(source: RemoteSource) -> int:
         return sum([len(page) async for page in source.pages("/threads")])
 
     with bad_upstream() as server:

@@ -29,7 +29,7 @@ MOST_FAULTS = 50
 _COLUMNS = ("object", "taken", "unchanged", "skipped")
 
 
-class Outcome(Struct):
+class ImportOutcome(Struct):
     """What came of an import, or of several steps of one."""
 
     report: Report = field(default_factory=Report)
@@ -71,13 +71,13 @@ async def _import(
                 taking = Taking(ctx, stage, dry=dry_run)
                 taking.told = lambda done, total: bars.tell("writing", done, total)
                 await taking.take()
-            outcome = Outcome(taking.report, reading.left_out, reading.unfinished, dry_run)
+            outcome = ImportOutcome(taking.report, reading.left_out, reading.unfinished, dry_run)
             return tell_outcome(stage, outcome, as_json=as_json)
         finally:
             stage.close()
 
 
-def tell_outcome(stage: Stage, outcome: Outcome, *, as_json: bool) -> int:
+def tell_outcome(stage: Stage, outcome: ImportOutcome, *, as_json: bool) -> int:
     """Say what came of an import; the exit status: 1 where something was not taken."""
     skipped = stage.count_faults()
     report = outcome.report

@@ -13,31 +13,38 @@ InProject = Annotated[
 ]
 
 
+Paths = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Files of JSON, JSON lines or CSV, and folders of them.", show_default=False),
+]
+MappingFile = Annotated[
+    Path | None,
+    typer.Option("--mapping", help="A TOML file that says what documents of one's own mean.", show_default=False),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Read all, write nothing, and say what would be.")]
+From = Annotated[
+    str | None,
+    typer.Option("--from", help="Base URL of a server to fetch from, in place of files.", show_default=False),
+]
+KeyEnv = Annotated[str, typer.Option(help="The environment variable with the key for --from.")]
+Threads = Annotated[
+    Path | None,
+    typer.Option(help="With --from: a file of the ids of threads, one a line.", show_default=False),
+]
+ApiVersion = Annotated[
+    str | None, typer.Option(help="With --from an Azure resource: its api-version.", show_default=False)
+]
+
+
 def import_objects(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Files of JSON, JSON lines or CSV, and folders of them.", show_default=False),
-    ] = None,
+    paths: Paths = None,
     project: InProject = None,
-    mapping: Annotated[
-        Path | None,
-        typer.Option(help="A TOML file that says what documents of one's own mean.", show_default=False),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read all, write nothing, and say what would be.")] = False,
-    url: Annotated[
-        str | None,
-        typer.Option("--from", help="Base URL of a server to fetch from, in place of files.", show_default=False),
-    ] = None,
-    key_env: Annotated[
-        str, typer.Option("--key-env", help="The environment variable with the key for --from.")
-    ] = "OPENAI_API_KEY",
-    threads: Annotated[
-        Path | None,
-        typer.Option(help="With --from: a file of the ids of threads, one a line.", show_default=False),
-    ] = None,
-    api_version: Annotated[
-        str | None, typer.Option(help="With --from an Azure resource: its api-version.", show_default=False)
-    ] = None,
+    mapping: MappingFile = None,
+    dry_run: DryRun = False,
+    url: From = None,
+    key_env: KeyEnv = "OPENAI_API_KEY",
+    threads: Threads = None,
+    api_version: ApiVersion = None,
     as_json: AsJson = False,
     data: Data = None,
     config: Config = None,
@@ -47,18 +54,14 @@ def import_objects(
     from everloom.cli.transfer import run_import
 
     settings = settings_of(data, config)
-    if url is not None:
-        if paths:
-            raise CommandError("name files and folders to import, or --from a server, not both")
-        from everloom.cli.transfer_remote import run_remote_import
-
-        status = run_remote_import(
-            settings, url, key_env, project, threads, api_version, dry_run=dry_run, as_json=as_json
-        )
-        raise typer.Exit(status)
-    if not paths:
+    if (url is None) == (not paths):
         raise CommandError("name files or folders to import, or a server with --from")
-    raise typer.Exit(run_import(settings, paths, project, mapping, dry_run=dry_run, as_json=as_json))
+    if url is None:
+        raise typer.Exit(run_import(settings, paths or [], project, mapping, dry_run=dry_run, as_json=as_json))
+    from everloom.cli.transfer_remote import run_remote_import
+
+    status = run_remote_import(settings, url, key_env, project, threads, api_version, dry_run=dry_run, as_json=as_json)
+    raise typer.Exit(status)
 
 
 def export_objects(

@@ -12,9 +12,9 @@ from pathlib import Path
 from everloom.cli import CommandError
 from everloom.cli.client import Json
 from everloom.cli.telling import in_project
-from everloom.cli.transfer import Outcome, interruptible, tell_outcome
+from everloom.cli.transfer import ImportOutcome, interruptible, tell_outcome
 from everloom.cli.transfer_progress import Bars, progress
-from everloom.cli.transfer_source import Refused, Source, path_of, source_at
+from everloom.cli.transfer_source import RemoteSource, SourceRefused, path_of, source_at
 from everloom.config import Settings, named_variable
 from everloom.context import Context
 from everloom.kit.temporary_folders import temporary_folder
@@ -22,7 +22,7 @@ from everloom.objects.base import Object
 from everloom.objects.files import File
 from everloom.objects.messages import Message
 from everloom.objects.runs import Run
-from everloom.work.transfer.documents import Found
+from everloom.work.transfer.documents import FoundRecord
 from everloom.work.transfer.reading import Reading
 from everloom.work.transfer.shapes import fits_file
 from everloom.work.transfer.stage import Stage
@@ -82,7 +82,7 @@ def _ids_in(path: Path) -> list[str]:
 class Fetching:
     """One import from one server."""
 
-    def __init__(self, ctx: Context, stage: Stage, source: Source, folder: Path, *, dry: bool) -> None:
+    def __init__(self, ctx: Context, stage: Stage, source: RemoteSource, folder: Path, *, dry: bool) -> None:
         self._ctx = ctx
         self._stage = stage
         self._source = source
@@ -92,10 +92,10 @@ class Fetching:
         self._dry = dry
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> ImportOutcome:
         """What came of it so far."""
         reading = self._reading
-        return Outcome(self._taking.report, reading.left_out, reading.unfinished, self._dry)
+        return ImportOutcome(self._taking.report, reading.left_out, reading.unfinished, self._dry)
 
     async def fetch(self, thread_ids: Sequence[str] | None, bars: Bars) -> None:
         """Fetch all, and the threads of these ids, or of the server's own list. Errors: ``CommandError``."""
@@ -112,7 +112,7 @@ class Fetching:
 
     def _lay_out(self, things: Sequence[Json]) -> None:
         for thing in things:
-            self._reading.take(Found(0, thing), _NOWHERE)
+            self._reading.take(FoundRecord(0, thing), _NOWHERE)
 
     async def _take(self) -> None:
         await self._taking.take()
@@ -145,7 +145,7 @@ class Fetching:
         try:
             async for things in self._source.pages(path):
                 yield things
-        except Refused as refused:
+        except SourceRefused as refused:
             self._stage.note(_NOWHERE, 0, "", path, f"not fetched: {refused}")
 
     async def _files(self) -> AsyncIterator[int]:
@@ -167,7 +167,7 @@ class Fetching:
         path = self._folder / id
         try:
             await self._source.download(path_of("files", id, "content"), path, size)
-        except Refused as refused:
+        except SourceRefused as refused:
             self._stage.note(_NOWHERE, 0, "file", id, f"its content is not to be had: {refused}")
         else:
             self._stage.add_file(path, path.stat().st_size)
@@ -186,7 +186,7 @@ class Fetching:
                     if isinstance(id := thread.get("id"), str):
                         await self._thread(id, thread)
                     bars.tell("threads", done := done + 1)
-        except Refused as refused:
+        except SourceRefused as refused:
             if done or refused.code not in (400, 404, 405):
                 raise
             text = "the server has no list of threads: --threads names a file of their ids, one a line"
@@ -208,7 +208,7 @@ class Fetching:
                         self._lay_out(steps)
             async for messages in self._source.pages(path_of("threads", id, "messages")):
                 self._lay_out(messages)
-        except Refused as refused:
+        except SourceRefused as refused:
             self._stage.clear()
             self._stage.note(_NOWHERE, 0, "thread", id, f"not fetched: {refused}")
             return

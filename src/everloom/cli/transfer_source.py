@@ -31,7 +31,7 @@ _LONGEST_PAUSE = 30.0
 _BUSY = frozenset({408, 409, 429})
 
 
-class Refused(CommandError):
+class SourceRefused(CommandError):
     """What a server does not give: ``code`` is its status."""
 
     def __init__(self, message: str, code: int) -> None:
@@ -47,8 +47,8 @@ class _Away(Exception):
         self.after = after
 
 
-class Source:
-    """One server. Errors of all: ``Refused``; ``CommandError`` where it stays away."""
+class RemoteSource:
+    """One server. Errors of all: ``SourceRefused``; ``CommandError`` where it stays away."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, query: dict[str, str]) -> None:
         self._session = session
@@ -126,19 +126,19 @@ class Source:
             if response.status in _BUSY or response.status >= 500:
                 raise _Away(f"{response.status} {await _words(response)}".strip(), asked_wait(response.headers))
             if response.status != 200:
-                raise Refused(f"{path}: {await _words(response) or response.status}", response.status)
+                raise SourceRefused(f"{path}: {await _words(response) or response.status}", response.status)
             yield response
 
 
 @asynccontextmanager
-async def source_at(url: str, key: str, api_version: str | None) -> AsyncIterator[Source]:
+async def source_at(url: str, key: str, api_version: str | None) -> AsyncIterator[RemoteSource]:
     """A server by its base URL. ``api_version`` is Azure's, whose key goes into a header of its own."""
     query = {} if api_version is None else {"api-version": api_version}
     headers = {"authorization": f"Bearer {key}"} if api_version is None else {"api-key": key}
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS)
     headers["openai-beta"] = "assistants=v2"
     async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
-        yield Source(session, url.rstrip("/"), query)
+        yield RemoteSource(session, url.rstrip("/"), query)
 
 
 def path_of(*parts: str) -> str:

@@ -18,7 +18,7 @@ from everloom.objects.files import File, FileDeadline, FileDigest
 from everloom.objects.uploads import BlobDraft
 from everloom.store.base import Absent, Add, Change, Conflict, Missing, Operation, Remove, Store
 from everloom.work.files.blobs import discard
-from everloom.work.transfer.documents import Unreadable
+from everloom.work.transfer.documents import NoRecord
 
 TOUCH_SECONDS = 4.0
 DEAD_SECONDS = 20.0
@@ -45,11 +45,11 @@ class Content:
         self._digest = hashlib.sha256()
 
     async def keep(self) -> None:
-        """Keep file and bytes. Errors: ``Stands``; ``Unreadable`` where they cannot be had; ``OSError``."""
+        """Keep file and bytes. Errors: ``Stands``; ``NoRecord`` where they cannot be had; ``OSError``."""
         await self._draft()
         if await self._is_elsewhere():
             await self._ctx.store.write(Remove(BlobDraft, self._file.id))
-            raise Unreadable("its id is that of a file of another project")
+            raise NoRecord("its id is that of a file of another project")
         done = asyncio.Event()
         touching = asyncio.create_task(self._touch(done))
         try:
@@ -63,7 +63,7 @@ class Content:
                 await touching
         if size != self._file.bytes:
             await discard(self._ctx, self._file.id)
-            raise Unreadable(f"its content has {size} bytes, and it says {self._file.bytes}")
+            raise NoRecord(f"its content has {size} bytes, and it says {self._file.bytes}")
         try:
             await self._ctx.store.write(*self._keeping())
         except (Missing, _Lost, Conflict) as error:
@@ -80,7 +80,7 @@ class Content:
         return kept
 
     async def _draft(self) -> None:
-        """Hold the draft. Errors: ``Stands``, ``Unreadable``."""
+        """Hold the draft. Errors: ``Stands``, ``NoRecord``."""
         waited_since, seen = time.monotonic(), -1
         while True:
             self._touched = now()
@@ -95,7 +95,7 @@ class Content:
                 waited_since, seen = time.monotonic(), standing[0].touched_at
             elif standing and time.monotonic() - waited_since >= DEAD_SECONDS:
                 if standing[0].pending_delete:
-                    raise Unreadable("a file of this id is just being deleted")
+                    raise NoRecord("a file of this id is just being deleted")
                 if await self._take_over(seen):
                     return
             await asyncio.sleep(_LOOK_SECONDS)

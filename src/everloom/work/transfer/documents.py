@@ -26,11 +26,11 @@ _DEEPEST = 6
 """How many lists and objects may be around a record."""
 
 
-class Unreadable(Exception):
+class NoRecord(Exception):
     """A piece of a file that is no record; its text says why."""
 
 
-class Found(NamedTuple):
+class FoundRecord(NamedTuple):
     """A JSON object of a file, or why there is none: ``fault``. ``listed``: it came in a page of an API's list."""
 
     line: int
@@ -39,43 +39,45 @@ class Found(NamedTuple):
     listed: bool = False
 
 
-def found_in(path: Path, *, whole: bool = False, told: Callable[[int], None] = lambda size: None) -> Iterator[Found]:
+def found_in(
+    path: Path, *, whole: bool = False, told: Callable[[int], None] = lambda size: None
+) -> Iterator[FoundRecord]:
     """Every object of a JSON file that may be a record, taken out of lists and pages of lists, or with ``whole`` of
     nothing else. ``told`` hears of the bytes that are read. Errors: ``OSError``.
     """
     for line, data in _values(path, told):
         if isinstance(data, str):
-            yield Found(line, {}, data)
+            yield FoundRecord(line, {}, data)
             continue
         try:
             value = msgspec.json.decode(data)
         except NO_JSON as error:
-            yield Found(line, {}, f"no JSON: {error}")
+            yield FoundRecord(line, {}, f"no JSON: {error}")
             continue
         yield from _documents(value, line) if whole else unpacked(value, line)
 
 
-def _documents(value: Any, line: int) -> Iterator[Found]:
+def _documents(value: Any, line: int) -> Iterator[FoundRecord]:
     """Documents as databases export them: by themselves, in lists, or in an answer's ``Documents``."""
     if isinstance(value, dict) and isinstance(value.get("Documents"), list):
         value = value["Documents"]
     for each in value if isinstance(value, list) else [value]:
-        yield Found(line, each) if isinstance(each, dict) else Found(line, {}, "no JSON object")
+        yield FoundRecord(line, each) if isinstance(each, dict) else FoundRecord(line, {}, "no JSON object")
 
 
-def unpacked(value: Any, line: int, *, listed: bool = False, depth: int = 0) -> Iterator[Found]:
+def unpacked(value: Any, line: int, *, listed: bool = False, depth: int = 0) -> Iterator[FoundRecord]:
     """The records in a value: itself, what a list has, and what hangs on a record (a thread with its messages)."""
     if depth > _DEEPEST:
-        yield Found(line, {}, "nested too deep")
+        yield FoundRecord(line, {}, "nested too deep")
     elif isinstance(value, list):
         for each in value:
             yield from unpacked(each, line, listed=listed, depth=depth + 1)
     elif not isinstance(value, dict):
-        yield Found(line, {}, "no JSON object")
+        yield FoundRecord(line, {}, "no JSON object")
     elif isinstance(value.get("data"), list) and "id" not in value:
         yield from unpacked(value["data"], line, listed=True, depth=depth + 1)
     elif "object" in value or _is_flat(value):
-        yield Found(line, value, listed=listed)
+        yield FoundRecord(line, value, listed=listed)
         if str(value.get("object")) in _HOLDERS:
             for name in value:
                 if name in _HELD and isinstance(value[name], list | dict):
@@ -94,7 +96,7 @@ def _is_flat(value: JsonObject) -> bool:
     return not any(isinstance(each, dict | list) for each in value.values()) or "role" in value
 
 
-def _held(value: JsonObject, line: int, depth: int) -> Iterator[Found]:
+def _held(value: JsonObject, line: int, depth: int) -> Iterator[FoundRecord]:
     inner = [each for each in value.values() if isinstance(each, dict | list)]
     for each in inner:
         yield from unpacked(each, line, depth=depth + 1)

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct, field
 
 from everloom.objects.base import JsonObject
-from everloom.work.transfer.documents import Unreadable
+from everloom.work.transfer.documents import NoRecord
 from everloom.work.transfer.shapes import Shaped, shaped
 from everloom.work.transfer.texts import identifier, message, seconds
 
@@ -73,11 +73,11 @@ class Mapping:
             table.check()
 
     def read(self, document: JsonObject) -> Iterable[Shaped]:
-        """The threads and messages that a document is, or has. Errors: ``Unreadable``."""
+        """The threads and messages that a document is, or has. Errors: ``NoRecord``."""
         found: list[Shaped] = []
         fitting = [table for table in self._tables if _fits(table, document)]
         if not fitting:
-            raise Unreadable("no table of the mapping fits this document")
+            raise NoRecord("no table of the mapping fits this document")
         for table in fitting:
             for part in _parts(table, document):
                 found.append(_read(table, document, part))

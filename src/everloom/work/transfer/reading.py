@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from everloom.objects.base import JsonObject
-from everloom.work.transfer.documents import JSON, LONGEST, Found, Unreadable, found_in
+from everloom.work.transfer.documents import JSON, LONGEST, FoundRecord, NoRecord, found_in
 from everloom.work.transfer.shapes import Shaped, shaped
 from everloom.work.transfer.stage import Stage
 from everloom.work.transfer.texts import is_text, text_message
@@ -21,7 +21,7 @@ _BREATH = 500
 """Records that are read without a pause."""
 
 Reader = Callable[[JsonObject], Iterable[Shaped]]
-"""What a record says; ``Unreadable`` where it says nothing that can be taken."""
+"""What a record says; ``NoRecord`` where it says nothing that can be taken."""
 
 
 def api_objects(record: JsonObject) -> Iterable[Shaped]:
@@ -76,17 +76,17 @@ class Reading:
         self._progress = (done + size, total)
         self.told(*self._progress)
 
-    def take(self, found: Found, file: int) -> None:
+    def take(self, found: FoundRecord, file: int) -> None:
         """Lay out one record."""
         record = found.value
         try:
             if found.fault:
-                raise Unreadable(found.fault)
+                raise NoRecord(found.fault)
             for each in self._reader(record):
                 self._stage.add(each, file, found.line, listed=found.listed)
                 self.left_out.update(each.left_out if len(self.left_out) < _MOST_NAMES else ())
                 self.unfinished += each.weak
-        except Unreadable as error:
+        except NoRecord as error:
             self._stage.note(file, found.line, _text(record.get("object")), _text(record.get("id")), str(error))
 
 
@@ -118,13 +118,15 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in _DIGITS.split(name) if part]
 
 
-def rows_of(path: Path) -> Iterator[Found]:
+def rows_of(path: Path) -> Iterator[FoundRecord]:
     """The lines of a CSV file as objects, by the names in its first line. Errors: ``OSError``."""
     csv.field_size_limit(LONGEST)
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         reader = csv.DictReader(file)
         try:
             for row in reader:
-                yield Found(reader.line_num, {name: text for name, text in row.items() if name and text is not None})
+                yield FoundRecord(
+                    reader.line_num, {name: text for name, text in row.items() if name and text is not None}
+                )
         except csv.Error as error:
-            yield Found(reader.line_num, {}, f"no CSV: {error}; what follows it is not read")
+            yield FoundRecord(reader.line_num, {}, f"no CSV: {error}; what follows it is not read")

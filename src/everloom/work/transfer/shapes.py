@@ -20,7 +20,7 @@ from everloom.objects.runs import TERMINAL, Run
 from everloom.objects.steps import RunStep
 from everloom.objects.threads import Thread
 from everloom.objects.vector_stores import VectorStore, VectorStoreFile, file_key
-from everloom.work.transfer.documents import Unreadable
+from everloom.work.transfer.documents import NoRecord
 
 LONGEST_ID = 128
 _FORBIDDEN = frozenset("/\\?#%")
@@ -85,15 +85,15 @@ class Shaped(Struct):
 
 
 def shaped(record: JsonObject) -> Shaped:
-    """The object of a record. Errors: ``Unreadable``."""
+    """The object of a record. Errors: ``NoRecord``."""
     name = record.get("object")
     if not isinstance(name, str) or (cls := NOUNS.get(name)) is None:
-        raise Unreadable(_foreign(name))
+        raise NoRecord(_foreign(name))
     left_out: list[str] = []
     try:
         thing = _converted(_TRANSLATE.get(cls, _same)(dict(record), left_out), cls)
     except (TypeError, RecursionError) as error:
-        raise Unreadable(f"no {name}: {error}") from error
+        raise NoRecord(f"no {name}: {error}") from error
     _check(thing)
     found = Shaped(thing, left_out)
     if isinstance(thing, Message | Run | RunStep):
@@ -116,11 +116,11 @@ def _foreign(name: Any) -> str:
 
 
 def check_id(id: str, what: str = "id") -> str:
-    """An id of whatever make, if it can be one. Errors: ``Unreadable``."""
+    """An id of whatever make, if it can be one. Errors: ``NoRecord``."""
     if not 0 < len(id) <= LONGEST_ID:
-        raise Unreadable(f"{what} has {len(id)} characters; an id has 1 to {LONGEST_ID}")
+        raise NoRecord(f"{what} has {len(id)} characters; an id has 1 to {LONGEST_ID}")
     if not id.isprintable() or _FORBIDDEN & set(id) or id.strip(" .") != id:
-        raise Unreadable(f"{what} {id!r} has characters that ids have not")
+        raise NoRecord(f"{what} {id!r} has characters that ids have not")
     return id
 
 
@@ -132,18 +132,18 @@ def fits_file(id: str) -> bool:
 def _check(thing: Object) -> None:
     check_id(thing.id)
     if isinstance(thing, File | VectorStoreFile) and not fits_file(thing.id):
-        raise Unreadable(f"id {thing.id!r}: the id of a file is of letters, digits, '_' and '-'")
+        raise NoRecord(f"id {thing.id!r}: the id of a file is of letters, digits, '_' and '-'")
     if not 0 <= thing.created_at <= time.time() + _DAY:
-        raise Unreadable(f"created_at {thing.created_at} is no time in Unix seconds, or one to come")
+        raise NoRecord(f"created_at {thing.created_at} is no time in Unix seconds, or one to come")
     if isinstance(thing, File) and isinstance(at := thing.expires_at, int) and not 0 <= at < _LAST:
-        raise Unreadable(f"expires_at {at} is no time in Unix seconds")
+        raise NoRecord(f"expires_at {at} is no time in Unix seconds")
     if (held := PARENTS.get(type(thing))) is not None:
         check_id(getattr(thing, held[1]), held[1])
     if isinstance(thing, Message):
         for place, part in enumerate(thing.content):
             url = part.image_url.url if isinstance(part, ImageUrlContent) else "https://"
             if not url.startswith(("https://", "http://")):
-                raise Unreadable(f"content[{place}].image_url.url is no URL of the web")
+                raise NoRecord(f"content[{place}].image_url.url is no URL of the web")
 
 
 def _ended(thing: Message | Run | RunStep) -> bool:
@@ -276,7 +276,7 @@ def _converted(given: JsonObject, cls: type[Object]) -> Object:
     try:
         return msgspec.convert(_loosened(given, top=True), cls)
     except msgspec.ValidationError as error:
-        raise Unreadable(str(error)) from error
+        raise NoRecord(str(error)) from error
 
 
 _OTHERS = frozenset({"parameters", "schema"})

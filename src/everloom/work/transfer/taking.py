@@ -19,7 +19,7 @@ from everloom.objects.vector_stores import VectorStore, VectorStoreFile
 from everloom.store.base import SYSTEM, Add, Change, Conflict, Missing, Operation, Store
 from everloom.work.transfer.completing import complete
 from everloom.work.transfer.content import Content, Stands, digest_of
-from everloom.work.transfer.documents import Unreadable
+from everloom.work.transfer.documents import NoRecord
 from everloom.work.transfer.shapes import NOUNS, OBJECTS, PARENTS
 from everloom.work.transfer.stage import Stage, Staged
 from everloom.work.vector_stores.moving import moving_files_in, moving_in
@@ -197,7 +197,7 @@ class Taking:
                 others = [(staged, TAKEN_ID)]
         except Stands:
             await self._take_file(staged)
-        except Unreadable as error:
+        except NoRecord as error:
             self._skip(staged, str(error))
         except OSError as error:
             self._skip(staged, f"its content cannot be read: {error.strerror or error}")
@@ -210,7 +210,7 @@ class Taking:
     def _content(self, staged: Staged) -> Path:
         found = self._stage.content_of(staged.thing)
         if found is None:
-            raise Unreadable("its content has gone")
+            raise NoRecord("its content has gone")
         return found.path
 
     async def _has_its_bytes(self, staged: Staged) -> bool:

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Any
 
 from everloom.objects.base import JsonObject
-from everloom.work.transfer.documents import Unreadable
+from everloom.work.transfer.documents import NoRecord
 from everloom.work.transfer.shapes import Shaped, shaped
 
 ROLES = {
@@ -31,7 +31,7 @@ def is_text(record: JsonObject) -> bool:
 
 
 def text_message(record: JsonObject) -> Iterable[Shaped]:
-    """The message of a dump's line. Errors: ``Unreadable``."""
+    """The message of a dump's line. Errors: ``NoRecord``."""
     given = {name: _first(record, names) for name, names in (("text", _TEXTS), ("id", _IDS), ("at", _TIMES))}
     return [
         message(
@@ -59,11 +59,11 @@ def message(
     assistant_id: Any = None,
     metadata: JsonObject | None = None,
 ) -> Shaped:
-    """A message by its values. One without an id gets one that follows from the others. Errors: ``Unreadable``."""
+    """A message by its values. One without an id gets one that follows from the others. Errors: ``NoRecord``."""
     if (known := ROLES.get(str(role).strip().lower())) is None:
-        raise Unreadable(f"role {str(role)[:64]!r}: a message is a user's or an assistant's")
+        raise NoRecord(f"role {str(role)[:64]!r}: a message is a user's or an assistant's")
     if text is None:
-        raise Unreadable("it has no text")
+        raise NoRecord("it has no text")
     said = text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
     thread, at = identifier(thread_id, "thread_id"), seconds(created_at)
     if id in (None, ""):
@@ -84,17 +84,17 @@ def message(
 
 
 def identifier(value: Any, what: str) -> str:
-    """An id, which may have been a number. Errors: ``Unreadable``."""
+    """An id, which may have been a number. Errors: ``NoRecord``."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not value:
-        raise Unreadable(f"it has no {what}")
+        raise NoRecord(f"it has no {what}")
     return value
 
 
 def seconds(value: Any) -> int:
     """A time in Unix seconds, out of seconds, milliseconds or a date of ISO 8601 (UTC, where it names no zone). Errors:
-    ``Unreadable``.
+    ``NoRecord``.
     """
     try:
         if isinstance(value, str):
@@ -108,4 +108,4 @@ def seconds(value: Any) -> int:
             return math.floor(value / 1000 if abs(value) >= _MILLISECONDS else value)
     except (ValueError, OverflowError):
         pass
-    raise Unreadable(f"created_at {str(value)[:64]!r} is no time")
+    raise NoRecord(f"created_at {str(value)[:64]!r} is no time")
