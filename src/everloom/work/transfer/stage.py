@@ -190,10 +190,12 @@ class Stage:
             last = rows[-1][0]
 
     def hung_on(self, parent: str, cls: type[Object], mark: bytes = b"") -> Iterator[Staged]:
-        """The objects of a kind that hang on another, and have these bytes in their bodies."""
+        """The objects of a kind that hang on another, and have these bytes in their bodies. Nothing may be laid out while
+        they are looked at.
+        """
         index = _EACH.replace("records", "records INDEXED BY by_list")
         text = f"{index} WHERE kind = ? AND parent = ? AND instr(body, ?)"
-        for row in self._database.execute(text, (_NUMBERS[cls], parent, mark)).fetchall():
+        for row in self._database.execute(text, (_NUMBERS[cls], parent, mark)):
             yield self._looked_at(cls, *row)
 
     def _looked_at(self, cls: type[Object], seq: int, key: str, of: str, file: int, line: int, body: bytes) -> Staged:
