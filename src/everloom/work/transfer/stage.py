@@ -190,8 +190,8 @@ class Stage:
             last = rows[-1][0]
 
     def hung_on(self, parent: str, cls: type[Object], mark: bytes = b"") -> Iterator[Staged]:
-        """The objects of a kind that hang on another, and have these bytes in their bodies. Nothing may be laid out while
-        they are looked at.
+        """The objects of a kind that hang on another, and have these bytes in their bodies. Nothing may be laid out
+        while they are looked at.
         """
         index = _EACH.replace("records", "records INDEXED BY by_list")
         text = f"{index} WHERE kind = ? AND parent = ? AND instr(body, ?)"
