@@ -38,7 +38,7 @@ STAIRS = {
         {"batches", "fine_tuning"},
         {"vector_stores"},
         {"threads"},
-        {"runs"},
+        {"runs", "transfer"},
     ],
     "models": [
         *({"files"}, {"subprocesses"}),

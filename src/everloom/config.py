@@ -203,6 +203,13 @@ def official_variables() -> tuple[str, str]:
     return os.environ.get("OPENAI_BASE_URL", "").strip().rstrip("/"), key
 
 
+def named_variable(name: str) -> str:
+    """The secret that a command's option names by its environment variable; empty where that is not set."""
+    secret = os.environ.get(name, "").strip()
+    SECRETS.add([secret])
+    return secret
+
+
 def bare_environment() -> dict[str, str]:
     """This process's environment without settings, for a server of its own that is given others."""
     return {variable: text for variable, text in os.environ.items() if not variable.startswith(PREFIX)}

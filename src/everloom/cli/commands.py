@@ -13,6 +13,7 @@ from everloom.cli import (
     fine_tuning_commands,
     organization_commands,
     rules_commands,
+    transfer_commands,
     webhooks_commands,
 )
 from everloom.cli.options import Config, Data, settings_of
@@ -35,6 +36,8 @@ app.add_typer(models, name="models")
 app.add_typer(batches_commands.batches, name="batches")
 app.command("fine-tune")(fine_tuning_commands.fine_tune)
 app.add_typer(fine_tuning_commands.fine_tuning, name="fine-tuning")
+app.command("import")(transfer_commands.import_objects)
+app.command("export")(transfer_commands.export_objects)
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on; by default 127.0.0.1.", show_default=False)]
 Port = Annotated[

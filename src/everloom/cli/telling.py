@@ -18,7 +18,8 @@ from everloom.objects.projects import Project
 from everloom.objects.users import User
 from everloom.requests.binding import decode_body
 from everloom.store.base import SYSTEM
-from everloom.work.organization.establishing import establish
+from everloom.work.organization.establishing import DEFAULT_PROJECT, establish
+from everloom.work.organization.projects import the_open_project
 
 T = TypeVar("T")
 
@@ -57,6 +58,15 @@ async def project_of(ctx: Context, name: str) -> str:
     if len(found) == 1:
         return found[0].id
     raise CommandError(f"{len(found) or 'no'} projects are called {name!r}; 'everloom projects list' has their ids")
+
+
+@asynccontextmanager
+async def in_project(settings: Settings, name: str | None) -> AsyncIterator[Context]:
+    """The view of a project, by its id or name, by default of the default one. Errors: ``CommandError``."""
+    async with organization(settings) as ctx:
+        id = DEFAULT_PROJECT if name is None else await project_of(ctx, name)
+        project: Project = await the_open_project(ctx, id)
+        yield Context.of(ctx.ports, project.id, ctx.origin)
 
 
 async def whole(find: Callable[[PageQuery], Awaitable[Page[Any]]]) -> list[JsonObject]:

@@ -5,11 +5,10 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from everloom.cli.tables import say, show
-from everloom.cli.telling import organization, project_of, read, show_one, whole
+from everloom.cli.telling import in_project, read, show_one, whole
 from everloom.config import Settings
 from everloom.context import Context
 from everloom.objects.base import JsonObject
-from everloom.objects.projects import Project
 from everloom.objects.webhooks import (
     NewWebhookEndpoint,
     SecretRotation,
@@ -18,8 +17,6 @@ from everloom.objects.webhooks import (
     WebhookEndpointWithSecret,
     WebhookTest,
 )
-from everloom.work.organization.establishing import DEFAULT_PROJECT
-from everloom.work.organization.projects import the_open_project
 from everloom.work.webhooks import endpoints
 
 _COLUMNS = ("id", "name", "url", "event_types", "signing_secret_hint", "created_at")
@@ -27,12 +24,10 @@ _COLUMNS = ("id", "name", "url", "event_types", "signing_secret_hint", "created_
 
 @asynccontextmanager
 async def _project(settings: Settings, name: str | None) -> AsyncIterator[Context]:
-    """The view of a project, by its id or name, by default of the default one. Errors: ``CommandError``."""
-    async with organization(settings) as ctx:
-        id = DEFAULT_PROJECT if name is None else await project_of(ctx, name)
-        project: Project = await the_open_project(ctx, id)
+    """As ``in_project``, its courier closed at the end."""
+    async with in_project(settings, name) as ctx:
         try:
-            yield Context.of(ctx.ports, project.id, ctx.origin)
+            yield ctx
         finally:
             await ctx.ports.courier.close()
 

@@ -157,6 +157,8 @@ class IndexTask(Object, kw_only=True):
     """Of the caller who put the file there: what reading it asks of models is theirs."""
     tries: int = 0
     """How often its embedding model was away when it was to be read."""
+    moved: bool = False
+    """The file was in the store before the store came here: that it is read again is no use of the store."""
 
 
 MAX_BATCH = 2000

@@ -114,20 +114,15 @@ _LONGEST_ID = 128
 _LONGEST_MODEL = 256
 
 
-def check_ids(params: Mapping[str, str], prefixes: Mapping[str, str]) -> None:
-    """Refuse ids that cannot be ids, in the platform's words, before anything is looked up.
-
-    ``prefixes``: what each begins with, of those that come in one make.
+def check_ids(params: Mapping[str, str], prefixes: Mapping[str, str]) -> list[str]:
+    """Refuse ids that cannot be ids, in the platform's words, before anything is looked up. The names of those that are
+    of another make than this server's: ``prefixes`` say what each begins with, of those that come in one make.
     """
+    foreign: list[str] = []
     for name, value in params.items():
         prefix = prefixes.get(name)
         if prefix is not None and not value.startswith(prefix):
-            shown = value[:_LONGEST_ID]
-            raise BadRequest(
-                f"Invalid '{name}': '{shown}'. Expected an ID that begins with '{prefix.rstrip('_')}'.",
-                param=name,
-                code="invalid_value",
-            )
+            foreign.append(name)
         longest = _LONGEST_MODEL if name == "model" else _LONGEST_ID
         if len(value) > longest or not value.isprintable():
             if "\0" in value:
@@ -138,3 +133,13 @@ def check_ids(params: Mapping[str, str], prefixes: Mapping[str, str]) -> None:
                 param=name,
                 code="string_above_max_length",
             )
+    return foreign
+
+
+def wrong_prefix(name: str, value: str, prefix: str) -> BadRequest:
+    """What to say of an id that nothing has, and that nothing made here could have."""
+    return BadRequest(
+        f"Invalid '{name}': '{value}'. Expected an ID that begins with '{prefix.rstrip('_')}'.",
+        param=name,
+        code="invalid_value",
+    )

@@ -268,7 +268,7 @@ class Route:
     """One operation: where it is reached, who may call it, and how its handler's parameters are filled."""
 
     __slots__ = (
-        *("access", "api_family", "body", "handler", "method", "name", "path", "prefixes", "query"),
+        *("access", "api_family", "body", "handler", "method", "name", "nouns", "path", "prefixes", "query"),
         *("scope", "takes_ctx", "takes_request"),
     )
 
@@ -291,7 +291,8 @@ class Route:
         self.access = access
         self.scope = scope
         """What a key must be allowed to do (``objects/keys.py``), in the words of refusals."""
-        self.prefixes = {name: KINDS[noun].prefix for name, noun in (ids or {}).items() if f"{{{name}}}" in path}
+        self.nouns = {name: noun for name, noun in (ids or {}).items() if f"{{{name}}}" in path}
+        self.prefixes = {name: KINDS[noun].prefix for name, noun in self.nouns.items()}
         """What ids in the path begin with, where that is checked."""
         self.body: type[Any] | None = None
         self.query: tuple[str, type[Any]] | None = None

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 from everloom.api.http.binding import decode_query
 from everloom.api.http.front import with_model
-from everloom.api.http.paths import check_ids
+from everloom.api.http.paths import check_ids, wrong_prefix
 from everloom.api.http.routes import Dialect, Request, Route
 from everloom.requests.binding import decode_body
 
@@ -47,7 +47,24 @@ def bind(request: Request, next: Next) -> Awaitable[Any]:
     """Fill the handler's parameters from path, query and body. Errors: 400 in the platform's words, 413."""
     route, arguments = request.route, request.arguments
     assert route is not None
-    check_ids(arguments, route.prefixes if request.dialect is None or request.dialect.checks_ids else {})
+    prefixes = route.prefixes if request.dialect is None or request.dialect.checks_ids else {}
+    if foreign := check_ids(arguments, prefixes):
+        return _imported(request, foreign, next)
+    return _bound(request, route, next)
+
+
+async def _imported(request: Request, foreign: Sequence[str], next: Next) -> Any:
+    """As ``bind``, where ids are of another make: they may have been imported. Errors: 400 where nothing has them."""
+    assert request.route is not None
+    for name in foreign:
+        id, noun = request.arguments[name], request.route.nouns[name]
+        if not await request.context.store.all(noun, id=[id]):
+            raise wrong_prefix(name, id, request.route.prefixes[name])
+    return await _bound(request, request.route, next)
+
+
+def _bound(request: Request, route: Route, next: Next) -> Awaitable[Any]:
+    arguments = request.arguments
     if route.takes_ctx:
         arguments["ctx"] = request.context
     if route.takes_request is not None:

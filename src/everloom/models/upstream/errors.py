@@ -73,14 +73,14 @@ def backoff(attempt: int, headers: Mapping[str, str]) -> float | None:
 
     Exponential with jitter, so that callers that failed together do not come back together.
     """
-    asked = _asked_wait(headers)
+    asked = asked_wait(headers)
     if asked is not None:
         return None if asked > LONGEST_ASKED_WAIT_SECONDS else asked
     longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0**attempt)
     return longest * random.uniform(0.5, 1.0)
 
 
-def _asked_wait(headers: Mapping[str, str]) -> float | None:
+def asked_wait(headers: Mapping[str, str]) -> float | None:
     """What ``retry-after-ms`` or ``retry-after`` (seconds or a date) asks for, in seconds."""
     try:
         if (milliseconds := headers.get("retry-after-ms")) is not None:

@@ -19,6 +19,7 @@ from everloom.objects.runs import Source
 from everloom.objects.steps import MessageCreation
 from everloom.work.files.blobs import read_file
 from everloom.work.runs.state import RunState
+from everloom.work.walking import pages
 
 CHARACTERS_A_TOKEN = 12
 """More characters than a token has on average in any language: what is past this cannot fit."""
@@ -76,10 +77,8 @@ class Fill:
 async def read_history(ctx: Context, state: RunState, fill: Fill) -> History:
     """The newest messages of a run's thread, as many as ``fill`` takes and one more, or all."""
     run, turns, said, read = state.run, [], {}, []
-    after: str | None = None
     going = True
-    while going:
-        page = await ctx.store.find(Message, PageQuery(limit=_PAGE, after=after), thread_id=run.thread_id)
+    async for page in pages(ctx.store, Message, PageQuery(limit=_PAGE), thread_id=run.thread_id):
         for message in page.decode():
             read.append(_linked(message))
             if message.run_id == run.id:
@@ -87,8 +86,8 @@ async def read_history(ctx: Context, state: RunState, fill: Fill) -> History:
             elif going and (turn := await _turn(ctx, message))["content"]:
                 turns.append(turn)
                 going = fill.takes(turns)
-        after = page.last_id
-        going = going and page.has_more and not await fill.is_over(turns)
+        if not going or (page.has_more and await fill.is_over(turns)):
+            break
         await asyncio.sleep(0)  # many pages of an embedded database are one long piece of work
     said |= await _said_before(ctx, state, said)
     sources = [source for sources in reversed(read) for source in sources]

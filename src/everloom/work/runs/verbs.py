@@ -36,6 +36,7 @@ from everloom.work.runs.run_log import log_end
 from everloom.work.threads.messages import claim, compose
 from everloom.work.threads.resources import attach
 from everloom.work.threads.threads import compose_thread
+from everloom.work.walking import pages
 from everloom.work.webhooks.announcing import announced_run
 
 RUN_JOB = "run"
@@ -68,11 +69,13 @@ def _asks(messages: Sequence[Message]) -> bool:
 
 async def _check_asked(ctx: Context, thread_id: str) -> None:
     """Ask that a user has said something in a thread: most often what stands last in it. Errors: 400."""
-    page = await ctx.store.find(Message, PageQuery(limit=1), thread_id=thread_id)
-    while not _asks(page.decode()):
-        if not page.has_more:
-            raise _nothing_to_answer()
-        page = await ctx.store.find(Message, PageQuery(limit=100, after=page.last_id), thread_id=thread_id)
+    newest = await ctx.store.find(Message, PageQuery(limit=1), thread_id=thread_id)
+    if _asks(newest.decode()):
+        return
+    async for page in pages(ctx.store, Message, PageQuery(limit=100), thread_id=thread_id):
+        if _asks(page.decode()):
+            return
+    raise _nothing_to_answer()
 
 
 def _nothing_to_answer() -> BadRequest:

@@ -244,7 +244,7 @@ async def _end(
     ctx: Context, task: IndexTask, status: FileStatus, error: IngestError | None = None, usage: int = 0
 ) -> None:
     """Keep the outcome, if it is still asked for."""
-    tally = Tally()
+    tally = Tally(used=not task.moved)
 
     def edit(row: VectorStoreFile) -> None:
         tally.note(row.status, status, usage - row.usage_bytes)

@@ -63,10 +63,14 @@ class ExpiredStore(ApiError):
 
 
 class Tally:
-    """What one write does to the counts of its store. Begun anew each time the write's edits are called."""
+    """What one write does to the counts of its store. Begun anew each time the write's edits are called.
 
-    def __init__(self, added: int = 0) -> None:
+    ``used``: it is a use of the store, whose life begins again with it.
+    """
+
+    def __init__(self, added: int = 0, *, used: bool = True) -> None:
         self._added = added
+        self._used = used
         self._moves: list[tuple[FileStatus | None, FileStatus | None, int]] = []
 
     def begin(self, store: VectorStore) -> None:
@@ -96,7 +100,8 @@ class Tally:
             raise BadRequest(f"A vector store can have at most {MAX_FILES} files.", param="file_id")
         if store.status != "expired":
             store.status = "in_progress" if counts.in_progress else "completed"
-            keep_alive(store)
+            if self._used:
+                keep_alive(store)
 
     def around(self, store_id: str, *operations: Operation, alive: bool = False) -> list[Operation]:
         """The operations on files, between the store's own."""
@@ -159,7 +164,7 @@ async def remove_store(ctx: Context, store_id: str) -> None:
         Remove(FileBatch, vector_store_id=store_id),
         Remove(FileBatchMember, vector_store_id=store_id),
         Remove(IndexTask, vector_store_id=store_id),
-        *_asking(task),
+        *asking(task),
     )
     ctx.ports.bus.wake(store_id)
     await forget(ctx, task)
@@ -215,10 +220,10 @@ async def add_files(
         keys = [file_key(store_id, id) for id in wanted]
         known = {row.id for row in await ctx.store.all(VectorStoreFile, id=keys)}
         tally = Tally(added=len(wanted) - len(known))
-        tasks = _reading(ctx.caller, store_id, list(wanted))
+        tasks = reading(ctx.caller, store_id, list(wanted))
         rows = [_put(store_id, file, tally, again=file.file_id in known) for file in wanted.values()]
         operations: list[Operation] = [Remove(IndexTask, vector_store_id=store_id, file_id=list(wanted))]
-        operations += [*rows, *_asking(*tasks), *_members(batch, list(wanted))]
+        operations += [*rows, *asking(*tasks), *_members(batch, list(wanted))]
         try:
             written = await ctx.store.write(*tally.around(store_id, *operations, alive=True))
         except (Conflict, NotFound):
@@ -251,7 +256,7 @@ def _removal(store_id: str, file_id: str) -> tuple[list[Operation], IndexTask]:
         Remove(VectorStoreFile, key),
         Remove(FileBatchMember, vector_store_id=store_id, file_id=file_id),
         Remove(IndexTask, vector_store_id=store_id, file_id=file_id),
-        *_asking(task),
+        *asking(task),
     )
     return operations, task
 
@@ -340,7 +345,8 @@ def _members(batch: FileBatch | None, file_ids: Sequence[str]) -> list[Operation
 # --- tasks -----------------------------------------------------------------------------------------------------------
 
 
-def _reading(caller: Caller, store_id: str, file_ids: Sequence[str]) -> list[IndexTask]:
+def reading(caller: Caller, store_id: str, file_ids: Sequence[str]) -> list[IndexTask]:
+    """The tasks of reading files into a store, some to a job."""
     made = now()
     tasks: list[IndexTask] = []
     for place, file_id in enumerate(file_ids):
@@ -357,6 +363,6 @@ def _forgetting(store_id: str, file_id: str) -> IndexTask:
     return IndexTask(id=id, created_at=now(), job=id, vector_store_id=store_id, file_id=file_id, verb="forget")
 
 
-def _asking(*tasks: IndexTask) -> list[Operation]:
+def asking(*tasks: IndexTask) -> list[Operation]:
     """Keep tasks, and have their jobs done."""
     return [*map(Add, tasks), *(Start(INGEST_JOB, job, "background") for job in dict.fromkeys(t.job for t in tasks))]
