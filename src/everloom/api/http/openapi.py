@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from everloom import __version__
-from everloom.api.http.routes import Download, EventStream, Reply, Route
+from everloom.api.http.routes import CURRENT_DIALECT, Download, EventStream, Reply, Route
 from everloom.objects.base import Page
 
 _REF = "#/components/schemas/{name}"
@@ -119,8 +119,8 @@ def _beta(route: Route) -> list[dict[str, Any]]:
     """The header that operations on Assistants ask for."""
     if route.api_family != "assistants":
         return []
-    values = {"type": "string", "enum": ["assistants=v1", "assistants=v2"]}
-    return [{"name": "OpenAI-Beta", "in": "header", "required": True, "schema": values}]
+    schema = {"type": "string", "default": CURRENT_DIALECT}
+    return [{"name": "OpenAI-Beta", "in": "header", "required": True, "schema": schema}]
 
 
 def _answer(kind: Any, schemas: _Schemas) -> dict[str, Any]:
