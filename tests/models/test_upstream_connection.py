@@ -175,6 +175,38 @@ def test_what_came_unasked_is_nobodys_answer_though_the_loop_has_not_read_it_yet
     run(main())
 
 
+@pytest.mark.parametrize(
+    ("seconds", "said", "again"), [(0.0, b"", True), (0.0, b"HTTP/1.1 2", False), (0.4, b"", False)]
+)
+def test_a_kept_connection_that_is_closed_as_it_is_used_again_costs_nobody_his_answer(
+    seconds: float, said: bytes, again: bool
+) -> None:
+    """But for one that has said something, or was silent for long enough to have worked on it."""
+    answered: set[asyncio.StreamWriter] = set()
+
+    async def once(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if writer in answered:
+            await asyncio.sleep(seconds)
+            writer.write(said)
+            writer.close()
+        else:
+            answered.add(writer)
+            writer.write(WHOLE)
+
+    async def main() -> None:
+        async with before(once) as (upstream, connections):
+            assert await read(connections) == b"hello"
+            if again:
+                for _ in range(3):
+                    assert await read(connections) == b"hello"
+                assert upstream.connections == 4
+            else:
+                with pytest.raises(Disconnected):
+                    await read(connections)
+
+    run(main())
+
+
 def test_a_connection_is_not_used_again_whose_upstream_has_not_heard_the_request_out() -> None:
     async def main() -> None:
         served = 0

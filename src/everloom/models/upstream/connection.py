@@ -43,6 +43,10 @@ class Disconnected(Exception):
     """The connection has ended, or spoken no HTTP, before the answer was whole."""
 
 
+class Unheard(Disconnected):
+    """The connection has ended before a byte of the answer."""
+
+
 class Connection(asyncio.Protocol):
     """A connection that asks one thing at a time. ``timeout``: seconds of silence, after which it counts as hanging.
 
@@ -95,7 +99,7 @@ class Connection(asyncio.Protocol):
     async def ask(self, head: bytes, body: bytes) -> Response:
         """Send a request; its answer, once that has begun. Errors: ``Silent``, ``Disconnected``."""
         if self._transport is None:
-            raise Disconnected("it closed the connection")
+            raise Unheard("it closed the connection")
         begun: asyncio.Future[Response] = self.loop.create_future()
         self._begun = begun
         self._head_bytes = self._quiet = 0
@@ -171,7 +175,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._fail(Disconnected(repr(exc) if exc is not None else "it closed the connection"))
+        ended = Disconnected if self._begun is None or self._quiet else Unheard
+        self._fail(ended(repr(exc) if exc is not None else "it closed the connection"))
         if self._timer is not None:
             self._timer.cancel()
         self._when_lost(self)

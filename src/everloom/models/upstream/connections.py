@@ -10,8 +10,13 @@ from urllib.parse import quote, unquote, urlsplit
 
 import aiohappyeyeballs
 
-from everloom.models.upstream.connection import Connection, Unconnected, lines
+from everloom.models.upstream.connection import Connection, Unconnected, Unheard, lines
 from everloom.models.upstream.response import Response
+
+_CLOSING_SECONDS = 0.25
+"""Within which a kept connection that ends without a word was being closed as it was used again, so that the request is
+sent over another. Behind it somebody may have worked on it.
+"""
 
 KEPT_SECONDS = 30.0
 """How long a connection that nobody uses is kept."""
@@ -73,8 +78,17 @@ class Connections:
         """Send JSON; the answer, once it has begun. Errors: ``Unconnected``, ``Silent``, ``Disconnected``."""
         if (head := self._heads.get(path)) is None:
             head = self._heads[path] = self._head(path)
-        connection = self._kept() or await self._connected()
-        return await connection.ask(b"%s%d\r\n\r\n" % (head, len(body)), body)
+        head = b"%s%d\r\n\r\n" % (head, len(body))
+        if (kept := self._kept()) is not None:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            try:
+                return await kept.ask(head, body)
+            except Unheard:
+                if loop.time() - began >= _CLOSING_SECONDS:
+                    raise
+        connection = await self._connected()
+        return await connection.ask(head, body)
 
     def close(self) -> None:
         """Cut every connection, and with them the answers under way."""
