@@ -1,4 +1,4 @@
-"""Every benchmark, one after the other, in the one table that the project's README shows."""
+"""Every benchmark, one after the other, in the one table that docs/benchmarks.md shows."""
 
 from benchmarks import governed, litellm, passthrough, runs, start, steps
 from benchmarks.measure import machine, options, table

@@ -1,4 +1,4 @@
-"""The organization's commands of the README, word for word, on a fresh install."""
+"""The organization's commands in the documentation, word for word, on a fresh install."""
 
 import re
 import shlex
@@ -6,11 +6,11 @@ from pathlib import Path
 
 from tests.cli.programs import everloom
 
-README = Path(__file__).parent.parent.parent / "README.md"
+GUIDE = Path(__file__).parent.parent.parent / "docs" / "organization.md"
 
 
 def test_the_commands_of_the_organization_work_in_their_order(tmp_path: Path) -> None:
-    (block,) = re.findall(r"```sh\n((?:everloom .*\n)*everloom users invite (?:.*\n)*?)```", README.read_text())
+    (block,) = re.findall(r"```sh\n((?:everloom .*\n)*everloom users invite (?:.*\n)*?)```", GUIDE.read_text())
     lines = [shlex.split(line, comments=True) for line in block.splitlines()]
     assert len(lines) > 8
     for program, *arguments in lines:
