@@ -13,6 +13,7 @@ from typing import IO
 from everloom.api.http.routes import Route
 from everloom.app.http import ROUTES, build_server
 from everloom.app.models import Preload, build_models, build_prices
+from everloom.app.start_faults import opening_database, warn_of_upstreams
 from everloom.blobs.obstore import ObjectBlobs
 from everloom.bus.base import Bus
 from everloom.bus.memory import MemoryBus
@@ -141,12 +142,14 @@ class App:
         if (file := self.settings.sqlite_file) is not None:
             self._claim = claim(file.with_name("everloom.lock"))
         work = self.settings.worker if worker is None else worker
-        await ports.database.open()
+        with opening_database(self.settings):
+            await ports.database.open()
         await ports.bus.open()
         await ports.models.open()
         await ports.vectors.open()
         ports.gate.admission.open(ports.database, ports.rules, ports.prices, ports.limits.ceilings)
         self._tasks.append(asyncio.create_task(self._launch(work)))
+        self._tasks.append(asyncio.create_task(warn_of_upstreams(self.settings)))
         await asyncio.to_thread(sweep_folders)
         await ports.tuned.sweep(ports.database)
         if self.settings.preload and self._preload is not None:

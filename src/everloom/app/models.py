@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from everloom.app.pulled import PulledModels
+from everloom.app.start_faults import warn_of_models
 from everloom.app.training import build_trainers
 from everloom.config import Settings
 from everloom.context.pricing import PriceList
@@ -65,6 +66,7 @@ def build_models(settings: Settings) -> tuple[Models, Preload, Sequence[Trainer]
     projects = {entry.id: entry.projects for entry in settings.models if entry.projects}
     stand_ins = [*_stand_ins(settings.moderation_model), *pulled.stand_ins()]
     models = Models(named, settings.aliases, default=default, stand_ins=stand_ins, projects=projects)
+    warn_of_models(settings, models, unusable)
     return models, preload, build_trainers(settings, local)
 
 

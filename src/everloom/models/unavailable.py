@@ -20,7 +20,7 @@ class UnavailableBackend:
 
     def __init__(self, name: str, reason: str) -> None:
         self._name = name
-        self._reason = reason
+        self.reason = reason
         self._since = now()
 
     async def open(self) -> None:
@@ -71,4 +71,4 @@ class UnavailableBackend:
         self._fail()
 
     def _fail(self) -> NoReturn:
-        raise ModelFailure(f"The model `{self._name}` cannot be used: {self._reason}.", status=503)
+        raise ModelFailure(f"The model `{self._name}` cannot be used: {self.reason}.", status=503)
