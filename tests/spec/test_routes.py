@@ -31,7 +31,7 @@ ORGANIZATION = {
 CURRENT = {"Assistants (v2)", "Threads (v2)", "Messages (v2)", "Runs (v2)", "Run steps (v2)"} | VECTOR_STORES
 """The groups of the reference that are built."""
 
-OPEN = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
+OPEN = {("GET", "/openapi.json"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
 """For operators: no key, and no ``/v1`` before them."""
 
 _INVITE = "/organization/invites/{invite_id}/accept"
