@@ -2,9 +2,12 @@
 thousand numbers; and one over the default model, which answers as it was trained.
 """
 
+import contextlib
+import json
 import os
 import re
 import signal
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +84,14 @@ def children_of(server: Everloom) -> list[psutil.Process]:
     return [process for process in trainings() if process in mine]
 
 
+def kept_step(server: Everloom, job: Json) -> int:
+    """The step behind which a job would go on."""
+    with contextlib.closing(sqlite3.connect(server.data / "everloom.db", timeout=30)) as database:
+        ((body,),) = database.execute("SELECT body FROM fine_tuning_works WHERE id = ?", (job["id"],)).fetchall()
+    found: int = json.loads(body).get("state_step", 0)
+    return found
+
+
 def went_on(http: httpx.Client, job: Json) -> list[int]:
     """Behind which steps somebody went on."""
     texts = messages_of(http, job)
@@ -154,6 +165,8 @@ def test_a_job_is_paused_within_seconds_and_goes_on(one: Everloom) -> None:
         reached(lambda: not children_of(one), 30)
         told = steps(http, job)
         assert len(told) < 500
+        # The child is gone once it has said its last; that stands in the database a moment later.
+        reached(lambda: kept_step(one, job) >= told[-1], 60)
         one.kill()
         one.start()
     with client_of(one) as http:
