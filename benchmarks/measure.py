@@ -37,7 +37,9 @@ class Program:
     def __init__(
         self, *arguments: str, ready: str, environment: dict[str, str] | None = None, python: str = sys.executable
     ) -> None:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("EVERLOOM_")}
+        # A server that is installed has its bytecode: it would be made anew at each start where that is forbidden.
+        left_out = ("EVERLOOM_", "PYTHONDONTWRITEBYTECODE")
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
         self.output: list[str] = []
         self.url = ""
         started = time.perf_counter()

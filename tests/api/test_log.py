@@ -129,3 +129,13 @@ def test_lines_on_a_terminal(tmp_path: Path, upstream: ScriptedUpstream) -> None
     assert " INFO everloom.requests: POST /v1/threads status=200 ms=" in told[0]
     assert "\\r\\nINFO everything burns\\x1b" in told[1]
     assert len(told[1]) < 800
+
+
+def test_what_fails_is_told_where_only_warnings_are(tmp_path: Path, upstream: ScriptedUpstream) -> None:
+    settings = {"upstream": upstream.url, "log_level": "warning", "log_format": "json"}
+    with Everloom(tmp_path, **settings) as server, client_of(server) as http:
+        upstream.script(Says("Sunny."), Fails(400))
+        settled(http, a_run(http), "completed")
+        failed = settled(http, a_run(http), "failed")
+        assert line_of(server, run_id=failed["id"])["level"] == "warning"
+    assert sum("everloom.runs" in line for line in server.output) == 1

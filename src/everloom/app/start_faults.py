@@ -30,7 +30,7 @@ def opening_database(settings: Settings) -> Iterator[None]:
         if settings.sqlite_file is not None or not stranger:
             raise
         parts = urlsplit(settings.database)
-        place = f"{parts.hostname}:{parts.port or 5432}{parts.path}"
+        place = f"{parts.hostname or 'its socket'}:{parts.port or 5432}{parts.path}"
         text = f"the database at {place} (EVERLOOM_DATABASE) cannot be opened: {str(error) or type(error).__name__}"
         raise CannotOpen(text) from error
 
@@ -62,6 +62,6 @@ async def _warn_of_upstream(url: str, setting: str) -> None:
         async with asyncio.timeout(_CONNECT_SECONDS):
             _, writer = await asyncio.open_connection(parts.hostname, port)
         writer.close()
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, UnicodeError) as error:
         problem = str(error) or f"no connection in {_CONNECT_SECONDS:g} seconds"
         _logger.warning("the upstream %s:%d (%s) does not answer: %s", parts.hostname, port, setting, problem)

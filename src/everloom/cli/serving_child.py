@@ -39,8 +39,8 @@ class Place(NamedTuple):
 
         # By its number, and not by the process's: so it goes on counting where the one before it ended, and one that
         # dies again and again does not fill the disk with what each had counted.
-        multiprocess.mark_process_dead(self.number)  # type: ignore[no-untyped-call]
-        values.ValueClass = values.MultiProcessValue(lambda: self.number)  # type: ignore[no-untyped-call]
+        multiprocess.mark_process_dead(self.number)  # type: ignore[no-untyped-call]  # it tells nothing of its types
+        values.ValueClass = values.MultiProcessValue(lambda: self.number)  # type: ignore[no-untyped-call]  # as above
 
     def watch(self) -> None:
         """End as by a signal once the parent is gone, however it went."""

@@ -32,7 +32,7 @@ from everloom.objects.runs import (
 )
 from everloom.objects.steps import RunStep, StepError, StepStatus
 from everloom.objects.tools import EstimatedUsage, Usage
-from everloom.store.base import Add, Change, Enter, Missing, Operation
+from everloom.store.base import Add, Change, Enter, Missing, Operation, Written
 from everloom.tools.base import ToolFailure
 from everloom.work.inference.chat import Heard, stream_chunks
 from everloom.work.organization.projects import refuse_archived
@@ -370,17 +370,18 @@ class Execution:
 
     async def _leave(self, *operations: Operation) -> None:
         """A write that ends or pauses the run: whoever takes it up again is told so by a job of its own."""
-        await self._commit(*operations)
+        written = await self._commit(*operations)
         self._done = True
-        await log_rest(self._ctx, self._run_id, self._answered_by)
+        log_rest(operations, written, self._ctx.project, self._answered_by)
 
-    async def _commit(self, *operations: Operation) -> None:
+    async def _commit(self, *operations: Operation) -> Written:
         """A write, and in it what the model has cost until now."""
         spent = [*self._spent]
         self._answered_by = spent[-1].model if spent else self._answered_by
-        await self.writer.commit(*operations, Enter(rows_of(spent)))
+        written = await self.writer.commit(*operations, Enter(rows_of(spent)))
         entered(spent)
         del self._spent[: len(spent)]
+        return written
 
     def _count(self, usage: Usage) -> None:
         """An answer that was left as soon as enough was heard of it cost what its generation says."""

@@ -1,31 +1,28 @@
 """A line of the log for each run that has ended, or waits for its caller: what came of it, by which model."""
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
-from everloom.context import Context
 from everloom.kit.clock import now
-from everloom.kit.errors import Unavailable
 from everloom.objects.runs import Run
-from everloom.store.base import Missing
+from everloom.store.base import Change, Operation, Written
 
 log = logging.getLogger("everloom.runs")
 
 
-async def log_rest(ctx: Context, run_id: str, answered_by: str) -> None:
-    """As ``log_end``, of a run that its executor has just brought there. It is read only where the log is."""
-    if not log.isEnabledFor(logging.INFO):
-        return
-    try:
-        log_end(await ctx.store.get(Run, run_id), ctx.project, answered_by)
-    except (Missing, Unavailable) as gone:  # Its end is kept; the line is not worth more.
-        log.info("run %s has come to rest, and cannot be read: %s", run_id, gone)
+def log_rest(operations: Iterable[Operation], written: Written, project: str, answered_by: str) -> None:
+    """As ``log_end``, of the run that a write of its executor has brought there."""
+    for each in operations:
+        if isinstance(each, Change) and each.cls is Run:
+            log_end(written[each], project, answered_by)
 
 
 def log_end(run: Run, project: str, answered_by: str = "") -> None:
     """Log a run that has just come to rest. ``answered_by``: the model that has answered, by its own name."""
-    failed = run.status in ("failed", "expired")
-    log.log(logging.WARNING if failed else logging.INFO, "run %s", run.status, extra=_fields(run, project, answered_by))
+    level = logging.WARNING if run.status in ("failed", "expired") else logging.INFO
+    if log.isEnabledFor(level):
+        log.log(level, "run %s", run.status, extra=_fields(run, project, answered_by))
 
 
 def _fields(run: Run, project: str, answered_by: str) -> dict[str, Any]:
