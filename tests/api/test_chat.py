@@ -42,8 +42,7 @@ def server(upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def http(server: Serving, upstream: ScriptedUpstream) -> Iterator[httpx.Client]:
-    upstream.requests.clear()
-    upstream.disconnects.clear()
+    upstream.reset()
     with httpx.Client(
         base_url=server.url, headers={"authorization": f"Bearer {KEY}"}, timeout=10, transport=CheckedTransport()
     ) as client:
@@ -302,7 +301,7 @@ def test_everything_the_reference_and_later_sdks_allow_is_passed_on(
 def test_an_upstream_that_refuses(
     http: httpx.Client, upstream: ScriptedUpstream, stream: bool, reply: Any, status: int, code: str
 ) -> None:
-    upstream.script(reply)
+    upstream.script(reply, reply)  # The second for who was asked over a kept connection and cut it at once.
     response = post(http, stream=stream)
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
     assert response.headers["content-type"] == "application/json"

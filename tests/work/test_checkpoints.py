@@ -118,17 +118,19 @@ def killed_at(where: object, name: str, log: AuditedDatabase) -> None:
     [(keys, "_read_private"), (WitnessFile, "append"), (KeyFile, "has_begun")],
     ids=["key made", "kept in the database", "remembered"],
 )
+@pytest.mark.parametrize("more", [True, False], ids=["and goes on", "and has nothing new"])
 def test_who_dies_before_the_first_checkpoint_is_whole_is_gone_on_from(
-    adapter: str, where: object, name: str, tmp_path: Path
+    adapter: str, where: object, name: str, more: bool, tmp_path: Path
 ) -> None:
     log = AuditedDatabase(adapter, tmp_path)
     log.write("a")
     killed_at(where, name, log)
     assert log.key.exists()
-    log.write("b")
+    if more:
+        log.write("b")
     log.sign()
     assert log.verify().faults == ()
-    assert [each.seq for each in read_witness(log.witness)[0]][-1] == 2
+    assert [each.seq for each in read_witness(log.witness)[0]][-1] == (2 if more else 1)
     assert KeyFile(log.key, make=True).has_signed_before()
     log.witness.unlink()
     with pytest.raises(ChainBroken, match="remembers nothing"):

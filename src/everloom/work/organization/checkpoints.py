@@ -71,6 +71,8 @@ async def _look(log: AuditLog, evidence: Evidence, seconds: int) -> None:
         if head.seq == 0:
             return
         await _begin(log, evidence)
+    elif await asyncio.to_thread(evidence.signer.has_signed, seen):  # Who remembered it may not have come to say so.
+        await asyncio.to_thread(evidence.signer.has_begun)
     behind = seen.seq if seen else 0
     mine = await asyncio.to_thread(_signed_by, evidence, await log.checkpoints(after=behind))
     if mine:
