@@ -1,0 +1,7 @@
+// What pages are made of. Each is a component of Preact, or a hook (`use…`).
+export { Copy, ErrorNote, Note, Page, say } from './parts/page.js';
+export { Button, Dialog, Field, Tabs } from './parts/controls.js';
+export { Bar, Id, Json, LongText, Status, Time, number, seconds } from './parts/values.js';
+export { More, Table } from './parts/table.js';
+export { useList, useThing } from './parts/loading.js';
+export { Plot } from './parts/plot.js';

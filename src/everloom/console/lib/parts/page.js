@@ -1,0 +1,103 @@
+// The frame of a page, and what it says: notes, errors, announcements.
+import { html, useEffect, useState } from '../html.js';
+import { href } from '../router.js';
+
+/** Have screen readers say `text`; it is shown nowhere. */
+export function say(text) {
+  const box = document.getElementById('announcements');
+  if (!box) return;
+  box.textContent = '';
+  requestAnimationFrame(() => {
+    box.textContent = text;
+  });
+}
+
+/** A page: its heading, a sentence under it, what can be done on the whole of it, and the rest. */
+export function Page({ title, lead, actions, wide, children }) {
+  useEffect(() => {
+    document.title = `${title} · Everloom`;
+  }, [title]);
+  return html`
+    <div class=${wide ? 'page wide' : 'page'}>
+      <header class="page-head">
+        <div class="page-title">
+          <h1 id="title" tabindex="-1">${title}</h1>
+          ${lead && html`<p class="lead">${lead}</p>`}
+        </div>
+        ${actions && html`<div class="actions">${actions}</div>`}
+      </header>
+      ${children}
+    </div>
+  `;
+}
+
+/** A remark. `kind`: info (as it is), good, warning or bad. */
+export function Note({ kind = 'info', children }) {
+  return html`<div class=${`note note-${kind}`} role=${kind === 'bad' ? 'alert' : 'note'}>${children}</div>`;
+}
+
+/** What an error says, its request's id for the log, and what can be done about it. Nothing where there is none. */
+export function ErrorNote({ error, retry }) {
+  if (!error) return null;
+  const wantsKey = error.code === 'no_admin_key' || error.status === 401;
+  return html`
+    <${Note} kind="bad">
+      <p dir="auto">${error.message || String(error)}</p>
+      ${error.param && html`<p class="fine">Parameter: <code>${error.param}</code></p>`}
+      ${error.requestId && html`<p class="fine">Request: <code>${error.requestId}</code></p>`}
+      ${wantsKey && html`<p><a href=${href('/key')}>Enter a key</a></p>`}
+      ${retry && html`<p><button type="button" class="button button-quiet" onClick=${retry}>Try again</button></p>`}
+    <//>
+  `;
+}
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return;
+  } catch {
+    // Not over plain HTTP from another machine: the older way works there.
+  }
+  const box = document.createElement('textarea');
+  box.value = text;
+  box.className = 'unseen';
+  const modal = [...document.querySelectorAll('dialog[open]')].pop();
+  (modal ?? document.body).append(box);
+  const focused = document.activeElement;
+  box.select();
+  document.execCommand('copy');
+  box.remove();
+  focused?.focus();
+}
+
+/** A button that copies `text`. With `small` it shows a sign alone, and `label` is its name. */
+export function Copy({ text, label = 'Copy', small }) {
+  const [done, setDone] = useState(false);
+  useEffect(() => {
+    if (!done) return undefined;
+    const timer = setTimeout(() => setDone(false), 1500);
+    return () => clearTimeout(timer);
+  }, [done]);
+  const press = async (event) => {
+    event.stopPropagation();
+    await copy(String(text));
+    setDone(true);
+    say('Copied');
+  };
+  return html`
+    <button
+      type="button"
+      class=${small ? 'copy' : 'button button-quiet'}
+      aria-label=${small ? label : undefined}
+      title=${small ? label : undefined}
+      onClick=${press}
+    >
+      <svg class="icon" viewBox="0 0 16 16" aria-hidden="true">
+        ${done
+          ? html`<path d="M3 8.5l3.2 3.2L13 4.8" />`
+          : html`<rect x="5.5" y="5.5" width="8" height="8" rx="1.5" /><path d="M10.5 3V2.5h-8v8H3" />`}
+      </svg>
+      ${!small && html`<span>${done ? 'Copied' : label}</span>`}
+    </button>
+  `;
+}

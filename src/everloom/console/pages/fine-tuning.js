@@ -1,0 +1,6 @@
+import { html } from '../lib/html.js';
+import { Note, Page } from '../lib/parts.js';
+
+export default function () {
+  return html`<${Page} title="Fine-tuning"><${Note}>This page is not written yet.<//><//>`;
+}
