@@ -98,6 +98,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_body_bytes: int = 64 * 1024 * 1024
     max_file_bytes: int = 512 * 1024 * 1024
     metrics: Literal["local", "admin", "open"] = "local"
+    console: bool = True
     max_connections_per_address: int = 4096
     head_timeout: float = 15.0
     idle_timeout: float = 30.0

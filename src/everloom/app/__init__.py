@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
+from everloom.api.console import console_routes
 from everloom.api.http.routes import Route
 from everloom.app.http import ROUTES, build_server
 from everloom.app.models import Preload, build_models, build_prices
@@ -236,7 +237,7 @@ def claim(lock: Path) -> IO[str]:
 
 
 def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
-    """The server that the settings describe, not yet started, with ``routes`` for the reference's."""
+    """The server that the settings describe, not yet started, with ``routes`` for the reference's, and the console."""
     file = settings.sqlite_file
     if file is not None:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -267,7 +268,7 @@ def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
         mailer=mailer(settings),
         courier=HttpCourier(private=settings.webhooks_allow_private),
     )
-    return App(settings, ports, preload, routes)
+    return App(settings, ports, preload, (*routes, *console_routes()) if settings.console else routes)
 
 
 def _limits(settings: Settings) -> ServerLimits:

@@ -46,7 +46,7 @@ def _run_processes(settings: Settings) -> int:
     with port_to_share(settings.host, settings.port) as holder:
         url = base_url(settings.host, holder)
         port = holder.getsockname()[1]
-        return _run(serve_by_processes(settings.processes, port, lambda: _say(f"everloom: ready on {url}")))
+        return _run(serve_by_processes(settings.processes, port, lambda: _say_ready(settings, url)))
 
 
 def run_worker(settings: Settings) -> int:
@@ -101,7 +101,7 @@ async def _answer(
 
     def ready() -> None:
         if place is None:
-            _say(f"everloom: ready on {url}")
+            _say_ready(settings, url)
             _say_who_stands_in(settings)
         else:
             place.ready()
@@ -121,6 +121,13 @@ async def _answer(
         for task in fetching:
             task.cancel()
         await asyncio.gather(*fetching, return_exceptions=True)
+
+
+def _say_ready(settings: Settings, url: str) -> None:
+    """Where the console and the API are: the ready line last, since others wait for it."""
+    if settings.console:
+        _say(f"everloom: console on {url.removesuffix('/v1')}/console/")
+    _say(f"everloom: ready on {url}")
 
 
 def _say_who_stands_in(settings: Settings) -> None:

@@ -20,14 +20,21 @@ class Paths:
         self._fixed: dict[str, _Node] = {}
         """By whole paths, with and without ``/v1``, those that have no parameters."""
         for route in routes:
-            node = self._tree
-            for segment in route.path.strip("/").split("/"):
-                node = node.child(segment)
+            node = self._node(route.path)
             if route.method in node.routes:
                 raise ValueError(f"two handlers for {route.method} {route.path}")
             node.routes[route.method] = route
-            if "{" not in route.path:
+            if "{" not in route.path and route.path != "/":
                 self._fixed[route.path] = self._fixed[PREFIX + route.path] = node
+
+    def _node(self, path: str) -> "_Node":
+        """Where a route's path ends in the tree; beside it stands the root, which ``/v1`` alone is not."""
+        if path == "/":
+            return self._fixed.setdefault(path, _Node())
+        node = self._tree
+        for segment in path.strip("/").split("/"):
+            node = node.child(segment)
+        return node
 
     def match(self, method: str, path: str) -> tuple[Route, dict[str, str]] | None:
         """The route and its path parameters, or None."""

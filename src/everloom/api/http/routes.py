@@ -65,9 +65,8 @@ class Request:
 
     __slots__ = (
         *("_endings", "_receive", "_when_gone", "arguments", "caller", "client", "context", "deployment", "dialect"),
-        *("error", "headers", "id"),
-        *("method", "path", "ports", "query", "raw_body", "route", "send", "server", "started", "status"),
-        "takes_whole",
+        *("error", "headers", "id", "method", "path", "ports", "query", "raw_body", "route", "send", "server"),
+        *("started", "status", "takes_whole"),
     )
 
     context: Context
@@ -319,7 +318,7 @@ def scope_of(method: str, permission: PermissionGroup | None, access: Access) ->
     """
     if access == "open":
         return ""
-    verb = "read" if method == "GET" else "write"
+    verb = "read" if method in ("GET", "HEAD") else "write"
     if access == "admin":
         return f"api.management.{verb}"
     if permission is None:
@@ -355,6 +354,10 @@ class Routes:
     def get(self, path: str) -> Callable[[H], H]:
         """Make a function the handler of ``GET path``."""
         return self._add("GET", path)
+
+    def head(self, path: str) -> Callable[[H], H]:
+        """Make a function the handler of ``HEAD path``: that of GET, whose body the server beneath keeps back."""
+        return self._add("HEAD", path)
 
     def post(self, path: str, *, reads: bool = False) -> Callable[[H], H]:
         """Make a function the handler of ``POST path``; ``reads``: it changes nothing, for all that it is posted."""
