@@ -27,6 +27,9 @@ GROWN = 1.5
 LEAST_MS = 0.3
 """Less than this, one way or the other, is the clock's."""
 
+_LOOK_SECONDS, _IDLE, _REST_SECONDS = 0.02, 0.05, 60.0
+"""A server rests that takes no more than this share of a core in three looks one after the other; how long to wait."""
+
 Ids = dict[str, str]
 
 
@@ -229,6 +232,7 @@ def _measured(
 
 def _timed(operation: Operation, client: Client, seconds: float) -> Times:
     """As often as there is time for, three times at least; what comes before is not counted."""
+    _let_rest(client.pid)
     each: list[float] = []
     cpu = 0.0
     until = time.perf_counter() + seconds
@@ -241,6 +245,15 @@ def _timed(operation: Operation, client: Client, seconds: float) -> Times:
         each.append((time.perf_counter() - began) * 1000)
         cpu += cpu_seconds(client.pid) - used
     return Times(each, cpu / len(each) * 1000)
+
+
+def _let_rest(pid: int) -> None:
+    """Wait for the jobs that were started, the reading of files say, by what was measured before."""
+    idle, until = 0, time.monotonic() + _REST_SECONDS
+    while idle < 3 and time.monotonic() < until:
+        used = cpu_seconds(pid)
+        time.sleep(_LOOK_SECONDS)
+        idle = idle + 1 if cpu_seconds(pid) - used < _IDLE * _LOOK_SECONDS else 0
 
 
 _number = 0
