@@ -133,6 +133,14 @@ class Settings(Struct, frozen=True, kw_only=True):
         return Path(self.database.removeprefix("sqlite:///")).expanduser().absolute()
 
     @property
+    def database_place(self) -> str:
+        """The database as it is named to people: its file, or its server's address, without user and password."""
+        if self.sqlite_file is not None:
+            return str(self.sqlite_file)
+        parts = urlsplit(self.database)
+        return f"{parts.hostname or 'its socket'}:{parts.port or 5432}{parts.path}"
+
+    @property
     def blob_folder(self) -> Path | None:
         """The folder of the files' bytes, or None on S3."""
         if not self.blobs.startswith("file:"):

@@ -181,7 +181,8 @@ def test_verifying_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_there_is_no_database(tmp_path: Path) -> None:
-    assert refused(tmp_path, "audit", "list").startswith("everloom: cannot open the database: ")
+    told = everloom(tmp_path, "audit", "list").stderr
+    assert told.startswith(f"everloom: nothing has been started on {tmp_path / 'data' / 'everloom.db'}: ")
     assert not (tmp_path / "data").exists()
 
 

@@ -65,7 +65,7 @@ def test_a_worker_alone_needs_postgresql(tmp_path: Path) -> None:
 
 def test_migrate_makes_the_schema(tmp_path: Path) -> None:
     done = everloom(tmp_path, "migrate")
-    assert (done.returncode, done.stdout) == (0, "The database's schema is up to date.\n")
+    assert (done.returncode, done.stdout) == (0, f"The schema of {tmp_path / 'data' / 'everloom.db'} is up to date.\n")
     connection = sqlite3.connect(tmp_path / "data" / "everloom.db")
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     connection.close()
@@ -73,6 +73,7 @@ def test_migrate_makes_the_schema(tmp_path: Path) -> None:
 
 
 def test_keys_create_shows_the_key_and_nothing_else(tmp_path: Path) -> None:
+    everloom(tmp_path, "migrate")
     assert re.fullmatch(r"sk-proj-[0-9A-Za-z]{48}\n", everloom(tmp_path, "keys", "create").stdout)
     assert re.fullmatch(r"sk-admin-[0-9A-Za-z]{48}\n", everloom(tmp_path, "keys", "create", "--admin").stdout)
     both = everloom(tmp_path, "keys", "create", "--admin", "--project", "x")
@@ -83,7 +84,7 @@ def test_keys_create_shows_the_key_and_nothing_else(tmp_path: Path) -> None:
 def test_a_database_that_cannot_be_opened_is_named_without_its_password(tmp_path: Path) -> None:
     done = everloom(tmp_path, "migrate", database="postgresql://me:hush@127.0.0.1:1/none")
     assert done.returncode == 1
-    assert done.stderr.startswith("everloom: cannot open the database: ")
+    assert done.stderr.startswith("everloom: cannot open the database 127.0.0.1:1/none: ")
     assert "hush" not in done.stderr
     assert "Traceback" not in done.stderr
 

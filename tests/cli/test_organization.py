@@ -5,17 +5,30 @@ import re
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from tests.builders import fetched
 from tests.cli.programs import everloom
 from tests.organization import PROJECTS, a_project, a_user, admin_of
+from tests.postgres import fresh_database
 from tests.servers import Everloom
 from tests.servers import http as client_of
 
 
 def told(folder: Path, *arguments: str) -> str:
+    """What a command prints, on a database that nobody has served yet."""
+    migrated(folder)
     done = everloom(folder, *arguments)
-    assert (done.returncode, done.stderr) == (0, "")
+    named = f"kept in {folder / 'data' / 'everloom.db'}\n" if arguments[:2] == ("keys", "create") else ""
+    assert done.returncode == 0
+    assert done.stderr.endswith(named)
+    assert done.stderr.count("\n") == bool(named)
     return done.stdout
+
+
+def migrated(folder: Path) -> None:
+    if not (folder / "data" / "everloom.db").exists():
+        assert everloom(folder, "migrate").returncode == 0
 
 
 def as_json(folder: Path, *arguments: str) -> Any:
@@ -23,10 +36,43 @@ def as_json(folder: Path, *arguments: str) -> Any:
 
 
 def refused(folder: Path, *arguments: str) -> str:
+    migrated(folder)
     done = everloom(folder, *arguments)
     assert done.returncode in (1, 2)
     assert "Traceback" not in done.stderr
     return done.stderr
+
+
+def test_a_folder_that_was_mistyped_gets_no_database(tmp_path: Path) -> None:
+    commands = (
+        *(("keys", "create"), ("keys", "create", "--admin"), ("keys", "list"), ("users", "list"), ("usage",)),
+        *(("limits", "list", "proj_default"), ("audit", "list"), ("audit", "verify"), ("audit", "accept")),
+        *(("webhooks", "list"), ("import", str(tmp_path)), ("export", str(tmp_path / "out"))),
+    )
+    for arguments in commands:
+        done = everloom(tmp_path, *arguments)
+        assert (done.returncode, done.stdout) == (1, ""), arguments
+        assert done.stderr == (
+            f"everloom: nothing has been started on {tmp_path / 'data' / 'everloom.db'}: no database is there. "
+            "Is it the right one (--data, EVERLOOM_DATABASE)? "
+            "A first 'everloom serve' makes one, and so does 'everloom migrate'\n"
+        )
+        assert not (tmp_path / "data").exists(), arguments
+
+
+def test_a_database_of_nobody_on_postgresql_is_left_alone(tmp_path: Path) -> None:
+    url = fresh_database()
+    done = everloom(tmp_path, "keys", "create", database=url)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no database is there. Is it the right one (EVERLOOM_DATABASE)?" in done.stderr
+    with psycopg.connect(url) as connection:
+        tables = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()
+    assert tables == (0,)
+    assert everloom(tmp_path, "migrate", database=url).returncode == 0
+    made = everloom(tmp_path, "keys", "create", database=url)
+    assert made.stdout.startswith("sk-proj-")
+    place = url.rpartition("@")[2]
+    assert made.stderr == f"everloom: a key of the project Default project (proj_default), kept in {place}\n"
 
 
 def test_users_are_invited_shown_and_kept(tmp_path: Path) -> None:

@@ -284,6 +284,7 @@ def test_a_source_that_refuses_and_breaks_off_is_asked_again(tmp_path: Path, mon
         version = ("--api-version", "2024-05-01-preview")
         arguments = ("import", "--from", flaky.url, "--threads", "ids.txt", *version, "--json")
         flaky.left = 30
+        everloom(tmp_path, "migrate")
         done = everloom(tmp_path, *arguments)
         assert done.returncode == 1
         assert "OPENAI_API_KEY" in done.stderr

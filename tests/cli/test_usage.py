@@ -44,6 +44,7 @@ def test_what_was_used_is_read_from_the_database(
     assert [bucket["results"] for bucket in read] == [bucket["results"] for bucket in asked]
     assert len(read) == 40
     assert "gpt-4o" in {result["model"] for bucket in read for result in bucket["results"]}
+    everloom(tmp_path, "migrate")
     assert everloom(tmp_path, "usage", "costs").stdout == "No costs in this time.\n"
     assert "Invalid value: 'colour'" in everloom(tmp_path, "usage", "--group-by", "colour").stderr
     # No id is broken where nobody looks at a terminal.

@@ -29,8 +29,7 @@ def opening_database(settings: Settings) -> Iterator[None]:
         stranger = isinstance(error, OSError | TimeoutError) or type(error).__module__.startswith("asyncpg")
         if settings.sqlite_file is not None or not stranger:
             raise
-        parts = urlsplit(settings.database)
-        place = f"{parts.hostname or 'its socket'}:{parts.port or 5432}{parts.path}"
+        place = settings.database_place
         text = f"the database at {place} (EVERLOOM_DATABASE) cannot be opened: {str(error) or type(error).__name__}"
         raise CannotOpen(text) from error
 

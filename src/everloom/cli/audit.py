@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from everloom.cli import CommandError
+from everloom.cli.database import cannot_open, must_stand
 from everloom.cli.tables import say, show
 from everloom.config import AUDIT_KEY_FILE, Settings
 from everloom.evidence.keys import KeyFile, PublicKey
@@ -35,6 +36,7 @@ _ALWAYS = 2**63
 async def reading(settings: Settings, *, read_only: bool = True) -> AsyncIterator[Database]:
     """The database of the settings, opened to be read, or written to. A ``CommandError`` where it cannot be."""
     log.setup("warning", settings.log_format)
+    await must_stand(settings)
     if (file := settings.sqlite_file) is not None:
         from everloom.store.sqlite import SqliteDatabase
 
@@ -46,7 +48,7 @@ async def reading(settings: Settings, *, read_only: bool = True) -> AsyncIterato
     try:
         await database.open()
     except Exception as error:
-        raise CommandError(log.mask(f"cannot open the database: {str(error) or type(error).__name__}")) from error
+        raise cannot_open(settings, error) from error
     try:
         yield database
     except ApiError as error:

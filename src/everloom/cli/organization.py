@@ -1,10 +1,11 @@
 """The organization from the command line: the verbs of the API, told as tables or in the API's own JSON."""
 
 import shlex
+import sys
 from functools import partial
 
 from everloom.api.http.paths import PREFIX
-from everloom.cli.tables import say, show
+from everloom.cli.tables import printable, say, show
 from everloom.cli.telling import organization, project_of, read, show_one, user_of, whole
 from everloom.config import Settings
 from everloom.context import Context
@@ -141,7 +142,15 @@ async def create_key(
         owner = None if user is None else await user_of(ctx, user)
         find = _project_or_new if owner is None else project_of
         id = DEFAULT_PROJECT if project is None else await find(ctx, project)
-        print(await operator_keys.create_project_key(ctx, id, key, owner))
+        secret = await operator_keys.create_project_key(ctx, id, key, owner)
+        opens = await ctx.store.get(Project, id)
+    _show_key(settings, secret, f"the project {printable(opens.name)} ({opens.id})")
+
+
+def _show_key(settings: Settings, secret: str, opens: str) -> None:
+    """The key alone where scripts read it; beside that what it opens, since a database may not be the one meant."""
+    print(f"everloom: a key of {opens}, kept in {settings.database_place}", file=sys.stderr)
+    print(secret)
 
 
 def _or_usual(name: str | None) -> str:
@@ -160,7 +169,8 @@ async def create_admin_key(settings: Settings, *, name: str | None, user: str | 
     async with organization(settings) as ctx:
         asked = read({"name": _or_usual(name)}, NewAdminApiKey)
         owner = None if user is None else await user_of(ctx, user)
-        print(await operator_keys.create_admin_key(ctx, asked.name, owner))
+        secret = await operator_keys.create_admin_key(ctx, asked.name, owner)
+    _show_key(settings, secret, "the organization")
 
 
 async def list_keys(settings: Settings, project: str | None, *, as_json: bool) -> None:
