@@ -41,9 +41,9 @@ def main() -> None:
     missing: dict[str, str] = {}
     results: Results = {}
     try:
-        results |= _before(_load, _compiled(WORDS, 0), names, missing, chosen)
+        results |= _before(_load, compiled(WORDS, 0), names, missing, chosen)
         if not chosen.skip_lone:
-            results |= _before(_lone, _compiled(LONE_WORDS, LONE_MS), names, missing, chosen)
+            results |= _before(_lone, compiled(LONE_WORDS, LONE_MS), names, missing, chosen)
     except Unobtainable as problem:
         sys.exit(f"the upstream {problem}")
     print(f"{_table(results, missing)}\n\n{machine()}")
@@ -101,7 +101,7 @@ def _put(server: Any, body: str, connections: int, seconds: float, warm_up: floa
 
 
 @contextlib.contextmanager
-def _compiled(words: int, delay_ms: int) -> Iterator[Program]:
+def compiled(words: int, delay_ms: int) -> Iterator[Program]:
     """The upstream, made by this machine's C compiler. ``Unobtainable`` where there is none."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:

@@ -63,7 +63,7 @@ def measure(repetitions: int, runs: int, seconds: float = 2.0) -> list[Row]:
     rows = []
     for database, budget in BUDGET_MS.items():
         note(f"runs on {database}")
-        with folder() as home, _url(database) as url, upstream(words=WORDS) as up:
+        with folder() as home, url_of(database) as url, upstream(words=WORDS) as up:
             if url is None:
                 rows.append(Row(f"run overhead, {database}", "skipped: no PostgreSQL here"))
                 continue
@@ -77,7 +77,7 @@ def measure(repetitions: int, runs: int, seconds: float = 2.0) -> list[Row]:
 
 
 @contextmanager
-def _url(database: str) -> Iterator[str | None]:
+def url_of(database: str) -> Iterator[str | None]:
     """The database's URL, empty for the embedded one; None where there is none to be had."""
     if database != "PostgreSQL":
         yield ""
@@ -195,9 +195,11 @@ async def an_assistant(server: Program) -> str:
 
 
 def streamed_runs(server: Program, assistant: str, clients: int, seconds: float) -> Result:
-    """Runs on threads of their own, one behind the other by each of the clients; ``cpu`` is the server's."""
+    """Runs on threads of their own, one behind the other by each of the clients; ``cpu`` is that of each process of the
+    server, its own first.
+    """
     body = {"assistant_id": assistant, "stream": True, "thread": {"messages": _MESSAGES[1:]}}
-    asked = {"headers": HEADERS, "body": json.dumps(body), "pids": [server.pid]}
+    asked = {"headers": HEADERS, "body": json.dumps(body), "pids": server.pids()}
     return put(server.url, ["POST /v1/threads/runs"], connections=clients, seconds=seconds, warm_up=1.0, **asked)
 
 
