@@ -22,9 +22,10 @@ import psycopg
 import pytest
 
 from everloom.bus.memory import MemoryBus
-from everloom.jobs.base import JobFunction
+from everloom.jobs.base import JobFunction, Jobs
 from everloom.jobs.dbos import DbosJobs
 from everloom.kit.errors import Unavailable
+from everloom.objects.jobs import JobsLoad, LaneLoad
 from everloom.objects.threads import Thread
 from everloom.store.base import Add, Database, Start
 from tests.contracts.engines import engine_on, launched, opened, recording, start
@@ -774,3 +775,48 @@ def test_a_server_on_sqlite_loads_neither_dbos_nor_its_drivers() -> None:
             check=True,
         )
     assert done.stdout == "[]\n"
+
+
+async def loaded(jobs: Jobs, **lanes: tuple[int, int]) -> JobsLoad:
+    """What there is to do, as soon as so much of these lanes waits and is in hand."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            load = await jobs.load()
+            if all((load.lanes[lane].waiting, load.lanes[lane].running) == two for lane, two in lanes.items()):
+                return load
+            await asyncio.sleep(0.05)
+
+
+def test_what_there_is_to_do_is_told_by_lane(database: str) -> None:
+    """Before anybody works all wait; then one is in hand, one stands behind it, and one of another lane has no room."""
+
+    async def check() -> None:
+        began, going_on = asyncio.Event(), asyncio.Event()
+
+        async def job(project: str, key: str) -> None:
+            began.set()
+            await going_on.wait()
+
+        async with opened(database) as store:
+            idle = engine_on(store, database)
+            await idle.launch({"a": job, "b": job}, work=False)
+            await start(store, "a", "one")
+            load = await loaded(idle, live=(1, 0), background=(0, 0))
+            assert load.workers == 0
+            assert 0 <= load.lanes["live"].oldest < PATIENCE
+            assert set(load.lanes) == {"live", "background", "batch", "outgoing", "training"}
+            await idle.stop(0)
+            jobs = engine_on(store, database, concurrency={"live": 1, "background": 0})
+            await jobs.launch({"a": job, "b": job}, work=True)
+            try:
+                await asyncio.wait_for(began.wait(), PATIENCE)
+                await start(store, "a", "two")
+                await start(store, "b", "three", lane="background")
+                assert (await loaded(jobs, live=(1, 1), background=(1, 0))).workers == 1
+                going_on.set()
+                assert (await loaded(jobs, live=(0, 0))).lanes["live"] == LaneLoad()
+            finally:
+                await jobs.stop(1)
+            assert (await jobs.load()).workers == 0
+
+    asyncio.run(check())

@@ -151,3 +151,30 @@ def test_what_was_under_way_under_an_earlier_program_is_started_by_the_migration
         ("proj_a", "ingest", "task_1", "background"),
         ("proj_a", "ingest", "task_3", "background"),
     ]
+
+
+@on_every_database
+async def test_what_stands_in_the_outbox_is_counted_by_lane(database: Database) -> None:
+    assert await database.backlog() == {}
+    before = time.time()
+    later = Start("run", "run_9", after=50)
+    await database.store("proj_a").write(Start("run", "run_1"), Start("ingest", "task_1", "background"), later)
+    await database.store("proj_b").write(Start("run", "run_1"))
+    found = await database.backlog()
+    assert {lane: each.jobs for lane, each in found.items()} == {"live": 2, "background": 1}
+    assert all(before - 1 < each.since <= time.time() + 1 for each in found.values())
+    await database.done([job.id for job in await database.waiting("live", 1)])
+    assert (await database.backlog())["live"].jobs == 1
+
+
+@on_every_database
+async def test_objects_are_counted_by_what_they_say(database: Database) -> None:
+    assert await database.tally(Run, "status", active=True) == {}
+    statuses = ("queued", "queued", "in_progress", "failed")
+    for project, status in zip(("proj_a", "proj_b", "proj_a", "proj_a"), statuses, strict=True):
+        thread = a_thread()
+        await database.store(project).write(Add(thread), Add(a_run(thread.id, status=status)))
+    assert await database.tally(Run, "status", active=True) == {"queued": 2, "in_progress": 1}
+    assert await database.tally(Run, "status", thread_id="thread_none") == {}
+    with pytest.raises(ValueError, match="Run has no state"):
+        await database.tally(Run, "state")

@@ -51,6 +51,7 @@ from everloom.work.fine_tuning import line as training_line
 from everloom.work.fine_tuning import training, validation
 from everloom.work.fine_tuning.verbs import FINE_TUNING_JOB, TRAINING_JOB
 from everloom.work.inference import images as kept_images
+from everloom.work.load import warn_of_idle_queues
 from everloom.work.organization import audit_sinks, checkpoints, mail
 from everloom.work.organization.due_alerts import send_alerts
 from everloom.work.runs import compaction, expiry
@@ -163,6 +164,7 @@ class App:
         await self._launch_jobs(work)
         if work:
             await asyncio.gather(*(every(upkeep, self.ports) for upkeep in UPKEEP))
+        await warn_of_idle_queues(self.ports)
 
     async def _launch_jobs(self, work: bool) -> None:
         """Open the job engine; where its database is away in this very moment, as soon as it is back."""

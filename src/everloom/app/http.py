@@ -96,6 +96,10 @@ TAGS = (
 ROUTES: tuple[Route, ...] = told(route for tag in TAGS for route in tag.routes)
 
 
+WATCHED: tuple[Route, ...] = (*health.routes, *metrics.routes)
+"""What a worker answers, which serves nothing else."""
+
+
 def build_server(ports: Ports, routes: Iterable[Route] = ROUTES) -> Server:
     """The application that answers ``routes`` and, where they are asked for, the dialect's own."""
     auth = Auth(ports.database, ports.known_keys, former_ids=ports.limits.former_ids)

@@ -49,6 +49,15 @@ Processes = Annotated[
 Preload = Annotated[bool, typer.Option("--preload", help="Load the local model now, not at its first use.")]
 Force = Annotated[bool, typer.Option("--force", help="Do not ask whether memory and disk suffice.")]
 NoWorker = Annotated[bool, typer.Option("--no-worker", help="Leave runs to an 'everloom worker'.")]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        help="Answer /metrics, /healthz and /readyz on this port of the setting host; 0 takes a free one.",
+        min=0,
+        max=65535,
+        show_default=False,
+    ),
+]
 
 UsageName = Literal[
     "completions",
@@ -94,11 +103,11 @@ def serve(
 
 
 @app.command()
-def worker(data: Data = None, config: Config = None) -> None:
+def worker(metrics_port: MetricsPort = None, data: Data = None, config: Config = None) -> None:
     """Work on runs without serving the API (PostgreSQL only)."""
     from everloom.cli.serve import run_worker
 
-    raise typer.Exit(run_worker(settings_of(data, config, worker=True)))
+    raise typer.Exit(run_worker(settings_of(data, config, worker=True), metrics_port))
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """``everloom serve`` and ``everloom worker``: from the start to the last line."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -49,15 +50,15 @@ def _run_processes(settings: Settings) -> int:
         return _run(serve_by_processes(settings.processes, port, lambda: _say_ready(settings, url)))
 
 
-def run_worker(settings: Settings) -> int:
-    """Work on runs until a signal; the exit status."""
+def run_worker(settings: Settings, metrics_port: int | None = None) -> int:
+    """Work on runs until a signal; the exit status. With ``metrics_port``, be watched there meanwhile."""
     log.setup(settings.log_level, settings.log_format)
     if settings.sqlite_file:
         raise CommandError(
             "a worker of its own needs PostgreSQL (EVERLOOM_DATABASE=postgresql://…); "
             "on SQLite 'everloom serve' works on runs itself"
         )
-    return _run(_work(settings))
+    return _run(_work(settings, None if metrics_port is None else listen(settings.host, metrics_port)))
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:
@@ -143,12 +144,32 @@ async def _fetch_weights(settings: Settings) -> None:
     await fetch_beside(settings)
 
 
-async def _work(settings: Settings) -> int:
+async def _work(settings: Settings, watched_at: socket.socket | None) -> int:
     stop = Stop()
-    async with _Started(settings, stop):
-        _say("everloom: worker ready")
-        await stop.asked.wait()
+    with watched_at or contextlib.nullcontext():
+        async with _Started(settings, stop) as app:
+            if watched_at is None:
+                _say("everloom: worker ready")
+                await stop.asked.wait()
+            else:
+                await _be_watched(app, settings, watched_at, stop)
     return 130 if stop.insisted else 0
+
+
+async def _be_watched(app: Any, settings: Settings, listener: socket.socket, stop: Stop) -> None:
+    from everloom.app.http import WATCHED, build_server
+
+    metrics = f"{base_url(settings.host, listener).rpartition('/')[0]}/metrics"
+
+    def ready() -> None:
+        _say(f"everloom: metrics on {metrics}")
+        _say("everloom: worker ready")
+
+    watched = build_server(app.ports, WATCHED)
+    try:
+        await serve(watched, listener, stop, ready)
+    finally:
+        await watched.close()
 
 
 class _Started:

@@ -1,7 +1,7 @@
 """What a verb works with: one caller's store and models, and the ports of the whole server."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast, overload
 
@@ -40,6 +40,7 @@ from everloom.models.base import Capability
 from everloom.models.registry import Models, ServedModel
 from everloom.objects.audit import Origin
 from everloom.objects.fine_tuning import is_own
+from everloom.objects.jobs import JobsLoad
 from everloom.objects.model_names import plain_name
 from everloom.objects.rules import Ceiling, shared_limits
 from everloom.sandbox.base import Sandboxes
@@ -54,6 +55,9 @@ FILES_AT_ONCE = 4
 """Files that one process reads into vector stores at a time, however many jobs it has."""
 
 AWAY_SECONDS = 2.0
+
+LOAD_SECONDS = 3.0
+"""Between two looks for what there is to do: whoever asks sooner is told what was found last."""
 
 _MOST_NAMES = 1000
 """Of models that one project has asked for in two seconds, remembered with what limits them."""
@@ -80,6 +84,13 @@ class ServerLimits(Struct, frozen=True, kw_only=True):
     """Organizations and projects of before, which programs may still name in headers."""
     embedding_model: str = "all-minilm-l6-v2"
     """Makes the vectors of stores that are made from now on; a store keeps the one it began with."""
+
+
+class ServerLoad(Struct, frozen=True):
+    """What all processes on the database have to do: jobs, and runs that have not ended, by their status."""
+
+    jobs: JobsLoad
+    runs: Mapping[str, int]
 
 
 class Ports(Struct, frozen=True, kw_only=True):
@@ -115,8 +126,10 @@ class Ports(Struct, frozen=True, kw_only=True):
     """What the requests of all callers to models pass."""
     known_keys: KnownKeys = field(default_factory=KnownKeys)
     """Which keys of callers were good a moment ago."""
-    readiness: SharedCheck = field(default_factory=SharedCheck)
+    readiness: SharedCheck[None] = field(default_factory=SharedCheck)
     """Whether the database can be written."""
+    load: SharedCheck[ServerLoad] = field(default_factory=lambda: SharedCheck(seconds=LOAD_SECONDS, patience=5.0))
+    """What all processes on the database have to do."""
     away_models: Lately = field(default_factory=lambda: Lately(AWAY_SECONDS))
     """Embedding models that were away a moment ago: of a thousand files that wait for one, one asks."""
     reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FILES_AT_ONCE))

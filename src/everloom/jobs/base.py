@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from everloom.objects.jobs import Job, Lane
+from everloom.objects.jobs import Backlog, Job, JobsLoad, Lane
 
 JobFunction = Callable[[str, str], Awaitable[None]]
 """Takes the project's id and the job's key. To return is to be done; to raise is to have failed for good, but for
@@ -33,6 +33,10 @@ class Outbox(Protocol):
 
     async def waiting(self, lane: Lane, limit: int) -> list[Job]:
         """The oldest jobs of a lane that are not done."""
+        ...
+
+    async def backlog(self) -> dict[Lane, Backlog]:
+        """How many there are of each lane that has any, and since when."""
         ...
 
     async def done(self, ids: Sequence[str]) -> None:
@@ -69,6 +73,12 @@ class Jobs(Protocol):
 
         Of a key there is one execution at a time in a process. A job that comes while its key is executed has it
         looked at once more afterwards, whatever the one under way has seen.
+        """
+        ...
+
+    async def load(self) -> JobsLoad:
+        """What waits and is in hand, and who works, in all processes on the database: a look that costs a statement or
+        two. Before ``launch`` has returned nobody is known to work.
         """
         ...
 

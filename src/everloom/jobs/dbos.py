@@ -11,17 +11,18 @@ import logging
 import os
 import secrets
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from weakref import WeakValueDictionary
 
 from everloom.jobs.base import AT_HOME, CONCURRENCY, Calls, JobFunction, Outbox
-from everloom.jobs.dbos_engine import Engine
+from everloom.jobs.dbos_engine import Engine, alone
 from everloom.jobs.dispatcher import Dispatcher
 from everloom.jobs.janitor import Janitor, Presence
 from everloom.jobs.patience import until_available
 from everloom.jobs.relay import Relay
-from everloom.objects.jobs import Job, Lane
+from everloom.objects.jobs import Backlog, Job, JobsLoad, Lane, LaneLoad
 
 _log = logging.getLogger(__name__)
 
@@ -117,6 +118,28 @@ class DbosJobs:
             self._early += jobs
         elif not self._stopping:
             self._relay.take(jobs)
+
+    async def load(self) -> JobsLoad:
+        """See ``Jobs.load``. What the outbox has is on its way into the queues; for a moment it stands in both."""
+        now, outbox = time.time(), await self._relay.outbox.backlog()
+        queued: Mapping[Lane, Backlog] = {}
+        running: Mapping[Lane, int] = {}
+        workers = 0
+        if self._open:
+            queued, running, workers = await asyncio.get_running_loop().run_in_executor(None, self._look)
+        lanes = {}
+        for lane in self._concurrency:
+            stands = [where[lane] for where in (outbox, queued) if lane in where]
+            oldest = max((now - one.since for one in stands), default=0.0)
+            lanes[lane] = LaneLoad(sum(one.jobs for one in stands), running.get(lane, 0), max(0.0, oldest))
+        return JobsLoad(lanes, workers)
+
+    def _look(self) -> tuple[Mapping[Lane, Backlog], Mapping[Lane, int], int]:
+        """What ``load`` asks the engine's tables; blocks."""
+        queued, running = self._engine.loads()
+        with alone(self._engine.database) as connection:
+            workers = Presence(self._engine.database, self._executor, self._stale).alive(connection)
+        return queued, running, workers
 
     def _room_for(self, lane: Lane) -> int:
         return self._concurrency[lane] - self._taken[lane]

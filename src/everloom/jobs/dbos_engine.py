@@ -12,13 +12,14 @@ import logging
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from everloom.kit import log
-from everloom.objects.jobs import Job, Lane
+from everloom.objects.jobs import Backlog, Job, Lane
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -113,6 +114,21 @@ class Engine:
 
         rows = DBOS.list_workflows(status="PENDING", executor_id=executors, load_input=False, load_output=False)
         return [(row.workflow_id, row.executor_id or "") for row in rows]
+
+    def loads(self) -> tuple[dict[Lane, Backlog], Counter[Lane]]:
+        """What stands in the queues, and how many of each lane are begun and not ended. Blocks, too."""
+        from dbos import DBOS
+        from sqlalchemy import text
+
+        statement = text(
+            "SELECT queue_name, count(*), min(created_at) FROM dbos.workflow_status"
+            " WHERE status = 'ENQUEUED' GROUP BY queue_name"
+        )
+        with alone(self.database) as connection:
+            rows = connection.execute(statement).all()
+        queued = {_LANES[name]: Backlog(jobs, since / 1000) for name, jobs, since in rows if name in _LANES}
+        begun = DBOS.list_workflows(status="PENDING", load_output=False)
+        return queued, Counter(_lane_of(row.input) for row in begun)
 
     def requeue(self, workflow_ids: list[str]) -> None:
         """Give jobs back to their queues; what they had begun may record nothing any more."""

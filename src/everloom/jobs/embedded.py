@@ -9,13 +9,15 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 
 from everloom.jobs.base import CONCURRENCY, JobFunction, Outbox
 from everloom.jobs.keeping import keep_outbox
 from everloom.jobs.patience import until_available
-from everloom.objects.jobs import Job, Lane
+from everloom.kit.ids import second_of
+from everloom.objects.jobs import Backlog, Job, JobsLoad, Lane, LaneLoad
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +50,8 @@ class _Line:
         self.names: deque[str] = deque()
         self.known: set[str] = set()
         """Ids of rows that wait or are in hand, or whose row has not been struck off yet."""
+        self.in_hand = 0
+        """Rows of keys that are executed, or were and have not been struck off."""
         self.more = False
         """Whether there are, or may be, rows behind those that are known."""
 
@@ -95,6 +99,26 @@ class EmbeddedJobs:
         else:
             with contextlib.suppress(RuntimeError):  # it has ended: the next process finds them
                 loop.call_soon_threadsafe(self._take, jobs)
+
+    async def load(self) -> JobsLoad:
+        """See ``Jobs.load``. The outbox has what is in hand, too."""
+        now, backlog, waiting = time.time(), await self._outbox.backlog(), self._oldest_that_wait()
+        lanes = {}
+        for lane, line in self._lines.items():
+            stands = backlog.get(lane, Backlog(0, now))
+            count = max(0, stands.jobs - line.in_hand)
+            since = waiting.get(lane, stands.since if not line.in_hand else now)
+            lanes[lane] = LaneLoad(count, line.running, max(0.0, now - since) if count else 0.0)
+        return JobsLoad(lanes, workers=int(self._upkeep is not None))
+
+    def _oldest_that_wait(self) -> dict[Lane, float]:
+        """Since when the oldest of each lane waits, of those that stand in line here."""
+        oldest: dict[Lane, float] = {}
+        for turn in self._turns.values():
+            for job in turn.waiting[:1]:
+                since = second_of(job.id) or time.time()
+                oldest[job.lane] = min(since, oldest.get(job.lane, since))
+        return oldest
 
     async def stop(self, grace: float) -> None:
         """Take nothing new; let jobs in hand go on for ``grace`` seconds, leave the rest in the outbox.
@@ -164,6 +188,8 @@ class EmbeddedJobs:
     def _begin(self, name: str, turn: _Turn, line: _Line) -> None:
         jobs, turn.waiting = turn.waiting, []
         line.running += 1
+        for job in jobs:
+            self._lines[job.lane].in_hand += 1
         # An empty context: a job is no part of the request that started it.
         work = self._carry_out(name, turn, line, jobs)
         turn.task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
@@ -207,6 +233,7 @@ class EmbeddedJobs:
             del self._ended[: len(some)]
             for job in some:
                 self._lines[job.lane].known.discard(job.id)
+                self._lines[job.lane].in_hand -= 1
 
     async def _look(self) -> None:
         for lane, line in self._lines.items():

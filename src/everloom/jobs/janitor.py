@@ -79,6 +79,17 @@ class Presence:
 
         return {row.executor for row in connection.execute(text(f"SELECT executor FROM {_TABLE}"))}
 
+    def alive(self, connection: "sa.Connection") -> int:
+        """How many have given a sign of life lately; none where no worker was ever there."""
+        from sqlalchemy import text
+
+        if connection.execute(text("SELECT to_regclass(:table)"), {"table": _TABLE}).scalar() is None:
+            return 0
+        statement = text(
+            f"SELECT count(*) FROM {_TABLE} WHERE seen >= clock_timestamp() - make_interval(secs => :stale)"
+        )
+        return int(connection.execute(statement, {"stale": self._stale}).scalar_one())
+
     def _join(self) -> None:
         from sqlalchemy import text
 

@@ -35,7 +35,7 @@ class Relay:
 
     def __init__(self, outbox: Outbox, hand_over: Callable[[Job], Awaitable[None]]) -> None:
         """``hand_over`` returns once the engine keeps the job for good."""
-        self._outbox = outbox
+        self.outbox = outbox
         self._hand_over = hand_over
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._room = {lane: asyncio.Semaphore(_AT_ONCE) for lane in _LANES}
@@ -79,14 +79,14 @@ class Relay:
 
     async def _strike_off(self) -> None:
         while some := self._handed[:_PAGE]:
-            await self._outbox.done(some)
+            await self.outbox.done(some)
             del self._handed[: len(some)]
 
     async def _sweep(self) -> None:
         """Hand over what stood there a sweep ago already: what is younger, its own process is about to."""
         seen: set[str] = set()
         for lane in _LANES:
-            found = await self._outbox.waiting(lane, _PAGE)
+            found = await self.outbox.waiting(lane, _PAGE)
             seen.update(job.id for job in found)
             self.take([job for job in found if job.id in self._seen])
         self._seen = seen

@@ -61,6 +61,12 @@ def rank_of(id: str) -> int | None:
     return rank
 
 
+def second_of(id: str) -> float | None:
+    """The Unix second, to the millisecond, in which ``new_id`` made an id, or None for an id of another make."""
+    rank = rank_of(id)
+    return None if rank is None else (rank >> _COUNTER_BITS) / 1000
+
+
 def _encode(number: int, width: int) -> str:
     """The lowest ``width`` digits of a number."""
     pairs = []

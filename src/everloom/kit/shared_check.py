@@ -2,19 +2,22 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
 
 
-class SharedCheck:
+class SharedCheck(Generic[T]):
     """A check that is made once in ``seconds`` at most and waited for ``patience`` seconds, however many ask for it."""
 
     def __init__(self, *, seconds: float = 1.0, patience: float = 2.0) -> None:
         self._seconds = seconds
         self._patience = patience
         self._began = 0.0
-        self._check: asyncio.Future[None] | None = None
+        self._check: asyncio.Future[T] | None = None
 
-    async def ask(self, check: Callable[[], Awaitable[None]]) -> None:
-        """Return if ``check`` did when it was called last. Errors: what it raised; ``TimeoutError`` while it hangs."""
+    async def ask(self, check: Callable[[], Awaitable[T]]) -> T:
+        """What ``check`` returned when it was called last. Errors: what it raised; ``TimeoutError`` while it hangs."""
         clock = asyncio.get_running_loop().time
         under_way = self._check
         if under_way is None or (under_way.done() and clock() - self._began >= self._seconds):
@@ -24,10 +27,10 @@ class SharedCheck:
         done, _ = await asyncio.wait({under_way}, timeout=self._patience)
         if not done:
             raise TimeoutError("no answer yet")
-        under_way.result()
+        return under_way.result()
 
 
-def _heard(check: "asyncio.Future[None]") -> None:
+def _heard(check: "asyncio.Future[Any]") -> None:
     """Have asyncio know that somebody looked: whoever asked may have left."""
     if not check.cancelled():
         check.exception()

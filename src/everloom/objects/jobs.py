@@ -1,5 +1,6 @@
 """Jobs: what somebody has to look at. Stored with the objects they are about, never shown."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct
@@ -27,3 +28,27 @@ class Job(Struct, frozen=True):
     def name(self) -> str:
         """What it is about, for logs and for telling keys apart."""
         return f"{self.kind}:{self.project}:{self.key}"
+
+
+class Backlog(Struct, frozen=True):
+    """How many jobs of a lane stand somewhere, and since when the oldest is to be looked at (Unix seconds)."""
+
+    jobs: int
+    since: float
+
+
+class LaneLoad(Struct, frozen=True):
+    """Jobs of a lane, in all processes: those that nobody has in hand, those that somebody has, and for how many
+    seconds the oldest of the first has waited.
+    """
+
+    waiting: int = 0
+    running: int = 0
+    oldest: float = 0.0
+
+
+class JobsLoad(Struct, frozen=True):
+    """What all workers on a database have to do, and how many of them live."""
+
+    lanes: Mapping[Lane, LaneLoad]
+    workers: int

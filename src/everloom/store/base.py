@@ -13,7 +13,7 @@ from everloom.kit.ids import new_id
 from everloom.objects.audit import AuditEvent
 from everloom.objects.base import Object, Page, PageQuery
 from everloom.objects.events import EventName
-from everloom.objects.jobs import Job, Lane
+from everloom.objects.jobs import Backlog, Job, Lane
 from everloom.objects.ledger import LedgerRow
 from everloom.store.registers import AuditLog, Ledger
 
@@ -364,12 +364,22 @@ class Database(Protocol):
         """As ``across``, but all of them, in no order, read some at a time: for upkeep."""
         ...
 
+    async def tally(self, cls: type[Any], name: str, **where: Any) -> dict[str, int]:
+        """How many objects of every project have each value of the text ``name``. They are read, so ``where`` has to
+        leave few: those of a boolean column.
+        """
+        ...
+
     async def touch(self) -> None:
         """Make a real small write that changes nothing, and return once it is durable: so others can, too."""
         ...
 
     async def waiting(self, lane: Lane, limit: int) -> list[Job]:
         """The oldest jobs of a lane that are not done, and are to be looked at by now."""
+        ...
+
+    async def backlog(self) -> dict[Lane, Backlog]:
+        """Of each lane that has any, how many jobs stand in the outbox whose time has come."""
         ...
 
     async def done(self, ids: Sequence[str]) -> None:

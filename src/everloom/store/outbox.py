@@ -3,7 +3,8 @@
 import time
 from collections.abc import Sequence
 
-from everloom.objects.jobs import Job, Lane
+from everloom.kit.ids import second_of
+from everloom.objects.jobs import Backlog, Job, Lane
 from everloom.store import sql
 from everloom.store.base import LONGEST_WAIT, Start
 from everloom.store.sql import Dialect, Procedure, Statement
@@ -26,6 +27,22 @@ def waiting(dialect: Dialect, lane: Lane, limit: int) -> Procedure[list[Job]]:
     # Nobody is made to wait for longer, so what is due later was written before the clock was set back.
     rows = yield Statement(sql.waiting(dialect), [lane, now, now + LONGEST_WAIT * 1000, limit])
     return [Job(*row) for row in rows]
+
+
+def backlog(dialect: Dialect) -> Procedure[dict[Lane, Backlog]]:
+    """``Database.backlog``."""
+    now = time.time_ns() // 1_000_000
+    rows = yield Statement(sql.backlog(dialect), [now, now + LONGEST_WAIT * 1000])
+    return {lane: Backlog(jobs, _since(first, due, now)) for lane, jobs, first, due in rows}
+
+
+def _since(first: str | None, due: int | None, now: int) -> float:
+    times = [now]
+    if first is not None and (second := second_of(first)) is not None:
+        times.append(round(second * 1000))
+    if due is not None:
+        times.append(due)
+    return min(times) / 1000
 
 
 def done(dialect: Dialect, ids: Sequence[str]) -> Procedure[None]:

@@ -18,7 +18,7 @@ from everloom.kit.errors import Unavailable
 from everloom.kit.outages import is_away
 from everloom.kit.pools import ACQUIRE_SECONDS, close_pool
 from everloom.objects.base import Object, Page, PageQuery
-from everloom.objects.jobs import Job, Lane
+from everloom.objects.jobs import Backlog, Job, Lane
 from everloom.objects.ledger import LedgerQuery, LedgerRow, LedgerSum
 from everloom.store import ledger, migrations, outbox, packing, pages, procedures, sql
 from everloom.store.audit_log import StoredAuditLog
@@ -108,6 +108,10 @@ class PostgresDatabase:
             for each in found:
                 yield each
 
+    async def tally(self, cls: type[Any], name: str, **where: Any) -> dict[str, int]:
+        """See ``Database.tally``."""
+        return await self.read(lambda: procedures.tally("postgresql", cls, name, where))
+
     async def touch(self) -> None:
         """See ``Database.touch``."""
         await self.write(outbox.touch)
@@ -115,6 +119,10 @@ class PostgresDatabase:
     async def waiting(self, lane: Lane, limit: int) -> list[Job]:
         """See ``Database.waiting``."""
         return await self.read(lambda: outbox.waiting("postgresql", lane, limit))
+
+    async def backlog(self) -> dict[Lane, Backlog]:
+        """See ``Database.backlog``."""
+        return await self.read(lambda: outbox.backlog("postgresql"))
 
     async def done(self, ids: Sequence[str]) -> None:
         """See ``Database.done``."""

@@ -91,6 +91,16 @@ def across(dialect: Dialect, cls: type[T], limit: int, where: Mapping[str, Any])
     return [(project, decode(body)) for project, body in rows]
 
 
+def tally(dialect: Dialect, cls: type[Any], name: str, where: Mapping[str, Any]) -> Procedure[dict[str, int]]:
+    """``Database.tally``."""
+    kind = KINDS[cls]
+    if name not in cls.__struct_fields__:
+        raise ValueError(f"{cls.__name__} has no {name}")
+    fits, parameters = sql.conditions(dialect, kind, where)
+    rows = yield Statement(sql.tally(dialect, kind, name, fits), parameters)
+    return {value: count for value, count in rows if isinstance(value, str)}
+
+
 def piece(
     dialect: Dialect, cls: type[T], place: tuple[Any, ...], where: Mapping[str, Any]
 ) -> Procedure[tuple[list[tuple[str, T]], tuple[Any, ...] | None]]:

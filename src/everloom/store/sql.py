@@ -304,6 +304,29 @@ def waiting(dialect: Dialect) -> str:
     return numbered(dialect, text)
 
 
+@_keep
+def backlog(dialect: Dialect) -> str:
+    """Of each lane that has any: how many jobs' time has come, the oldest id of those that were not put off, and the
+    earliest time of those that were; parameters: the latest time, one beyond all.
+    """
+    text = (
+        "SELECT lane, count(*), min(CASE WHEN due = 0 THEN id END), min(CASE WHEN due > 0 THEN due END)"
+        " FROM outbox WHERE due <= ? OR due > ? GROUP BY lane"
+    )
+    return numbered(dialect, text)
+
+
+@_keep
+def tally(dialect: Dialect, kind: Kind, name: str, fits: tuple[str, ...]) -> str:
+    """How many objects have each value of a text in their bodies, in all projects; parameters: those of ``fits``."""
+    read = {
+        "sqlite": f"json_extract(CAST(body AS TEXT), '$.{name}')",
+        "postgresql": f"convert_from(body, 'UTF8')::jsonb ->> '{name}'",
+    }
+    some = f" WHERE {' AND '.join(fits)}" if fits else ""
+    return numbered(dialect, f"SELECT {read[dialect]}, count(*) FROM {kind.table}{some} GROUP BY 1")
+
+
 DONE: dict[Dialect, str] = {
     "sqlite": "DELETE FROM outbox WHERE id = ?",
     "postgresql": "DELETE FROM outbox WHERE id = ANY($1)",

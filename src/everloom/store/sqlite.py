@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from everloom.kit.errors import Unavailable
 from everloom.kit.outages import is_away, outages
 from everloom.objects.base import Object, Page, PageQuery
-from everloom.objects.jobs import Job, Lane
+from everloom.objects.jobs import Backlog, Job, Lane
 from everloom.objects.ledger import LedgerQuery, LedgerRow, LedgerSum
 from everloom.store import ledger, migrations, outbox, packing, pages, procedures
 from everloom.store.audit_log import StoredAuditLog
@@ -122,6 +122,10 @@ class SqliteDatabase:
             for each in found:
                 yield each
 
+    async def tally(self, cls: type[Any], name: str, **where: Any) -> dict[str, int]:
+        """See ``Database.tally``."""
+        return await self.aside(procedures.tally("sqlite", cls, name, where))
+
     async def touch(self) -> None:
         """See ``Database.touch``."""
         await self.write(outbox.touch)
@@ -129,6 +133,10 @@ class SqliteDatabase:
     async def waiting(self, lane: Lane, limit: int) -> list[Job]:
         """See ``Database.waiting``."""
         return await self.aside(outbox.waiting("sqlite", lane, limit))
+
+    async def backlog(self) -> dict[Lane, Backlog]:
+        """See ``Database.backlog``."""
+        return await self.aside(outbox.backlog("sqlite"))
 
     async def done(self, ids: Sequence[str]) -> None:
         """See ``Database.done``."""

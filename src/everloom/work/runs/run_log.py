@@ -4,11 +4,17 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from prometheus_client import Counter
+
 from everloom.kit.clock import now
-from everloom.objects.runs import Run
+from everloom.objects.runs import TERMINAL, Run
 from everloom.store.base import Change, Operation, Written
 
 log = logging.getLogger("everloom.runs")
+
+_ENDS = Counter("everloom_run_ends", "Runs that this process has brought to their end", ["status"])
+for _status in TERMINAL:
+    _ENDS.labels(_status)
 
 
 def log_rest(operations: Iterable[Operation], written: Written, project: str, answered_by: str) -> None:
@@ -20,6 +26,8 @@ def log_rest(operations: Iterable[Operation], written: Written, project: str, an
 
 def log_end(run: Run, project: str, answered_by: str = "") -> None:
     """Log a run that has just come to rest. ``answered_by``: the model that has answered, by its own name."""
+    if run.status in TERMINAL:
+        _ENDS.labels(run.status).inc()
     level = logging.WARNING if run.status in ("failed", "expired") else logging.INFO
     if log.isEnabledFor(level):
         log.log(level, "run %s", run.status, extra=_fields(run, project, answered_by))
