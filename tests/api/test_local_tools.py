@@ -47,6 +47,10 @@ def test_it_cites_the_file_that_holds_the_answer(http: httpx.Client) -> None:
     run = a_local_run(http, "What is the oldest boat in the harbour?", assistant)
     (part,) = fetched(http, f"/threads/{run['thread_id']}/messages")["data"][0]["content"]
     assert "Albatross" in part["text"]["value"]
+    (asked,) = fetched(http, f"{run_path(run)}/model_requests")["data"]
+    assert asked["exact"]
+    assert asked["messages"][-1]["content"].startswith("Passages from the user's files:")
+    assert asked["response_format"]["json_schema"]["schema"]["required"] == ["answer", "source"]
     (cited,) = part["text"]["annotations"]
     assert cited["file_citation"]["file_id"] == boats
     assert part["text"]["value"][cited["start_index"] : cited["end_index"]] == cited["text"]

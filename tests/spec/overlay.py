@@ -431,6 +431,46 @@ _THREADS_PAGE = {
     "required": ["object", "data", "first_id", "last_id", "has_more"],
 }
 
+_MODEL_REQUEST = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "object": {"type": "string", "enum": ["thread.run.model_request"]},
+        "created_at": {"type": "integer"},
+        "run_id": {"type": "string"},
+        "thread_id": {"type": "string"},
+        "step_id": {"type": "string"},
+        "exact": {"type": "boolean"},
+        "dropped": {
+            "type": "object",
+            "properties": {"messages": {"type": "integer"}, "has_more": {"type": "boolean"}},
+            "required": ["messages", "has_more"],
+        },
+        "missing": {
+            "type": "object",
+            "properties": {
+                "messages": {"type": "integer"},
+                "files": {"type": "array", "items": {"type": "string"}},
+            },
+            "required": ["messages", "files"],
+        },
+        "finish_reason": {"type": "string"},
+        "usage": {"type": "object"},
+        "model": {"type": "string"},
+        "messages": {"type": "array", "items": {"type": "object"}, "nullable": True},
+        "tools": {"type": "array", "items": {"type": "object"}},
+    },
+    "required": [
+        *("id", "object", "created_at", "run_id", "thread_id", "step_id", "exact", "dropped", "missing"),
+        *("finish_reason", "usage", "model", "messages"),
+    ],
+}
+
+_MODEL_REQUESTS_PAGE = {
+    **_THREADS_PAGE,
+    "properties": {**_THREADS_PAGE["properties"], "data": {"type": "array", "items": _MODEL_REQUEST}},  # type: ignore[dict-item]
+}
+
 _ATTRIBUTES = {
     "type": "object",
     "maxProperties": 16,
@@ -709,6 +749,15 @@ EXTENSIONS: dict[tuple[str, str], Json] = {
         "operationId": "listThreads",
         "parameters": [_parameter("after", "query"), _parameter("before", "query")],
         "responses": {"200": _answer("application/json", _THREADS_PAGE)},
+    },
+    ("GET", "/threads/{thread_id}/runs/{run_id}/model_requests"): {
+        "operationId": "listModelRequests",
+        "parameters": [
+            _parameter("thread_id", "path"),
+            _parameter("run_id", "path"),
+            _parameter("after", "query"),
+        ],
+        "responses": {"200": _answer("application/json", _MODEL_REQUESTS_PAGE)},
     },
     ("GET", "/threads/{thread_id}/runs/{run_id}/events"): {
         "operationId": "listRunEvents",

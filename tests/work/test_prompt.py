@@ -31,8 +31,8 @@ from everloom.objects.threads import Thread
 from everloom.objects.tools import TruncationStrategy, Usage
 from everloom.store.base import Add
 from everloom.work.runs import prompt
-from everloom.work.runs.history import content_of
-from everloom.work.runs.prompt import PromptTooLong, build
+from everloom.work.runs.history import content_of, read_again
+from everloom.work.runs.prompt import PromptTooLong, build, rebuild
 from everloom.work.runs.state import RunState
 from tests.scripted import ScriptedUpstream
 from tests.store.things import a_message, a_run
@@ -127,7 +127,11 @@ def with_window(ctx: Context, upstream: ScriptedUpstream, window: int) -> Contex
 
 
 async def built(ctx: Context, state: RunState) -> list[JsonObject]:
-    messages: list[JsonObject] = (await build(ctx, state)).body["messages"]
+    """The prompt's messages, which what is kept of the prompt has made again."""
+    found = await build(ctx, state)
+    standing = await read_again(ctx, state, found.sent)
+    assert rebuild(state, found.sent, standing.turns, standing.said) == found.body
+    messages: list[JsonObject] = found.body["messages"]
     return messages
 
 

@@ -12,13 +12,14 @@ from everloom.kit.errors import BadRequest
 from everloom.kit.pouring import each
 from everloom.objects.base import MetadataChange, Page, PageQuery
 from everloom.objects.events import STEP_EVENTS
-from everloom.objects.runs import TERMINAL, NewRun, NewThreadRun, Run, ToolOutputs
+from everloom.objects.runs import TERMINAL, ModelRequest, NewRun, NewThreadRun, Run, ToolOutputs
 from everloom.objects.steps import SEARCH, Include, RunStep, hide_texts, thread_of, without_texts
 from everloom.objects.threads import Thread
 from everloom.store.base import Change, change_one
 from everloom.work.changes import WaitSeconds, until_changed
 from everloom.work.runs import verbs as runs
 from everloom.work.runs.events import follow
+from everloom.work.runs.model_requests import ModelRequestQuery, model_requests
 
 routes = Routes(
     permission="threads", api_family="assistants", ids={"thread_id": Thread, "run_id": Run, "step_id": RunStep}
@@ -142,6 +143,14 @@ async def get_run_step(ctx: Context, thread_id: str, run_id: str, step_id: str, 
     await ctx.store.get(Run, run_id, thread_id=thread_id)
     step = await ctx.store.get(RunStep, step_id, run_id=run_id)
     return step if query.include else hide_texts(step)
+
+
+@routes.get("/threads/{thread_id}/runs/{run_id}/model_requests")
+async def list_model_requests(
+    ctx: Context, thread_id: str, run_id: str, query: ModelRequestQuery
+) -> Page[ModelRequest]:
+    """An extension: what the run has asked of its model, as it was sent."""
+    return await model_requests(ctx, await ctx.store.get(Run, run_id, thread_id=thread_id), query)
 
 
 class EventQuery(Struct, frozen=True, kw_only=True):

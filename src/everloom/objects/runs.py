@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from everloom.objects.assistants import Instructions, ReasoningEffort, Temperature, TopP
-from everloom.objects.base import Metadata, Object
+from everloom.objects.base import JsonObject, Metadata, Object
 from everloom.objects.messages import NewMessage
 from everloom.objects.threads import NewThread
 from everloom.objects.tools import (
@@ -151,8 +151,29 @@ class CodeSession(Object, kw_only=True):
     """The last code interpreter session of a thread, whose id it has: another begins an hour after ``created_at``."""
 
 
+class SentPrompt(Struct, kw_only=True, omit_defaults=True):
+    """What a request to a model was made of, so that it can be made again: a prompt of a hundred kilobytes is kept in
+    two hundred bytes, since the messages that went into it stand in their thread.
+
+    ``newest`` and ``oldest`` are the ids of the first and the last message of the thread that went in, ``turns`` how
+    many came of them, ``messages`` how many the request had in all. ``whole``: the thread was read to its beginning.
+    ``chooses_tools`` and ``takes_effort`` are what the model was like.
+    """
+
+    asked_at: int
+    newest: str = ""
+    oldest: str = ""
+    turns: int = 0
+    messages: int = 0
+    whole: bool = True
+    chooses_tools: bool = True
+    takes_effort: bool = True
+
+
 class Generation(Object, kw_only=True):
-    """One finished call of a model in a run: what it cost, and which step it filled last."""
+    """One finished call of a model in a run: what it cost, and which step it filled last. ``sent``: None where an
+    earlier version has asked.
+    """
 
     run_id: str
     step_id: str
@@ -160,6 +181,49 @@ class Generation(Object, kw_only=True):
     usage: Usage
     finish_reason: str
     dropped_messages: int = 0
+    sent: SentPrompt | None = None
+
+
+class DroppedMessages(Struct, kw_only=True):
+    """Messages of the thread that did not go in, of those that were looked at; ``has_more``: older ones were not."""
+
+    messages: int
+    has_more: bool
+
+
+class MissingParts(Struct, kw_only=True):
+    """What went in and has been deleted since: how many messages, and the ids of pictures' files."""
+
+    messages: int
+    files: list[str]
+
+
+class ModelRequest(Object, kw_only=True):
+    """What a run has asked of its model once, an extension: the chat completion request, and what did not go in.
+
+    ``messages`` are null where it was asked by an earlier version. Pictures stand there as ``image_file`` parts, not
+    with their bytes. ``exact``: the request was this one, nothing of it has been deleted since.
+    """
+
+    object: Literal["thread.run.model_request"] = "thread.run.model_request"
+    run_id: str
+    thread_id: str
+    step_id: str
+    exact: bool
+    dropped: DroppedMessages
+    missing: MissingParts
+    finish_reason: str
+    usage: Usage
+    model: str
+    messages: list[JsonObject] | None
+    tools: list[JsonObject] | UnsetType = UNSET
+    tool_choice: str | JsonObject | UnsetType = UNSET
+    parallel_tool_calls: bool | UnsetType = UNSET
+    response_format: JsonObject | UnsetType = UNSET
+    temperature: float | UnsetType = UNSET
+    top_p: float | UnsetType = UNSET
+    max_completion_tokens: int | UnsetType = UNSET
+    reasoning_effort: str | UnsetType = UNSET
 
 
 class Source(Struct, kw_only=True):

@@ -37,6 +37,7 @@ from everloom.objects.tools import Usage
 from everloom.store.base import Add, Change, Operation, Tell
 from everloom.work.runs.citations import Citations, CitedPiece, indexed
 from everloom.work.runs.made_files import made_since_last_message
+from everloom.work.runs.prompt import Prompt
 from everloom.work.runs.requested_calls import RequestedCalls
 from everloom.work.runs.state import RunState
 
@@ -47,17 +48,18 @@ class RunAnswer:
     """What one generation has brought so far.
 
     Every ``take`` returns what is to be kept and told for that chunk. ``reuse`` are the steps that an
-    executor that died left behind: what takes their place is told under their old ids. ``citations``
-    knows the marks that the text may hold. A message brings along what code has made before it.
+    executor that died left behind: what takes their place is told under their old ids. ``prompt`` is what it answers,
+    and knows what the text may cite. A message brings along what code has made before it.
     """
 
-    def __init__(self, state: RunState, reuse: list[RunStep], citations: Citations) -> None:
+    def __init__(self, state: RunState, reuse: list[RunStep], prompt: Prompt) -> None:
         self._run = state.run
+        self._prompt = prompt
         self._reuse = {step.type: step for step in reuse}
         self._message: Message | None = None
         self._message_step: RunStep | None = None
         self._message_done = False
-        self._citations = citations
+        self._citations = Citations(prompt.sources)
         self._made = made_since_last_message(state, but=reuse)
         self._used_ids = state.call_ids(but=reuse)
         self._text = ""
@@ -201,8 +203,8 @@ class RunAnswer:
             operations += opened
         return [*operations, *self.calls.take(chunk)]
 
-    def generation(self, usage: Usage, reason: str, *, dropped: int = 0) -> Generation:
-        """What is kept of the model's call; ``dropped`` messages did not fit into it."""
+    def generation(self, usage: Usage, reason: str) -> Generation:
+        """What is kept of the model's call."""
         return Generation(
             id=new_id("gen_"),
             created_at=now(),
@@ -211,7 +213,8 @@ class RunAnswer:
             model=self._run.model,
             usage=usage,
             finish_reason=reason,
-            dropped_messages=dropped,
+            dropped_messages=self._prompt.dropped,
+            sent=self._prompt.sent,
         )
 
     def complete(self, reason: IncompleteReason | None = None) -> list[Operation]:

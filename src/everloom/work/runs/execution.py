@@ -38,7 +38,6 @@ from everloom.work.inference.chat import Heard, stream_chunks
 from everloom.work.organization.projects import refuse_archived
 from everloom.work.runs.answer import RunAnswer
 from everloom.work.runs.away import ModelPatience
-from everloom.work.runs.citations import Citations
 from everloom.work.runs.deadline import seconds_left
 from everloom.work.runs.ending import STEP_STATUS, deletion_error, model_error, step_error, without
 from everloom.work.runs.forced_search import forced_search
@@ -248,7 +247,7 @@ class Execution:
             return
         prompt = await build(self._ctx, state)
         answer = await self._listen(state, prompt)
-        await self._conclude(state, prompt, answer)
+        await self._conclude(state, answer)
 
     async def _run_tools(self, state: RunState, pending: Pending) -> None:
         """Answer this server's calls of a step, then pause for the caller's, or close the step and go on."""
@@ -260,7 +259,7 @@ class Execution:
 
     async def _listen(self, state: RunState, prompt: Prompt) -> RunAnswer:
         recovery = await recovery_of(self._ctx, state)
-        answer = RunAnswer(state, recovery.steps, Citations(prompt.sources))
+        answer = RunAnswer(state, recovery.steps, prompt)
         self._answer = answer
         before = recovery.retract()
         reader = prompt.reader
@@ -283,12 +282,12 @@ class Execution:
             read = await model.count(prompt.body)
         return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
 
-    async def _conclude(self, state: RunState, prompt: Prompt, answer: RunAnswer) -> None:
+    async def _conclude(self, state: RunState, answer: RunAnswer) -> None:
         """Keep the whole generation and the state it leads to in one write."""
         run = state.run
         usage = answer.usage or Usage()
         reason = answer.finish_reason or "stop"
-        spent = answer.generation(usage, reason, dropped=prompt.dropped)
+        spent = answer.generation(usage, reason)
         total = state.usage + usage
         self._answer = None
         self._count(usage)

@@ -2,7 +2,8 @@
 
 import asyncio
 import base64
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -10,12 +11,12 @@ from msgspec import UNSET, Struct
 
 from everloom.blobs.base import DamagedBlob
 from everloom.context import Context
-from everloom.kit.errors import NotFound
+from everloom.kit.errors import BadRequest, NotFound
 from everloom.models.tokens import MESSAGE_TOKENS, estimate_content
 from everloom.objects.base import JsonObject, PageQuery
 from everloom.objects.files import File
 from everloom.objects.messages import FilePath, ImageFileContent, ImageUrlContent, Message, RefusalContent, TextContent
-from everloom.objects.runs import Source
+from everloom.objects.runs import Run, SentPrompt, Source
 from everloom.objects.steps import MessageCreation
 from everloom.work.files.blobs import read_file
 from everloom.work.runs.state import RunState
@@ -35,15 +36,17 @@ Fits = Callable[[Sequence[JsonObject]], Awaitable[bool]]
 
 
 class History(Struct):
-    """A thread's end. ``turns`` stood there before the run, oldest first; ``said`` is what the run has said, by the ids
-    of its messages.
+    """A thread's end. ``turns`` stood there before the run, oldest first, and ``ids`` are those of their messages;
+    ``said`` is what the run has said, by the ids of its messages. ``whole``: it was read to the thread's beginning.
 
     ``sources`` are files that answers have linked to, as far as was read, and may be linked to again.
     """
 
     turns: list[JsonObject]
+    ids: list[str]
     said: dict[str, JsonObject]
     sources: list[Source]
+    whole: bool
 
 
 class Fill:
@@ -76,8 +79,8 @@ class Fill:
 
 async def read_history(ctx: Context, state: RunState, fill: Fill) -> History:
     """The newest messages of a run's thread, as many as ``fill`` takes and one more, or all."""
-    run, turns, said, read = state.run, [], {}, []
-    going = True
+    run, turns, ids, said, read = state.run, [], [], {}, []
+    going = whole = True
     async for page in pages(ctx.store, Message, PageQuery(limit=_PAGE), thread_id=run.thread_id):
         for message in page.decode():
             read.append(_linked(message))
@@ -85,13 +88,15 @@ async def read_history(ctx: Context, state: RunState, fill: Fill) -> History:
                 said[message.id] = await _turn(ctx, message)
             elif going and (turn := await _turn(ctx, message))["content"]:
                 turns.append(turn)
+                ids.append(message.id)
                 going = fill.takes(turns)
         if not going or (page.has_more and await fill.is_over(turns)):
+            whole = False
             break
         await asyncio.sleep(0)  # many pages of an embedded database are one long piece of work
     said |= await _said_before(ctx, state, said)
     sources = [source for sources in reversed(read) for source in sources]
-    return History(turns[::-1], said, sources)
+    return History(turns[::-1], ids[::-1], said, sources, whole)
 
 
 async def _said_before(ctx: Context, state: RunState, said: dict[str, JsonObject]) -> dict[str, JsonObject]:
@@ -104,8 +109,60 @@ async def _said_before(ctx: Context, state: RunState, said: dict[str, JsonObject
     return {message.id: await _turn(ctx, message) for message in found if message.run_id == state.run.id}
 
 
-async def _turn(ctx: Context, message: Message) -> JsonObject:
-    return {"role": message.role, "content": await content_of(ctx, message)}
+class Standing(Struct):
+    """What still stands of what went into a prompt: ``turns`` of the thread, oldest first, ``said`` by the run, and the
+    ids of all ``pictures`` in their messages.
+    """
+
+    turns: list[JsonObject]
+    said: dict[str, JsonObject]
+    pictures: list[str]
+
+
+async def read_again(ctx: Context, state: RunState, sent: SentPrompt) -> Standing:
+    """The messages of a prompt once more, uploaded images by their files."""
+    ids = [
+        step.step_details.message_creation.message_id
+        for step in state.steps
+        if isinstance(step.step_details, MessageCreation)
+    ]
+    own = await ctx.store.all(Message, id=ids, thread_id=state.run.thread_id) if ids else []
+    found = [message async for message in _between(ctx, state.run, sent)]
+    turns = [await _turn(ctx, message, by_file=True) for message in found]
+    said = {message.id: await _turn(ctx, message, by_file=True) for message in own}
+    pictures = [
+        part.image_file.file_id
+        for message in (*found, *own)
+        for part in message.content
+        if isinstance(part, ImageFileContent)
+    ]
+    return Standing([turn for turn in turns if turn["content"]], said, pictures)
+
+
+async def _between(ctx: Context, run: Run, sent: SentPrompt) -> AsyncIterator[Message]:
+    """The thread's own messages from the oldest of a prompt to the newest. Where one of these two is gone that came
+    from elsewhere, so that its id does not say where it stood, they are all that is found.
+    """
+    if not sent.newest:
+        return
+    ends = await ctx.store.all(Message, id=list({sent.oldest, sent.newest}), thread_id=run.thread_id)
+    standing = {message.id: message for message in ends}
+    if sent.oldest in standing:
+        yield standing[sent.oldest]
+    if sent.oldest == sent.newest:
+        return
+    query = PageQuery(limit=_PAGE, order="asc", after=sent.oldest, before=sent.newest)
+    with suppress(BadRequest):
+        async for page in pages(ctx.store, Message, query, thread_id=run.thread_id):
+            for message in page.decode():
+                if message.run_id != run.id:
+                    yield message
+    if sent.newest in standing:
+        yield standing[sent.newest]
+
+
+async def _turn(ctx: Context, message: Message, *, by_file: bool = False) -> JsonObject:
+    return {"role": message.role, "content": await content_of(ctx, message, by_file=by_file)}
 
 
 def _linked(message: Message) -> list[Source]:
@@ -119,8 +176,10 @@ def _linked(message: Message) -> list[Source]:
     ]
 
 
-async def content_of(ctx: Context, message: Message) -> Any:
-    """A message's content for a model: a plain string where it is only text, else parts."""
+async def content_of(ctx: Context, message: Message, *, by_file: bool = False) -> Any:
+    """A message's content for a model: a plain string where it is only text, else parts. ``by_file``: uploaded images
+    are named, where a model is given their bytes.
+    """
     parts: list[JsonObject] = []
     for part in message.content:
         if isinstance(part, TextContent):
@@ -130,13 +189,13 @@ async def content_of(ctx: Context, message: Message) -> Any:
         elif isinstance(part, ImageUrlContent):
             parts.append(msgspec.to_builtins(part))
         elif isinstance(part, ImageFileContent):
-            parts.append(await _image(ctx, part, shown=message.role == "user"))
+            parts.append(await _image(ctx, part, shown=message.role == "user", by_file=by_file))
     if all(part["type"] == "text" for part in parts):
         return "\n".join(part["text"] for part in parts)
     return parts
 
 
-async def _image(ctx: Context, part: ImageFileContent, *, shown: bool) -> JsonObject:
+async def _image(ctx: Context, part: ImageFileContent, *, shown: bool, by_file: bool) -> JsonObject:
     """An uploaded image, carried inside the request since an upstream cannot fetch it from here.
 
     Not ``shown`` but named is what an assistant brought: models take pictures from users alone. One that is gone by now
@@ -149,6 +208,8 @@ async def _image(ctx: Context, part: ImageFileContent, *, shown: bool) -> JsonOb
             return _note(f"[image {file.filename}]")
         if file.bytes > MAX_IMAGE_BYTES:
             return _note(f"[image {file.filename} left out: larger than 20 MB]")
+        if by_file:
+            return msgspec.to_builtins(part)  # type: ignore[no-any-return]  # A Struct becomes a dict.
         data = b"".join([block async for block in read_file(ctx, file)])
     except DamagedBlob:
         return _note(f"[image {file_id} left out: it is damaged]")

@@ -7,15 +7,16 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from everloom.context import Context
+from everloom.kit.clock import now
 from everloom.models.base import Traits
 from everloom.models.tokens import MESSAGE_TOKENS, estimate, estimate_content
 from everloom.objects.base import JsonObject
-from everloom.objects.runs import Generation, Run, Source, ToolWork
+from everloom.objects.runs import Generation, Run, SentPrompt, Source, ToolWork
 from everloom.objects.steps import FunctionStepCall, MessageCreation, RunStep, ToolCalls
 from everloom.objects.tools import ResponseFormat
 from everloom.tools.base import AnswerReader
 from everloom.tools.registry import choice, offers
-from everloom.work.runs.history import CHARACTERS_A_TOKEN, Fill, Fits, read_history
+from everloom.work.runs.history import CHARACTERS_A_TOKEN, Fill, Fits, History, read_history
 from everloom.work.runs.prompted_tools import guide
 from everloom.work.runs.state import RunState
 
@@ -40,12 +41,14 @@ class PromptTooLong(Exception):
 
 class Prompt(Struct, frozen=True):
     """A request for a model. ``dropped`` messages did not fit, of those that were looked at; ``sources`` may be cited;
-    ``reader`` reads an answer that ``runs/prompted_tools.py`` asked for in a form of its own."""
+    ``reader`` reads an answer that ``runs/prompted_tools.py`` asked for in a form of its own; ``sent`` is what is kept
+    of it."""
 
     body: JsonObject
     dropped: int
     sources: list[Source]
     reader: AnswerReader | None
+    sent: SentPrompt
 
 
 async def build(ctx: Context, state: RunState) -> Prompt:
@@ -55,22 +58,57 @@ async def build(ctx: Context, state: RunState) -> Prompt:
         traits = await model.traits()
     body = _options(state, traits)
     room = _room(run, state.generations, traits.context_window, body)
-    works = {work.call_id: work for work in state.works}
-    shown = {} if traits.chooses_tools else works
 
     async def fits(messages: Sequence[JsonObject]) -> bool:
         async with ctx.ask("chat", run.model) as model:
             return await model.count({**body, "messages": [*_instructions(run), *messages]}) <= room.tokens
 
     history = await read_history(ctx, state, Fill(room.tokens, fits, most=_most(run)))
-    own = _own(state, history.said, {id: work for id, work in works.items() if id not in shown})
-    kept = history.turns
-    before = len(kept)
-    reader = None if traits.chooses_tools or own else guide(run, body, kept, list(shown.values()))
+    kept, before = history.turns, len(history.turns)
+    own, reader = _led(state, traits, body, kept, history.said)
     fitting = await _fit(run, body, kept, own, room, fits)
     body["messages"] = [*_instructions(run), *fitting, *own]
-    sources = [*history.sources, *(source for work in works.values() for source in work.sources)]
-    return Prompt(body, max(0, before - len(fitting)), sources, reader)
+    sources = [*history.sources, *(source for work in state.works for source in work.sources)]
+    sent = _sent(history, fitting, body, traits)
+    return Prompt(body, max(0, before - len(fitting)), sources, reader, sent)
+
+
+def rebuild(state: RunState, sent: SentPrompt, turns: Sequence[JsonObject], said: dict[str, JsonObject]) -> JsonObject:
+    """The request again that a run in this state has ``sent``: by the code that made it, from those of its ``turns``
+    and of what the run had ``said`` that still stand.
+    """
+    body, kept = _options(state, sent), [*turns]
+    _limit_answer(state.run, state.generations, body)
+    own, _ = _led(state, sent, body, kept, said)
+    body["messages"] = [*_instructions(state.run), *kept[max(0, len(kept) - sent.turns) :], *own]
+    return body
+
+
+def _sent(history: History, fitting: list[JsonObject], body: JsonObject, traits: Traits) -> SentPrompt:
+    ids = history.ids[max(0, len(history.ids) - len(fitting)) :] if fitting else []
+    return SentPrompt(
+        asked_at=now(),
+        newest=ids[-1] if ids else "",
+        oldest=ids[0] if ids else "",
+        turns=len(fitting),
+        messages=len(body["messages"]),
+        whole=history.whole,
+        chooses_tools=traits.chooses_tools,
+        takes_effort=traits.takes_effort,
+    )
+
+
+def _led(
+    state: RunState, traits: Traits | SentPrompt, body: JsonObject, kept: list[JsonObject], said: dict[str, JsonObject]
+) -> tuple[list[JsonObject], AnswerReader | None]:
+    """What the run itself has said and done; where it has not, and its model was not trained to call tools, ``kept``
+    and ``body`` are made to lead it.
+    """
+    works = {work.call_id: work for work in state.works}
+    own = _own(state, said, works if traits.chooses_tools else {})
+    if traits.chooses_tools or own:
+        return own, None
+    return own, guide(state.run, body, kept, list(works.values()))
 
 
 def _most(run: Run) -> int | None:
@@ -86,20 +124,24 @@ class _Room(Struct, frozen=True):
 
 def _room(run: Run, generations: list[Generation], window: int, body: JsonObject) -> _Room:
     """How many tokens the prompt may have; sets the answer's budget in ``body``."""
-    answer = min(window // ANSWER_SHARE, ANSWER_ROOM)
-    if run.max_completion_tokens is not None:
-        spent = sum(generation.usage.completion_tokens for generation in generations)
-        left = run.max_completion_tokens - spent
-        if left <= 0:
-            raise PromptTooLong("The run has no completion tokens left.", budget="max_completion_tokens")
-        body["max_completion_tokens"] = left
-        answer = min(left, window // 2)
-    room = window - answer
+    left = _limit_answer(run, generations, body)
+    room = window - (min(window // ANSWER_SHARE, ANSWER_ROOM) if left is None else min(left, window // 2))
     if run.max_prompt_tokens is not None:
         left = run.max_prompt_tokens - sum(generation.usage.prompt_tokens for generation in generations)
         if left < room:
             return _Room(left, budget="max_prompt_tokens")
     return _Room(room, budget=None)
+
+
+def _limit_answer(run: Run, generations: list[Generation], body: JsonObject) -> int | None:
+    """How many tokens the answer may have by the run's own budget, if it has one; ``body`` says so."""
+    if run.max_completion_tokens is None:
+        return None
+    left = run.max_completion_tokens - sum(generation.usage.completion_tokens for generation in generations)
+    if left <= 0:
+        raise PromptTooLong("The run has no completion tokens left.", budget="max_completion_tokens")
+    body["max_completion_tokens"] = left
+    return left
 
 
 async def _fit(
@@ -150,7 +192,7 @@ def _plausible(history: list[JsonObject], tokens: int) -> list[JsonObject]:
     return history
 
 
-def _options(state: RunState, traits: Traits) -> JsonObject:
+def _options(state: RunState, traits: Traits | SentPrompt) -> JsonObject:
     """The request without its messages. Who does not choose tools is given what a search found, not the search.
 
     What is as the reference's default has it stays unsaid, unless the run's caller named it: there are models that
