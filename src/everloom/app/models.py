@@ -64,7 +64,7 @@ def build_models(settings: Settings) -> tuple[Models, Preload, Sequence[Trainer]
     if settings.upstream:
         default = UpstreamBackend(settings.upstream, settings.upstream_key or None, timeout=settings.upstream_timeout)
     projects = {entry.id: entry.projects for entry in settings.models if entry.projects}
-    stand_ins = [*_stand_ins(settings.moderation_model), *pulled.stand_ins()]
+    stand_ins = stand_ins_of(settings, pulled)
     models = Models(named, settings.aliases, default=default, stand_ins=stand_ins, projects=projects)
     warn_of_models(settings, models, unusable)
     return models, preload, build_trainers(settings, local)
@@ -117,12 +117,12 @@ def build_prices(settings: Settings) -> PriceList:
     return PriceList(settings.prices, local=local, upstreams=upstreams, defaults=settings.default_prices)
 
 
-def _stand_ins(moderation: str) -> list[tuple[str, str]]:
-    """Who answers where a program asks for a model by the platform's name for it, or by none."""
-    patterns = ("omni-moderation-*", "text-moderation-*")
+def stand_ins_of(settings: Settings, pulled: PulledModels) -> list[tuple[str, str]]:
+    """Who answers where a program asks for a model by the platform's name for it, and the settings do not say."""
+    patterns, moderation = ("omni-moderation-*", "text-moderation-*"), settings.moderation_model
     if any(fnmatchcase(moderation, pattern) for pattern in patterns):
-        return []
-    return [(pattern, moderation) for pattern in patterns]
+        return pulled.stand_ins()
+    return [*((pattern, moderation) for pattern in patterns), *pulled.stand_ins()]
 
 
 def _guarding(entry: ModelEntry, backend: Backend) -> Backend:

@@ -197,7 +197,7 @@ def models_list(
     data: Data = None,
     config: Config = None,
 ) -> None:
-    """Show every model on this machine: what it does, its size, and where it is."""
+    """Show every model, alias and upstream: what it does, its size, and where it is or leads to."""
     from everloom.cli import models
 
     if available:

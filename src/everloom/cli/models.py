@@ -14,9 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from everloom.app.models import stand_ins_of
+from everloom.app.pulled import PulledModels
 from everloom.cli import CommandError, added, tables, weights
 from everloom.config import Settings
 from everloom.kit.errors import ModelFailure
+from everloom.kit.log import mask
 from everloom.models.files.catalogue import CATALOGUE, CatalogueModel, find, pulled
 from everloom.models.files.formats import Format, files_of, format_of, size_of
 from everloom.models.files.gguf import loaded_bytes, read_head
@@ -33,7 +36,11 @@ from everloom.models.files.weights import (
     progress_bar,
 )
 from everloom.models.memory_budget import budget_of_machine
+from everloom.models.minilm.moderation import MODERATION_MODEL
+from everloom.models.speech.espeak import ESPEAK_MODEL
+from everloom.models.transcription.sphinx import SPHINX_MODEL
 from everloom.objects.base import JsonObject
+from everloom.objects.model_entries import ModelEntry
 
 KEPT_FREE = 256 << 20
 """Bytes of disk that are left for everything else."""
@@ -170,25 +177,50 @@ def remove(settings: Settings, id: str) -> None:
 
 
 def show(settings: Settings) -> None:
-    """A line for each model on this machine: id, what it does, format, size, and where it is."""
+    """A line for each name that the server answers for: what it does, format, size, and where it is or leads to."""
     folder = Weights(settings.weights)
-    rows = []
-    for name, weight in _DEFAULTS.items():
-        size = sum(file.bytes for file in weight.files)
-        where = str(folder.paths(weight)[0]) if folder.has(weight) else "not fetched yet"
-        rows.append((name, "chat" if weight is SMOLLM2 else "embeddings", weight.title, _size(size), where))
-    rows += [_row(model.name, model.path(folder)) for model in pulled(folder)]
-    rows += [_row(entry.id, entry.path) for entry in settings.models if entry.backend == "local" and entry.path]
-    rows.insert(0, ("ID", "DOES", "FORMAT", "SIZE", "WHERE"))
+    rows = [("ID", "DOES", "FORMAT", "SIZE", "WHERE"), *_on_this_machine(settings, folder)]
+    rows += [_served(entry) for entry in settings.models if entry.backend == "upstream" or entry.path is None]
+    if settings.upstream:
+        rows.append(("*", "-", "upstream", "-", f"{settings.upstream} (every name that is not here)"))
+    rows += [(pattern, "-", "alias", "-", f"-> {target}") for pattern, target in settings.aliases]
+    rows += [
+        (name, "-", "stand-in", "-", f"-> {model}") for name, model in stand_ins_of(settings, PulledModels(settings))
+    ]
+    rows = [tuple(tables.printable(cell) for cell in row) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        print("  ".join([*cells, row[4]]))
-    if not all(map(folder.has, _DEFAULTS.values())):
+        print(mask("  ".join([*cells, row[4]])))
+    if not weights.unneeded(settings) and not all(map(folder.has, _DEFAULTS.values())):
         print("'everloom models pull' fetches what is missing.")
 
 
-def _row(id: str, path: Path) -> tuple[str, str, str, str, str]:
+def _on_this_machine(settings: Settings, folder: Weights) -> Iterator[tuple[str, ...]]:
+    """The default models, those that come with the program, those that were pulled, and those of files."""
+    for name, weight in _DEFAULTS.items():
+        size = sum(file.bytes for file in weight.files)
+        where = str(folder.paths(weight)[0]) if folder.has(weight) else "not fetched yet"
+        yield name, "chat" if weight is SMOLLM2 else "embeddings", weight.title, _size(size), where
+    yield MODERATION_MODEL, "moderation", "-", "-", f"heads over {EMBEDDING_MODEL}"
+    yield ESPEAK_MODEL, "speech", "espeak-ng", "-", "comes with Everloom"
+    yield SPHINX_MODEL, "transcription", "pocketsphinx", "-", "comes with Everloom"
+    for model in pulled(folder):
+        yield _row(model.name, model.path(folder))
+    for entry in settings.models:
+        if entry.backend == "local" and entry.path:
+            yield _row(entry.id, entry.path)
+
+
+def _served(entry: ModelEntry) -> tuple[str, ...]:
+    """An entry of the settings that has no file: an upstream's model, or another name of one of this machine."""
+    own = f" as {entry.model}" if entry.model and entry.model != entry.id else ""
+    if entry.backend == "upstream":
+        return entry.id, "-", "upstream", "-", f"{entry.base_url or 'the setting upstream'}{own}"
+    return entry.id, "-", "local", "-", f"on this machine{own}"
+
+
+def _row(id: str, path: Path) -> tuple[str, ...]:
     try:
         format = format_of(path)
         does = "embeddings" if format == "gguf" and read_head(path).embeds else _DOES[format]
