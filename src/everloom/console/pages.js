@@ -7,6 +7,7 @@ export const pages = [
   entry('/playground', 'Playground', 'Start', () => import('./pages/playground.js')),
 
   entry('/assistants', 'Assistants', 'Build', () => import('./pages/assistants.js')),
+  entry('/assistants/:id', 'Assistant', null, () => import('./pages/assistant.js'), '/assistants'),
   entry('/threads', 'Threads and runs', 'Build', () => import('./pages/threads.js')),
   entry('/threads/:id', 'Thread', null, () => import('./pages/thread.js'), '/threads'),
   entry('/threads/:id/runs/:run_id', 'Run', null, () => import('./pages/run.js'), '/threads'),

@@ -12,8 +12,11 @@ export function say(text) {
   });
 }
 
-/** A page: its heading, a sentence under it, what can be done on the whole of it, and the rest. */
-export function Page({ title, lead, actions, wide, children }) {
+/**
+ * A page: its heading, a sentence under it, what can be done on the whole of it, and the rest. `back`: {href, label} of
+ * the page that it belongs to.
+ */
+export function Page({ title, lead, actions, back, wide, children }) {
   useEffect(() => {
     document.title = `${title} · Everloom`;
   }, [title]);
@@ -21,6 +24,7 @@ export function Page({ title, lead, actions, wide, children }) {
     <div class=${wide ? 'page wide' : 'page'}>
       <header class="page-head">
         <div class="page-title">
+          ${back && html`<p class="back"><a href=${back.href}>${back.label}</a></p>`}
           <h1 id="title" tabindex="-1">${title}</h1>
           ${lead && html`<p class="lead">${lead}</p>`}
         </div>

@@ -1,0 +1,150 @@
+// A run followed while it is at work: its stream, and where that breaks off the log of its events from there on.
+import { useCallback, useEffect, useRef, useState } from '../html.js';
+import { ApiError, api } from '../client.js';
+import { ENDED, nothing, rests, told } from './log.js';
+
+/** Without this a run does not tell which words a search has found. */
+export const FOUND = 'step_details.tool_calls[*].file_search.results[*].content';
+
+const TRIES = 5;
+const MOST_EVENTS = 20_000;
+const wait = (milliseconds, signal) =>
+  new Promise((resolve) => {
+    const timer = setTimeout(resolve, milliseconds);
+    signal.addEventListener('abort', () => (clearTimeout(timer), resolve()));
+  });
+
+/** Whether a stream that broke off is worth asking for again, by the log that has what it would have told. */
+const canGoOn = (error, state) => error instanceof ApiError && (error.status === 0 || error.status < 300) && state.run;
+
+/** The events of a run from the one behind `after` on, to its end or pause; asked for again where it breaks off. */
+async function readOn({ run, after, signal, onEvent }) {
+  let last = after;
+  for (let tries = 0; ; tries += 1) {
+    try {
+      const seen = (event) => {
+        last = event.id ?? last;
+        tries = 0;
+        onEvent(event);
+      };
+      await api.stream(`/threads/${run.thread_id}/runs/${run.id}/events`, undefined, { after: last ?? 0, signal, onEvent: seen });
+      return;
+    } catch (error) {
+      if (signal.aborted || tries >= TRIES || (error.status && error.status >= 300 && error.status < 500)) throw error;
+      await wait(400 * 2 ** tries, signal);
+      if (signal.aborted) throw error;
+    }
+  }
+}
+
+/** The steps of searches with the words that they found, which streams leave out. */
+async function withFound(current, signal, show) {
+  const { run, steps } = current.state;
+  const searched = steps.some((step) => step.step_details.tool_calls?.some((call) => call?.type === 'file_search'));
+  if (!searched || !rests(run)) return;
+  const query = { limit: 100, order: 'asc', include: [FOUND] };
+  const page = await api.list(`/threads/${run.thread_id}/runs/${run.id}/steps`, query, { signal });
+  if (!signal.aborted) show({ ...current.state, steps: page.data });
+}
+
+/**
+ * A run that is shown as it goes: {state, busy, error, events, start(path, body), follow(run), answer(outputs), cancel(), clear()}.
+ * `start` and the others resolve when nothing more is told, to whether there is a run.
+ * `start` streams a POST that makes a run; `follow` reads a run's events from its first on. Deltas come by the
+ * hundred a second: they are gathered, and shown once a frame.
+ */
+export function useRun() {
+  const [state, setState] = useState(nothing);
+  const [busy, setBusy] = useState(false);
+  const [error, setError] = useState(null);
+  const now = useRef({ state: nothing, turn: null, frame: 0, events: [] });
+
+  const show = useCallback((next) => {
+    const { current } = now;
+    current.state = next;
+    if (current.frame) return;
+    const draw = () => {
+      current.frame = 0;
+      setState(current.state);
+    };
+    current.frame = document.hidden ? setTimeout(draw, 100) : requestAnimationFrame(draw);
+  }, []);
+
+  const reading = useCallback(async (read, from) => {
+    now.current.turn?.abort();
+    const mine = (now.current.turn = new AbortController());
+    const { signal } = mine;
+    if (from.steps.length === 0) now.current.events = [];
+    show(from);
+    setBusy(true);
+    setError(null);
+    const onEvent = (event) => {
+      if (signal.aborted) return;
+      if (now.current.events.length < MOST_EVENTS) now.current.events.push(event);
+      show(told(now.current.state, event));
+    };
+    const readToEnd = async () => {
+      try {
+        await read({ signal, onEvent });
+      } catch (failure) {
+        const { run, last } = now.current.state;
+        if (signal.aborted || !canGoOn(failure, now.current.state)) throw failure;
+        await readOn({ run, after: last, signal, onEvent });
+      }
+      await withFound(now.current, signal, show);
+    };
+    try {
+      await readToEnd();
+    } catch (failure) {
+      if (!signal.aborted) setError(failure);
+    }
+    if (now.current.turn === mine) {
+      now.current.turn = null;
+      setState(now.current.state); // At once, so that nobody sees the end of it and an earlier state together.
+      setBusy(false);
+    }
+    return Boolean(now.current.state.run);
+  }, []);
+
+  useEffect(() => () => now.current.turn?.abort(), []);
+
+  const query = { ids: true };
+  return {
+    state,
+    busy,
+    error,
+    /** What it was told so far, to be looked at again; not more than twenty thousand. */
+    events: now.current.events,
+    start: (path, body) =>
+      reading((how) => api.stream(path, { ...body, stream: true }, { ...how, query }), { ...nothing, times: { sent: performance.now() } }),
+    follow: (run) => reading((how) => readOn({ ...how, run, after: 0 }), { ...nothing, run }),
+    answer(outputs) {
+      const { run } = now.current.state;
+      const path = `/threads/${run.thread_id}/runs/${run.id}/submit_tool_outputs`;
+      const body = { tool_outputs: outputs, stream: true };
+      const before = now.current.state;
+      const { sent, ended } = before.times; // The time that the caller took is not the run's.
+      const times = sent && ended ? { ...before.times, sent: performance.now() - (ended - sent), ended: undefined } : before.times;
+      return reading((how) => api.stream(path, body, { ...how, query }), { ...before, times });
+    },
+    async cancel() {
+      const { run } = now.current.state;
+      if (!run || ENDED.includes(run.status)) return;
+      try {
+        const after = await api.post(`/threads/${run.thread_id}/runs/${run.id}/cancel`);
+        if (now.current.turn) return; // Its stream tells the rest.
+        const { state: before } = now.current;
+        await reading((how) => readOn({ ...how, run, after: before.last }), { ...before, run: after });
+      } catch (failure) {
+        setError(failure);
+      }
+    },
+    clear() {
+      now.current.turn?.abort();
+      now.current.turn = null;
+      setBusy(false);
+      setError(null);
+      show(nothing);
+    },
+  };
+}
