@@ -432,11 +432,13 @@ def test_pipelined_requests_before_a_half_close_are_answered(running: Running) -
     assert running.told(b"GET /slow HTTP/1.1\r\n\r\n" * 2 + PLAIN_GET * 3000, half=True).count(b"200 OK") == 3002
 
 
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
 @pytest.mark.parametrize("path", [b"/slow?long", b"/stream?long"])
-def test_who_leaves_is_noticed_all_the_same(running: Running, path: bytes) -> None:
+def test_who_leaves_is_noticed_all_the_same(running: Running, path: bytes, version: bytes) -> None:
+    """Also a proxy that speaks HTTP/1.0 (nginx does by default), to which nothing can be sent that no client sees."""
     left = running.left()
     with running.open() as connection:
-        connection.sendall(b"GET %s HTTP/1.1\r\n\r\n" % path)
+        connection.sendall(b"GET %s HTTP/%s\r\n\r\n" % (path, version))
         time.sleep(0.2)
     running.until_left(left + 1)
 

@@ -131,8 +131,8 @@ class HttpConnection(HttpToolsProtocol):
                 self._feed(data)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's closes always
-        """Go on answering requests that came whole; what is half a request is nothing."""
-        if self._deaf and not self._answering:
+        """Go on answering requests that came whole; but HTTP/1.0, as nginx by default speaks it, cannot be probed."""
+        if (self.scope["http_version"] == "1.0") if self._answering else self._deaf:
             return False
         if not (self._held or self.pipeline or (self._answering and self._place != _BODY)):
             return False
