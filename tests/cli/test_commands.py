@@ -99,15 +99,14 @@ def test_models_list_names_upstreams_and_aliases_too(tmp_path: Path) -> None:
     (tmp_path / "everloom.toml").write_text(
         'upstream = "http://me:hush@127.0.0.1:9/v1"\nupstream_key = "sk-hush-hush"\n'
         '[aliases]\n"gpt-4*" = "big"\n'
-        '[[models]]\nid = "big"\nbackend = "upstream"\nbase_url = "http://127.0.0.1:8/v1"\nmodel = "org/Big-\\u001b[1m70B"\n'
-        '[[models]]\nid = "own"\nbackend = "upstream"\n'
+        '[[models]]\nid = "big"\nbackend = "upstream"\nbase_url = "http://127.0.0.1:8/v1"\n'
+        'model = "org/Big-\\u001b[1m70B"\n'
         '[[models]]\nid = "lost"\nbackend = "local"\npath = "lost.gguf"\n'
     )
     done = everloom(tmp_path, "models", "list")
     assert (done.returncode, done.stderr) == (0, "")
     lines = {line.split()[0]: " ".join(line.split()[1:]) for line in done.stdout.splitlines()}
     assert lines["big"] == "- upstream - http://127.0.0.1:8/v1 as org/Big-?[1m70B"
-    assert lines["own"] == "- upstream - the setting upstream"
     assert lines["*"].endswith("@127.0.0.1:9/v1 (every name that is not here)")
     assert lines["gpt-4*"] == "- alias - -> big"
     assert lines["omni-moderation-*"] == "- stand-in - -> minilm-moderation"

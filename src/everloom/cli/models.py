@@ -216,7 +216,7 @@ def _served(entry: ModelEntry) -> tuple[str, ...]:
     """An entry of the settings that has no file: an upstream's model, or another name of one of this machine."""
     own = f" as {entry.model}" if entry.model and entry.model != entry.id else ""
     if entry.backend == "upstream":
-        return entry.id, "-", "upstream", "-", f"{entry.base_url or 'the setting upstream'}{own}"
+        return entry.id, "-", "upstream", "-", f"{entry.base_url}{own}"
     return entry.id, "-", "local", "-", f"on this machine{own}"
 
 
