@@ -11,7 +11,6 @@ import aiohttp
 from everloom.cli import CommandError
 from everloom.cli.tables import printable
 from everloom.config import Settings, official_variables
-from everloom.kit.sse import DataLines
 
 CONNECT_SECONDS = 10
 SILENT_SECONDS = 300
@@ -19,6 +18,9 @@ SILENT_SECONDS = 300
 
 MOST_BYTES = 64 * 1024 * 1024
 """Of an answer that is held in memory."""
+
+_LONGEST_ID = 24
+"""Bytes of a line with the number of an event."""
 
 Json = dict[str, Any]
 
@@ -91,14 +93,35 @@ class Client:
         finally:
             scratch.unlink(missing_ok=True)
 
-    async def stream(self, path: str, body: Json) -> AsyncIterator[Json]:
-        """The objects that a streamed request tells, one after the other."""
-        lines = DataLines()
-        async with self._asked("POST", path, json=body | {"stream": True}) as response:
+    async def stream(
+        self, method: str, path: str, body: Json | None = None, **query: str
+    ) -> AsyncIterator[tuple[int | None, Json]]:
+        """The objects that a streamed request tells, one after the other, each with its number where it has one."""
+        more = {} if body is None else {"json": body}
+        rest, number, told = b"", None, b""
+        async with self._asked(method, path, params=query, **more) as response:
             async for block in response.content.iter_any():
-                for data in lines.feed(block):
-                    if data != b"[DONE]":
-                        yield json.loads(data)
+                *lines, rest = (rest + block).split(b"\n")
+                if len(rest) > MOST_BYTES:
+                    raise CommandError(f"{self._url} told an event of more than {MOST_BYTES} bytes")
+                for line in map(bytes.strip, lines):
+                    if line.startswith(b"data:"):
+                        told = line[5:].strip()
+                    elif line.startswith(b"id:") and line[3:].strip().isdigit() and len(line) < _LONGEST_ID:
+                        number = int(line[3:])
+                    elif not line and told:
+                        if told != b"[DONE]":
+                            yield number, self._object(told)
+                        number, told = None, b""
+
+    def _object(self, told: bytes) -> Json:
+        try:
+            thing = json.loads(told)
+        except (ValueError, RecursionError):
+            thing = None
+        if not isinstance(thing, dict):
+            raise CommandError(f"{self._url} told something that is no JSON object")
+        return thing
 
     async def _json(self, method: str, path: str, **more: Any) -> Json:
         async with self._asked(method, path, **more) as response:

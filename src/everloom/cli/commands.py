@@ -116,11 +116,12 @@ def demo(
     config: Config = None,
     upstream: Annotated[str | None, typer.Option(help="OpenAI-compatible base URL to ask.", show_default=False)] = None,
     model: Annotated[str | None, typer.Option(help="Model to ask; by default the first.", show_default=False)] = None,
+    kill: Annotated[bool, typer.Option("--kill", help="Kill the server in the middle of an answer.")] = False,
 ) -> None:
-    """Hold one conversation with a fresh server, and show its run steps as they happen."""
+    """Talk to a fresh server in a folder of its own: a function, a handbook, code, every step as it happens."""
     from everloom.cli.demo import run_demo
 
-    raise typer.Exit(run_demo(settings_of(data, config, upstream=upstream), model))
+    raise typer.Exit(run_demo(settings_of(data, config, upstream=upstream), model, kill=kill))
 
 
 @app.command()
