@@ -1,14 +1,16 @@
 """``everloom doctor`` on machines where something is missing."""
 
 import http.client
+import shutil
 import socket
 import sqlite3
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cli.programs import everloom
+from tests.cli.programs import environment, everloom
 from tests.postbox import Postbox
 from tests.postgres import fresh_database
 from tests.scripted import ScriptedUpstream
@@ -127,3 +129,44 @@ def test_a_mail_server_is_tried(tmp_path: Path, port: str) -> None:
     assert "broken mail: 127.0.0.1" in found(done, "mail")
     assert "EVERLOOM_SMTP_URL" in found(done, "mail")
     assert "secret-of-mail" not in done.stdout
+
+
+def in_a_disk(folder: Path, *disk: str) -> "subprocess.CompletedProcess[str]":
+    """What the doctor says where the folder is a file system of its own, as bubblewrap mounts it."""
+    if not shutil.which("bwrap"):
+        pytest.skip("bubblewrap is not installed (python -m tests.bubblewrap install)")
+    data = folder / "data"
+    data.mkdir(exist_ok=True)
+    fill = f"(head -c 1000000 /dev/zero > {data}/filled) 2>/dev/null; {sys.executable} -m everloom doctor"
+    command = ["bwrap", "--dev-bind", "/", "/", *disk, str(data), "--", "sh", "-c", fill]
+    environ = environment(folder, port="0")
+    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_a_full_disk_is_a_fault(tmp_path: Path) -> None:
+    done = in_a_disk(tmp_path, "--size", "65536", "--tmpfs")
+    assert done.returncode == 1
+    line = found(done, "data:")
+    assert line.startswith("broken data: ")
+    assert "0 MB free, and nothing can be written: No space left on device" in line
+    assert f"-> make room on the disk of {tmp_path / 'data'} (df -h {tmp_path / 'data'})" in line
+    assert "EVERLOOM_DATA, --data" in line
+
+
+def test_a_disk_that_is_nearly_full_is_a_fault(tmp_path: Path) -> None:
+    done = in_a_disk(tmp_path, "--size", "20000000", "--tmpfs")
+    assert done.returncode == 1
+    assert "19 MB free: the disk is full, and what is kept there has to wait" in found(done, "data:")
+
+
+def test_a_disk_with_little_room_is_noted(tmp_path: Path) -> None:
+    done = in_a_disk(tmp_path, "--size", "500000000", "--tmpfs")
+    assert found(done, "data:").startswith("note data: ")
+    assert "make room" in found(done, "data:")
+
+
+def test_a_read_only_disk_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    done = in_a_disk(tmp_path, "--ro-bind", str(tmp_path / "data"))
+    assert done.returncode == 1
+    assert "is on a read-only disk -> mount it to be written, or name another folder" in found(done, "data:")

@@ -415,6 +415,16 @@ def _ref(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+def _closed(**properties: Json) -> Json:
+    """An object with all of these members and no others."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
 def _parameter(name: str, place: str, type: str = "string") -> Json:
     return {"name": name, "in": place, "required": place == "path", "schema": {"type": type}}
 
@@ -736,10 +746,50 @@ _ORGANIZATION: dict[tuple[str, str], Json] = {
 }
 """What the newest reference has in the organization's half, of the groups that are built."""
 
+_FINDINGS = _closed(
+    object={"type": "string", "enum": ["list"]},
+    created_at={"type": "integer"},
+    data={
+        "type": "array",
+        "items": _closed(
+            object={"type": "string", "enum": ["organization.finding"]},
+            level={"type": "string", "enum": ["ok", "note", "broken"]},
+            subject={"type": "string"},
+            text={"type": "string"},
+            remedy={"type": "string", "nullable": True},
+        ),
+    },
+)
+
+_VERIFICATION = _closed(
+    object={"type": "string", "enum": ["organization.audit_log.verification"]},
+    status={"type": "string", "enum": ["in_progress", "completed"]},
+    verified_at={"type": "integer", "nullable": True},
+    rows={"type": "integer", "nullable": True},
+    hash={"type": "string", "nullable": True},
+    signed={
+        **_closed(seq={"type": "integer"}, at={"type": "integer"}, key={"type": "string"}),
+        "nullable": True,
+    },
+    faults={
+        "type": "array",
+        "items": _closed(seq={"type": "integer", "nullable": True}, text={"type": "string"}),
+    },
+    faults_total={"type": "integer"},
+)
+
 EXTENSIONS: dict[tuple[str, str], Json] = {
     **_STORED_COMPLETIONS,
     **_ORGANIZATION,
     **WEBHOOKS,
+    ("GET", "/organization/doctor"): {
+        "operationId": "getDoctor",
+        "responses": {"200": _answer("application/json", _FINDINGS)},
+    },
+    ("GET", "/organization/audit_logs/verification"): {
+        "operationId": "getAuditLogVerification",
+        "responses": {"200": _answer("application/json", _VERIFICATION)},
+    },
     ("POST", "/batches/{batch_id}/retry"): {
         "operationId": "retryBatch",
         "parameters": [_parameter("batch_id", "path")],

@@ -5,7 +5,7 @@ that answer for models, ``http.py`` the tags of the reference that are answered.
 import asyncio
 import fcntl
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -33,6 +33,7 @@ from everloom.jobs.embedded import EmbeddedJobs
 from everloom.kit.temporary_folders import sweep_folders
 from everloom.mail.base import Mailer, mail_sender, mail_server
 from everloom.mail.smtp import SmtpMailer
+from everloom.objects.findings import Finding
 from everloom.sandbox.base import Sandboxes
 from everloom.sandbox.pool import JupyterSandboxes
 from everloom.store.base import SYSTEM, Database
@@ -252,6 +253,7 @@ def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
     database.on_start = jobs.notice
     models, preload, trainers = build_models(settings)
     blobs = ObjectBlobs.at(settings.blobs)
+    running = sandboxes(settings)
     ports = Ports(
         database=database,
         bus=bus,
@@ -262,7 +264,8 @@ def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
         trainers=trainers,
         scratch=settings.data / "training",
         vectors=vectors,
-        sandboxes=sandboxes(settings),
+        sandboxes=running,
+        examine=partial(_examined, settings, running),
         rules=KnownRules(database.store(SYSTEM)),
         evidence=evidence(settings),
         limits=_limits(settings),
@@ -271,6 +274,12 @@ def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
         courier=HttpCourier(private=settings.webhooks_allow_private),
     )
     return App(settings, ports, preload, (*routes, *console_routes()) if settings.console else routes)
+
+
+async def _examined(settings: Settings, running: Sandboxes) -> Sequence[Finding]:
+    from everloom.app.doctor import examined  # What it needs is no start's business.
+
+    return await examined(settings, running)
 
 
 def _limits(settings: Settings) -> ServerLimits:

@@ -29,6 +29,7 @@ from everloom.api import (
 from everloom.api.admin import (
     admin_api_keys,
     audit_logs,
+    doctor,
     invite_links,
     invites,
     model_permissions,
@@ -60,6 +61,7 @@ TAGS = (
     batches,
     chat,
     completions,
+    doctor,
     embeddings,
     files,
     fine_tuning,

@@ -14,11 +14,14 @@ from everloom.models.files.catalogue import (
     pulled,
 )
 from everloom.models.files.formats import Format
-from everloom.models.files.weights import DEFAULT_MODEL, EMBEDDING_MODEL, Weights
+from everloom.models.files.weights import DEFAULT_MODEL, EMBEDDING_MODEL, MINILM, SMOLLM2, Weights
 from everloom.models.speech.espeak import ESPEAK_MODEL
 from everloom.models.transcription.sphinx import SPHINX_MODEL
 
 _logger = logging.getLogger(__name__)
+
+DEFAULTS = (SMOLLM2, MINILM)
+"""The weights of the models that are fetched by themselves."""
 
 _IN_THE_BOX = (
     (SPHINX_MODEL, TRANSCRIPTION_NAMES),
@@ -81,3 +84,14 @@ class PulledModels:
 def lacking(model: CatalogueModel) -> str:
     """What a model that cannot be used needs."""
     return f"it needs pip install 'everloom[{model.extra}]'"
+
+
+def unneeded(settings: Settings) -> bool:
+    """Whether the settings name other models to ask, so that nobody has to wait for the default ones."""
+    return bool(settings.upstream or settings.models)
+
+
+def missing(settings: Settings) -> bool:
+    """Whether any of the default weights is not here."""
+    weights = Weights(settings.weights)
+    return not all(map(weights.has, DEFAULTS))

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from everloom.app.models import stand_ins_of
-from everloom.app.pulled import PulledModels
+from everloom.app.pulled import PulledModels, unneeded
 from everloom.cli import CommandError, added, tables, weights
 from everloom.config import Settings
 from everloom.kit.errors import ModelFailure
@@ -192,7 +192,7 @@ def show(settings: Settings) -> None:
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         print(mask("  ".join([*cells, row[4]])))
-    if not weights.unneeded(settings) and not all(map(folder.has, _DEFAULTS.values())):
+    if not unneeded(settings) and not all(map(folder.has, _DEFAULTS.values())):
         print("'everloom models pull' fetches what is missing.")
 
 

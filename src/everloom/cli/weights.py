@@ -11,29 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from everloom.app.pulled import DEFAULTS, missing, unneeded
 from everloom.cli import CommandError
 from everloom.config import Settings
 from everloom.kit.errors import ModelFailure
-from everloom.models.files.weights import MINILM, SMOLLM2, Weight, Weights, fetch_with_bar
-
-DEFAULTS = (SMOLLM2, MINILM)
+from everloom.models.files.weights import Weight, Weights, fetch_with_bar
 
 
 def pull(settings: Settings, wanted: Sequence[Weight] = DEFAULTS) -> None:
     """Fetch what is not here yet, with a progress bar."""
     fetch(settings.weights, wanted)
     print(f"The default models' weights are in {settings.weights}")
-
-
-def unneeded(settings: Settings) -> bool:
-    """Whether the settings name other models to ask, so that nobody has to wait for the default ones."""
-    return bool(settings.upstream or settings.models)
-
-
-def missing(settings: Settings) -> bool:
-    """Whether any of the default weights is not here."""
-    weights = Weights(settings.weights)
-    return not all(map(weights.has, DEFAULTS))
 
 
 async def fetch_beside(settings: Settings) -> None:

@@ -1,7 +1,7 @@
 """What a verb works with: one caller's store and models, and the ports of the whole server."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast, overload
 
@@ -38,7 +38,8 @@ from everloom.kit.shared_check import SharedCheck
 from everloom.mail.base import Mailer
 from everloom.models.base import Capability
 from everloom.models.registry import Models, ServedModel
-from everloom.objects.audit import Origin
+from everloom.objects.audit import AuditVerification, Origin
+from everloom.objects.findings import Finding, FindingList
 from everloom.objects.fine_tuning import is_own
 from everloom.objects.jobs import JobsLoad
 from everloom.objects.model_names import plain_name
@@ -93,6 +94,10 @@ class ServerLoad(Struct, frozen=True):
     runs: Mapping[str, int]
 
 
+async def _unexamined() -> Sequence[Finding]:
+    return ()
+
+
 class Ports(Struct, frozen=True, kw_only=True):
     """The adapters that ``app`` chose, shared by every request and job of a process."""
 
@@ -128,6 +133,14 @@ class Ports(Struct, frozen=True, kw_only=True):
     """Which keys of callers were good a moment ago."""
     readiness: SharedCheck[None] = field(default_factory=SharedCheck)
     """Whether the database can be written."""
+    examine: Callable[[], Awaitable[Sequence[Finding]]] = _unexamined
+    """Finds out what is missing here, by the settings."""
+    examined: SharedCheck[FindingList] = field(default_factory=lambda: SharedCheck(seconds=10.0, patience=60.0))
+    """What was found last."""
+    verified: SharedCheck[AuditVerification] = field(
+        default_factory=lambda: SharedCheck(seconds=10.0, patience=10.0, share=0.1)
+    )
+    """Whether the audit log was whole when it was read last. Who asks while it is read does not wait for long."""
     load: SharedCheck[ServerLoad] = field(default_factory=lambda: SharedCheck(seconds=LOAD_SECONDS, patience=5.0))
     """What all processes on the database have to do."""
     away_models: Lately = field(default_factory=lambda: Lately(AWAY_SECONDS))

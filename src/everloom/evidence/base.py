@@ -51,6 +51,10 @@ class Witness(Protocol):
         """Everything that is remembered."""
         ...
 
+    def illegible(self) -> dict[int, bytes]:
+        """What stands there and is no checkpoint, by the number of its line."""
+        ...
+
     def begin(self) -> None:
         """Put what is remembered aside, under another name, and remember nothing."""
         ...

@@ -60,6 +60,13 @@ class WitnessFile:
         except FileNotFoundError:
             return []
 
+    def illegible(self) -> dict[int, bytes]:
+        """See ``Witness.illegible``."""
+        try:
+            return read_witness(self._path)[1]
+        except FileNotFoundError:
+            return {}
+
     def begin(self) -> None:
         """See ``Witness.begin``."""
         if self._path.exists():

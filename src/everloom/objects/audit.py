@@ -284,3 +284,31 @@ def _cut(value: Any) -> Any:
 def _sha256(value: Any) -> str:
     """That of its JSON."""
     return hashlib.sha256(encode(value)).hexdigest()
+
+
+class AuditFault(Struct, frozen=True, kw_only=True):
+    """Something in the log that is not as it was written; ``seq`` is the first row that it concerns, if it is one."""
+
+    seq: int | None
+    text: str
+
+
+class AuditSignature(Struct, frozen=True, kw_only=True):
+    """The last checkpoint that vouches for rows: up to which, when it was signed, and by which key."""
+
+    seq: int
+    at: int
+    key: str
+
+
+class AuditVerification(Struct, frozen=True, kw_only=True):
+    """Whether the log is what was written. While it is read, only ``status`` says anything."""
+
+    object: Literal["organization.audit_log.verification"] = "organization.audit_log.verification"
+    status: Literal["in_progress", "completed"]
+    verified_at: int | None = None
+    rows: int | None = None
+    hash: str | None = None
+    signed: AuditSignature | None = None
+    faults: tuple[AuditFault, ...] = ()
+    faults_total: int = 0

@@ -6,9 +6,10 @@ from msgspec import Meta, Struct
 
 from everloom.api.http.routes import Routes
 from everloom.context import Context
-from everloom.objects.audit import AuditQuery
+from everloom.objects.audit import AuditQuery, AuditVerification
 from everloom.objects.base import Page
 from everloom.work.organization import audit_logs
+from everloom.work.organization.own_verification import verify_own_log
 
 routes = Routes(access="admin")
 
@@ -65,3 +66,9 @@ async def list_audit_logs(ctx: Context, query: AuditLogsQuery) -> Page[Any]:
         resource_ids=tuple(query.resource_ids),
     )
     return await audit_logs.list_audit_logs(ctx.ports.database.audit, asked, tenant_only=query.tenant_only)
+
+
+@routes.get("/organization/audit_logs/verification")
+async def get_audit_log_verification(ctx: Context) -> AuditVerification:
+    """No operation of the reference: whether the log is what was written, by this server's own key and witness."""
+    return await verify_own_log(ctx.ports)
