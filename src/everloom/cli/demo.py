@@ -34,7 +34,8 @@ _GIVEN = ("upstream", "upstream_key", "embedding_model", "sandbox_gateway", "san
 
 def run_demo(settings: Settings, model: str | None, *, kill: bool = False) -> int:
     """Hold the conversations, printing them; the exit status. ``kill``: one, whose server is killed in its midst."""
-    from everloom.cli.weights import missing, pull
+    from everloom.app.pulled import missing
+    from everloom.cli.weights import pull
 
     if not settings.upstream and missing(settings):
         pull(settings)
