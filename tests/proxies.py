@@ -30,7 +30,7 @@ NAME = "everloom.example.org"
 
 def install() -> None:
     """Install with apt-get what is not here; nothing is started."""
-    missing = [name for name in ("nginx", "caddy") if not _program(name)]
+    missing = [name for name in ("nginx", "caddy") if not program_of(name)]
     if not missing:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
@@ -44,7 +44,7 @@ def install() -> None:
         subprocess.run(command, env=env, check=False)
 
 
-def _program(name: str) -> str | None:
+def program_of(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
 
 
@@ -116,7 +116,7 @@ def _nginx(site: str, port: int, folder: Path) -> contextlib.AbstractContextMana
 @contextlib.contextmanager
 def _running(name: str, arguments: tuple[str, ...], port: int, folder: Path, **environment: str) -> Iterator[None]:
     """A program until the context ends, from when it takes connections; skips the test where there is none."""
-    program = _program(name)
+    program = program_of(name)
     if program is None:
         pytest.skip(f"there is no {name} here (python -m tests.proxies install)")
     log = folder / f"{name}.log"
