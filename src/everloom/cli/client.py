@@ -36,7 +36,9 @@ def own_url(settings: Settings) -> str:
 
 
 @contextlib.asynccontextmanager
-async def project_client(settings: Settings, url: str | None, key: str | None) -> "AsyncIterator[Client]":
+async def project_client(
+    settings: Settings, url: str | None, key: str | None, **headers: str
+) -> "AsyncIterator[Client]":
     """A client with a project's key, by flags, settings or the variables of the official SDKs. Of those, the URL counts
     for their key alone: no other key is for whoever is named there. Errors: ``CommandError`` where there is no key.
     """
@@ -50,7 +52,8 @@ async def project_client(settings: Settings, url: str | None, key: str | None) -
             "('everloom serve' has shown one at its first start, 'everloom keys create' makes another)"
         )
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS)
-    async with aiohttp.ClientSession(headers={"authorization": f"Bearer {secret}"}, timeout=timeout) as session:
+    headers["authorization"] = f"Bearer {secret}"
+    async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
         yield Client(session, (base or own_url(settings)).rstrip("/"))
 
 

@@ -10,6 +10,7 @@ from everloom.cli import (
     CommandError,
     audit_commands,
     batches_commands,
+    chat_commands,
     fine_tuning_commands,
     organization_commands,
     rules_commands,
@@ -36,6 +37,7 @@ app.add_typer(models, name="models")
 app.add_typer(batches_commands.batches, name="batches")
 app.command("fine-tune")(fine_tuning_commands.fine_tune)
 app.add_typer(fine_tuning_commands.fine_tuning, name="fine-tuning")
+app.command("chat")(chat_commands.chat)
 app.command("import")(transfer_commands.import_objects)
 app.command("export")(transfer_commands.export_objects)
 

@@ -32,6 +32,8 @@ class OwnServer:
         self._log = log
         self._process: subprocess.Popen[str] | None = None
         self._port = 0
+        self.said: list[str] = []
+        """What it printed before it was ready: its first start prints keys."""
 
     @property
     def pid(self) -> int:
@@ -56,7 +58,7 @@ class OwnServer:
         too_late = threading.Timer(START_SECONDS, self._process.kill)
         too_late.start()
         try:
-            url = _ready(self._process.stdout)
+            url = self._ready(self._process.stdout)
         finally:
             too_late.cancel()
         if not url:
@@ -78,6 +80,15 @@ class OwnServer:
         self._process.terminate()
         self._wait()
 
+    def _ready(self, output: IO[str]) -> str:
+        """The URL that it says it is ready on; empty where it ends before."""
+        for line in output:
+            head, found, url = line.strip().partition("ready on ")
+            if found and head == "everloom: ":
+                return url
+            self.said.append(line.rstrip())
+        return ""
+
     def _wait(self) -> None:
         assert self._process is not None
         try:
@@ -94,15 +105,6 @@ class OwnServer:
             lines = log.read().decode("utf-8", "replace").strip().splitlines()
         why = lines[-1].removeprefix("everloom: ") if lines else "it said nothing"
         return f"no server could be started: {printable(why)}"
-
-
-def _ready(output: IO[str]) -> str:
-    """The URL that a server says it is ready on; empty where it ends before."""
-    for line in output:
-        head, found, url = line.strip().partition("ready on ")
-        if found and head == "everloom: ":
-            return url
-    return ""
 
 
 @contextlib.contextmanager
