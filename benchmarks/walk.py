@@ -37,7 +37,7 @@ FOLDED = (
         ),
         "pip",
     ),
-    (re.compile(r"\S+ INFO everloom\.(requests|runs):"), "the log: a request or a run that has ended, each"),
+    (re.compile(r"\S+ INFO everloom\.(requests|runs):"), "the log"),
 )
 """Lines that come in tens, and whose they are."""
 
@@ -47,7 +47,8 @@ PAGE = """\
 
 A new user: a fresh clone, a fresh virtual environment, a home without a cache, the README word for word. Each line
 begins with minutes and seconds since the first. Written by `python -m benchmarks.walk > docs/walk.md` on {date}; paths,
-hosts, keys and long lines are cut, and lines that come in tens are told as one.
+hosts, keys and long lines are cut, and lines that come in tens are told as one. The package index stood near: over a
+slow line its part takes longer.
 
 The first terminal:
 
@@ -149,7 +150,7 @@ class Terminal:
     def _unfold(self) -> None:
         if self._folded:
             when, whose = self._folded[-1]
-            self._show(f"[{len(self._folded)} × {whose}]", when)
+            self._show(f"[{len(self._folded)} lines of {whose}]", when)
             self._folded = []
 
     def _show(self, line: str, when: float | None = None) -> None:
