@@ -58,7 +58,8 @@ def _somebody_listens(settings: Settings) -> bool:
 
 
 def _fetch_weights(settings: Settings) -> None:
-    from everloom.cli.weights import fetch, missing, unneeded
+    from everloom.app.pulled import missing, unneeded
+    from everloom.cli.weights import fetch
 
     if settings.fetch_weights and not unneeded(settings) and missing(settings):
         fetch(settings.weights)
