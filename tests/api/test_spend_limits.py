@@ -118,3 +118,45 @@ def test_a_limit_that_has_been_reached_is_enforcing(tmp_path: Path, upstream: Sc
         assert fetched(admin, paths[project["id"]])["enforcement"]["status"] == "enforcing"
         assert fetched(admin, paths[other["id"]])["enforcement"]["status"] == "inactive"
         assert posted(admin, paths[project["id"]], asked(11))["enforcement"]["status"] == "inactive"
+
+
+def all_budgets(admin: httpx.Client) -> Iterator[Json]:
+    query: Json = {"limit": 100}
+    while True:
+        page = fetched(admin, "/organization/budgets", **query)
+        yield from page["data"]
+        if not page["has_more"]:
+            return
+        query["after"] = page["last_id"]
+
+
+def test_budgets_say_what_was_spent_beside_what_may_be(
+    each_server: Everloom, admin: httpx.Client, upstream: ScriptedUpstream
+) -> None:
+    project, other = a_project(admin), a_project(admin)
+    key = an_account(admin, project)["api_key"]["value"]
+    before = fetched(admin, "/organization/budget")
+    assert before["threshold_amount"] is None
+    posted(admin, ORGANIZATION, asked(10**11))
+    posted(admin, f"{PROJECTS}/{project['id']}/spend_limit", asked(1))
+    upstream.script(Says("yes"))
+    with client_of(each_server, key) as http:
+        body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi " * 100}]}
+        assert http.post("/chat/completions", json=body).status_code == 200
+    deadline = time.monotonic() + 60
+    while True:  # The ledger is written behind the answer.
+        budgets = {each["id"]: each for each in all_budgets(admin)}
+        if budgets[project["id"]]["spent_amount"] or time.monotonic() > deadline:
+            break
+    mine = budgets[project["id"]]
+    assert (mine["name"], mine["threshold_amount"], mine["currency"]) == (project["name"], 1, "USD")
+    assert mine["spent_amount"] > 0
+    assert mine["enforcement"] == {"status": "enforcing" if mine["spent_amount"] >= 1 else "inactive"}
+    assert (budgets[other["id"]]["spent_amount"], budgets[other["id"]]["threshold_amount"]) == (0, None)
+    whole = fetched(admin, "/organization/budget")
+    assert whole["threshold_amount"] == 10**11
+    assert whole["spent_amount"] >= before["spent_amount"] + mine["spent_amount"] - 0.001
+    page = fetched(admin, "/organization/budgets", limit=1)
+    assert (len(page["data"]), page["has_more"], page["first_id"]) == (1, True, page["data"][0]["id"])
+    behind = fetched(admin, "/organization/budgets", limit=1, after=page["last_id"])
+    assert behind["data"][0]["id"] != page["last_id"]

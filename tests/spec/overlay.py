@@ -746,6 +746,18 @@ _ORGANIZATION: dict[tuple[str, str], Json] = {
 }
 """What the newest reference has in the organization's half, of the groups that are built."""
 
+_BUDGET = _closed(
+    object={"type": "string", "enum": ["organization.budget"]},
+    id={"type": "string"},
+    name={"type": "string"},
+    spent_amount={"type": "number"},
+    threshold_amount={"type": "integer", "nullable": True},
+    currency={"type": "string", "enum": ["USD"]},
+    interval={"type": "string", "enum": ["month"]},
+    interval_start={"type": "integer"},
+    enforcement=_closed(status={"type": "string", "enum": ["inactive", "enforcing"]}),
+)
+
 _FINDINGS = _closed(
     object={"type": "string", "enum": ["list"]},
     created_at={"type": "integer"},
@@ -782,6 +794,26 @@ EXTENSIONS: dict[tuple[str, str], Json] = {
     **_STORED_COMPLETIONS,
     **_ORGANIZATION,
     **WEBHOOKS,
+    ("GET", "/organization/budget"): {
+        "operationId": "retrieveBudget",
+        "responses": {"200": _answer("application/json", _BUDGET)},
+    },
+    ("GET", "/organization/budgets"): {
+        "operationId": "listBudgets",
+        "parameters": [_parameter("limit", "query", "integer"), _parameter("after", "query")],
+        "responses": {
+            "200": _answer(
+                "application/json",
+                _closed(
+                    object={"type": "string", "enum": ["list"]},
+                    data={"type": "array", "items": _BUDGET},
+                    first_id={"type": "string", "nullable": True},
+                    last_id={"type": "string", "nullable": True},
+                    has_more={"type": "boolean"},
+                ),
+            )
+        },
+    },
     ("GET", "/organization/doctor"): {
         "operationId": "getDoctor",
         "responses": {"200": _answer("application/json", _FINDINGS)},

@@ -1,5 +1,6 @@
 """Spend limits and spend alerts as they are shown and asked for. Amounts are US cents a calendar month, UTC's."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -32,6 +33,32 @@ class SpendLimit(Struct, kw_only=True):
     currency: Literal["USD"] = "USD"
     interval: Literal["month"] = "month"
     enforcement: SpendLimitEnforcement
+
+
+class MonthlyBudget(Struct, frozen=True, kw_only=True):
+    """What a project, or the organization, has spent since this month began, beside its limit if it has one. ``id`` and
+    ``name`` are the project's, or the organization's.
+    """
+
+    object: Literal["organization.budget"] = "organization.budget"
+    id: str
+    name: str
+    spent_amount: float
+    threshold_amount: int | None
+    currency: Literal["USD"] = "USD"
+    interval: Literal["month"] = "month"
+    interval_start: int
+    enforcement: SpendLimitEnforcement
+
+
+class MonthlyBudgetPage(Struct, frozen=True, kw_only=True):
+    """Some of the projects' budgets."""
+
+    object: Literal["list"] = "list"
+    data: Sequence[MonthlyBudget]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
 
 
 class NewSpendLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

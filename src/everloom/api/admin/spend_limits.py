@@ -1,9 +1,10 @@
 """The Spend limits tag, of the newest reference: what a project, or the organization, may spend in a month."""
 
+from everloom.api.http.paging import AfterQuery
 from everloom.api.http.routes import Routes
 from everloom.context import Context
-from everloom.objects.spending import NewSpendLimit, SpendLimit, SpendLimitDeleted
-from everloom.work.organization import spend_limits
+from everloom.objects.spending import MonthlyBudget, MonthlyBudgetPage, NewSpendLimit, SpendLimit, SpendLimitDeleted
+from everloom.work.organization import budgets, spend_limits
 
 routes = Routes(access="admin")
 
@@ -44,3 +45,15 @@ async def delete_project_spend_limit(ctx: Context, project_id: str) -> SpendLimi
     """Deleteprojectspendlimit."""
     await spend_limits.delete_spend_limit(ctx, project_id)
     return SpendLimitDeleted(object="project.spend_limit.deleted")
+
+
+@routes.get("/organization/budget")
+async def retrieve_budget(ctx: Context) -> MonthlyBudget:
+    """No operation of the reference: what the organization has spent this month, and its limit if there is one."""
+    return await budgets.retrieve_budget(ctx)
+
+
+@routes.get("/organization/budgets")
+async def list_budgets(ctx: Context, query: AfterQuery) -> MonthlyBudgetPage:
+    """No operation of the reference: the same of each project that is open."""
+    return await budgets.list_budgets(ctx, query.page)
