@@ -33,6 +33,15 @@ def test_the_program_prints_what_the_readme_says(tmp_path: Path) -> None:
 
 def test_links_lead_somewhere() -> None:
     for page in [*ROOT.glob("*.md"), *ROOT.glob("examples/*.md"), *sorted((ROOT / "docs").rglob("*.md"))]:
-        for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
             if "://" not in target:
-                assert (page.parent / target).exists(), f"{page.name}: {target}"
+                file, _, heading = target.partition("#")
+                found = page.parent / file if file else page
+                assert found.exists(), f"{page.name}: {target}"
+                assert not heading or heading in anchors(found.read_text()), f"{page.name}: {target}"
+
+
+def anchors(text: str) -> set[str]:
+    """What a page's headings are called in links, as GitHub makes it."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
