@@ -7,7 +7,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import chromium
+from tests.conftest import WEIGHTS
 from tests.console.watching import PATIENCE_MS, Watch
+from tests.fine_tuning import let_be_tuned
+from tests.scripted import ScriptedUpstream
 from tests.servers import ADMIN_KEY, Everloom
 from tests.servers import http as client_of
 
@@ -38,6 +41,7 @@ def page(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
     )
     context.set_default_timeout(PATIENCE_MS)
     opened = context.new_page()
+    opened.on("filechooser", lambda _: None)  # Or the first of them might be the system's own.
     opened.watch = watch = Watch(opened)  # type: ignore[attr-defined]  # For the fixture below.
     try:
         yield opened
@@ -51,6 +55,14 @@ def watch(page: Page) -> Watch:
     """What goes wrong in the page, for tests that have something refused on purpose."""
     found: Watch = page.watch  # type: ignore[attr-defined]  # As above.
     return found
+
+
+@pytest.fixture(scope="module")
+def own_server(_upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everloom]:
+    """A server that nobody has put anything into but the tests of one file."""
+    folder = let_be_tuned(tmp_path_factory.mktemp("own"), _upstream.url)
+    with Everloom(folder, upstream=_upstream.url, embedding_model="scripted", weights=WEIGHTS) as server:
+        yield server
 
 
 @pytest.fixture

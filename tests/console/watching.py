@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from playwright.sync_api import Page, Request, Response
+from playwright.sync_api import Locator, Page, Request, Response
 
 from tests.servers import ADMIN_KEY, API_KEY, Everloom
 
@@ -81,22 +81,31 @@ def fits(page: Page) -> None:
 def picture(page: Page, name: str) -> None:
     """Keep how the page looks in the folder that ``EVERLOOM_TEST_PICTURES`` names, if any: ``name-360.png``."""
     if folder := os.environ.get("EVERLOOM_TEST_PICTURES"):
-        assert page.viewport_size is not None
+        size = page.viewport_size
+        assert size is not None
         Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=Path(folder) / f"{name}-{page.viewport_size['width']}.png", full_page=True)
+        page.evaluate("scrollTo(0, 0)")
+        height = page.evaluate("document.documentElement.scrollHeight")
+        page.set_viewport_size({"width": size["width"], "height": height})  # What is fixed fills it, too.
+        page.screenshot(path=Path(folder) / f"{name}-{size['width']}.png")
+        page.set_viewport_size(size)
 
 
 def tab_to(page: Page, role: str, name: str | re.Pattern[str]) -> None:
     """Press Tab until the control with this role and name has the focus, as who has no pointer would; fails where it
     is not met in two hundred steps.
     """
-    wanted = page.get_by_role(role, name=name)  # type: ignore[arg-type]  # One of a hundred literals.
+    reach(page, page.get_by_role(role, name=name))  # type: ignore[arg-type]  # One of a hundred literals.
+
+
+def reach(page: Page, wanted: Locator) -> None:
+    """As ``tab_to``, to whatever is found so."""
     wanted.first.wait_for()
     for _ in range(200):
         page.keyboard.press("Tab")
         if any(one.evaluate("(one) => one === document.activeElement") for one in wanted.all()):
             return
-    raise AssertionError(f"Tab does not come to the {role} {name!r}")
+    raise AssertionError(f"Tab does not come to {wanted}")
 
 
 def sign_in(page: Page, server: Everloom, *, key: str = API_KEY, admin_key: str = ADMIN_KEY, at: str = "") -> None:

@@ -13,9 +13,12 @@ export const pages = [
   entry('/threads/:id/runs/:run_id', 'Run', null, () => import('./pages/run.js'), '/threads'),
   entry('/files', 'Files', 'Build', () => import('./pages/files.js')),
   entry('/vector-stores', 'Vector stores', 'Build', () => import('./pages/vector-stores.js')),
+  entry('/vector-stores/:id', 'Vector store', null, () => import('./pages/vector-store.js'), '/vector-stores'),
 
   entry('/batches', 'Batches', 'Work', () => import('./pages/batches.js')),
+  entry('/batches/:id', 'Batch', null, () => import('./pages/batch.js'), '/batches'),
   entry('/fine-tuning', 'Fine-tuning', 'Work', () => import('./pages/fine-tuning.js')),
+  entry('/fine-tuning/:id', 'Training', null, () => import('./pages/training.js'), '/fine-tuning'),
   entry('/models', 'Models', 'Work', () => import('./pages/models.js')),
 
   entry('/usage', 'Usage', 'Organization', () => import('./pages/usage.js')),

@@ -1,6 +1,85 @@
-import { html } from '../lib/html.js';
-import { Note, Page } from '../lib/parts.js';
+// The models of the server, and how to get more.
+import { html, useState } from '../lib/html.js';
+import { api } from '../lib/client.js';
+import { Confirm } from '../lib/confirm.js';
+import { CATALOGUE } from '../lib/catalogue.js';
+import { Button, Copy, ErrorNote, Field, Page, Table, Time, say, useThing } from '../lib/parts.js';
+import { toTitle } from '../lib/work.js';
 
-export default function () {
-  return html`<${Page} title="Models"><${Note}>This page is not written yet.<//><//>`;
+const isTuned = (model) => model.id.startsWith('ft:');
+
+function Delete({ model, onGone }) {
+  const [asking, setAsking] = useState(false);
+  const gone = async () => {
+    await api.delete(`/models/${encodeURIComponent(model.id)}`);
+    setAsking(false);
+    say(`${model.id} is deleted`);
+    toTitle();
+    onGone();
+  };
+  return html`
+    <div class="row-actions"><${Button} kind="quiet" aria-label=${`Delete ${model.id}`} onClick=${() => setAsking(true)}>Delete<//></div>
+    ${asking &&
+    html`
+      <${Confirm} title="Delete this model?" action="Delete" onConfirm=${gone} onClose=${() => setAsking(false)}>
+        <p><code>${model.id}</code> goes for good. The model it lies over stays.</p>
+      <//>
+    `}
+  `;
+}
+
+const columns = (onGone) => [
+  { head: 'Name', cell: (model) => html`<code>${model.id}</code>` },
+  { head: 'From', cell: (model) => html`<bdi>${model.owned_by}</bdi>` },
+  { head: 'Kind', cell: (model) => (isTuned(model) ? 'Tuned here' : 'Of the server') },
+  { head: 'Since', cell: (model) => (model.created > 1e9 ? html`<${Time} at=${model.created} />` : html`<span class="faint">–</span>`) },
+  { head: 'Actions', cell: (model) => (isTuned(model) ? html`<${Delete} model=${model} onGone=${onGone} />` : html`<span class="faint">–</span>`) },
+];
+
+export function Command({ text }) {
+  return html`<div class="command"><code>${text}</code><${Copy} small text=${text} label=${`Copy ${text}`} /></div>`;
+}
+
+function Catalogue() {
+  return html`
+    <section class="section" aria-labelledby="more-models">
+      <h2 id="more-models">More models for this machine</h2>
+      <p>
+        They are fetched by a command, where the server runs; its next start has them. The server fetches nothing on a page’s word.
+      </p>
+      <ul class="columns">
+        ${CATALOGUE.map(
+          (model) => html`
+            <li class="card" key=${model.name}>
+              <h3>${model.name}</h3>
+              <p>${model.about}</p>
+              <p class="fine">Licence: ${model.licence}</p>
+              <${Command} text=${`everloom models pull ${model.name}`} />
+            </li>
+          `,
+        )}
+      </ul>
+      <p>What else a server can be given (GGUF files, models of a hub, other servers) says <code>everloom models --help</code>:</p>
+      <${Command} text="everloom models list --available" />
+    </section>
+  `;
+}
+
+export default function Models() {
+  const { thing, error, loading, reload } = useThing('/models');
+  const [text, setText] = useState('');
+  const rows = (thing?.data ?? []).filter((model) => `${model.id} ${model.owned_by}`.toLowerCase().includes(text.trim().toLowerCase()));
+  return html`
+    <${Page} title="Models" lead="What a program may name as its model. Aliases, which the server’s operator sets, lead other names to these.">
+      <${ErrorNote} error=${error} retry=${reload} />
+      ${thing &&
+      html`
+        ${thing.data.length > 12 &&
+        html`<div class="filters"><${Field} label="Find"><input type="search" value=${text} onInput=${(event) => setText(event.currentTarget.value)} /><//></div>`}
+        <${Table} caption="Models" columns=${columns(reload)} rows=${rows} empty=${text ? 'No model of such a name.' : 'This server has no models.'} />
+      `}
+      ${!thing && loading && html`<p class="loading" role="status">Loading…</p>`}
+      <${Catalogue} />
+    <//>
+  `;
 }

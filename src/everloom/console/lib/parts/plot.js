@@ -1,4 +1,4 @@
-// Numbers over time: a drawing of uPlot, and the same numbers as a table.
+// Numbers over time, or over steps: a drawing of uPlot, and the same numbers as a table.
 import { html, useEffect, useRef, useState } from '../html.js';
 import uPlot from '../../vendor/uplot.js';
 import { number } from './values.js';
@@ -6,7 +6,10 @@ import { number } from './values.js';
 const COLOURS = ['--plot-1', '--plot-2', '--plot-3', '--plot-4', '--plot-5', '--plot-6'];
 const MOMENT = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 
-/** The series on one axis of time, as uPlot takes them; null where one has no point. */
+/** How far lines of a grid of steps may stand apart. */
+const STEPS = [1, 10, 100, 1000, 10_000, 100_000].flatMap((unit) => [unit, 2 * unit, 5 * unit]);
+
+/** The series on one axis, as uPlot takes them; null where one has no point. */
 function joined(series) {
   const times = [...new Set(series.flatMap((one) => one.points.map(([at]) => at)))].sort((a, b) => a - b);
   const columns = series.map((one) => {
@@ -16,10 +19,11 @@ function joined(series) {
   return [times, ...columns];
 }
 
-function draw(box, series, unit) {
+function draw(box, series, unit, steps) {
   const look = getComputedStyle(document.documentElement);
   const colour = (name) => look.getPropertyValue(name).trim();
   const axis = { stroke: colour('--ink-3'), grid: { stroke: colour('--line'), width: 1 }, ticks: { show: false } };
+  const whole = steps ? { incrs: STEPS } : {};
   const data = joined(series);
   const alone = data[0].length < 2;
   const options = {
@@ -27,8 +31,8 @@ function draw(box, series, unit) {
     height: 220,
     legend: { live: false },
     cursor: { drag: { x: false, y: false }, y: false },
-    scales: { y: { range: (plot, low, high) => [Math.min(0, low), high > 0 ? high * 1.08 : 1] } },
-    axes: [axis, { ...axis, size: 64, values: (plot, ticks) => ticks.map(number) }],
+    scales: { x: { time: !steps }, y: { range: (plot, low, high) => [Math.min(0, low), high > 0 ? high * 1.08 : 1] } },
+    axes: [{ ...axis, ...whole }, { ...axis, size: 64, values: (plot, ticks) => ticks.map(number) }],
     series: [
       {},
       ...series.map((one, i) => ({
@@ -42,7 +46,7 @@ function draw(box, series, unit) {
   return new uPlot(options, data, box);
 }
 
-function Numbers({ title, series, unit }) {
+function Numbers({ title, series, unit, steps }) {
   const [times, ...columns] = joined(series);
   return html`
     <div class="table-box short" tabindex="0" role="region" aria-label=${`${title}: numbers`}>
@@ -50,7 +54,7 @@ function Numbers({ title, series, unit }) {
         <caption class="unseen">${title}</caption>
         <thead>
           <tr>
-            <th scope="col">Time</th>
+            <th scope="col">${steps ? 'Step' : 'Time'}</th>
             ${series.map((one) => html`<th scope="col" class="numeric">${one.label}${unit ? ` (${unit})` : ''}</th>`)}
           </tr>
         </thead>
@@ -58,7 +62,7 @@ function Numbers({ title, series, unit }) {
           ${times.map(
             (at, row) => html`
               <tr key=${at}>
-                <th scope="row">${MOMENT.format(new Date(at * 1000))}</th>
+                <th scope="row">${steps ? number(at) : MOMENT.format(new Date(at * 1000))}</th>
                 ${columns.map((column) => html`<td class="numeric">${number(column[row])}</td>`)}
               </tr>
             `,
@@ -69,17 +73,17 @@ function Numbers({ title, series, unit }) {
   `;
 }
 
-/** `series`: [{label, points: [[unixSeconds, value]]}]. Drawn anew when the window's width or its colours change. */
-export function Plot({ title, series, unit }) {
+/** `series`: [{label, points: [[unixSeconds, value]]}], or with `steps` [[step, value]]. Drawn anew when the window's width or its colours change. */
+export function Plot({ title, series, unit, steps = false }) {
   const box = useRef(null);
   const [open, setOpen] = useState(false);
-  const known = JSON.stringify([series, unit]);
+  const known = JSON.stringify([series, unit, steps]);
   useEffect(() => {
-    let plot = draw(box.current, series, unit);
+    let plot = draw(box.current, series, unit, steps);
     const dark = matchMedia('(prefers-color-scheme: dark)');
     const anew = () => {
       plot.destroy();
-      plot = draw(box.current, series, unit);
+      plot = draw(box.current, series, unit, steps);
     };
     const watch = new ResizeObserver(() => {
       const width = box.current?.clientWidth;
@@ -99,7 +103,7 @@ export function Plot({ title, series, unit }) {
       <div class="plot-box" ref=${box} aria-hidden="true"></div>
       <details onToggle=${(event) => setOpen(event.currentTarget.open)}>
         <summary>The numbers</summary>
-        ${open && html`<${Numbers} title=${title} series=${series} unit=${unit} />`}
+        ${open && html`<${Numbers} title=${title} series=${series} unit=${unit} steps=${steps} />`}
       </details>
     </figure>
   `;
