@@ -9,6 +9,7 @@ from everloom import __version__
 from everloom.cli import (
     CommandError,
     audit_commands,
+    backup_commands,
     batches_commands,
     chat_commands,
     fine_tuning_commands,
@@ -38,6 +39,7 @@ app.add_typer(batches_commands.batches, name="batches")
 app.command("fine-tune")(fine_tuning_commands.fine_tune)
 app.add_typer(fine_tuning_commands.fine_tuning, name="fine-tuning")
 app.command("chat")(chat_commands.chat)
+app.command("backup")(backup_commands.backup)
 app.command("import")(transfer_commands.import_objects)
 app.command("export")(transfer_commands.export_objects)
 
