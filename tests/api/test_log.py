@@ -119,10 +119,13 @@ def test_the_end_of_a_run_is_told(talking: Everloom, http: httpx.Client, upstrea
 
 
 def test_lines_on_a_terminal(tmp_path: Path, upstream: ScriptedUpstream) -> None:
-    """One line each, whatever a path brings; nothing of what only looks whether the server is there."""
+    """One line each, whatever a path brings; nothing of what only looks whether the server is there, nor of a page's
+    files.
+    """
     with Everloom(tmp_path, upstream=upstream.url, log_level="info") as server, client_of(server) as http:
         a_thread(http, SECRET)
-        httpx.get(server.url.removesuffix("/v1") + "/healthz").raise_for_status()
+        for path in ("/healthz", "/console/"):
+            httpx.get(server.url.removesuffix("/v1") + path).raise_for_status()
         http.get("/threads/" + "%0d%0aINFO everything burns%1b[2J" + "x" * 5000)
     told = [line for line in server.output if " everloom.requests: " in line]
     assert len(told) == 2

@@ -16,6 +16,9 @@ _MOST_MODELS = 8
 _PROBES = frozenset({"healthz", "readyz", "metrics"})
 """Paths that somebody asks every few seconds: shown at ``debug`` only."""
 
+_PAGES = "/console/"
+"""So are the console's files, of which a browser asks some thirty to draw a page."""
+
 
 def log_request(request: Request, seconds: float) -> None:
     """Log a request that has ended. Never its body, nor what stands behind the question mark."""
@@ -27,7 +30,7 @@ def log_request(request: Request, seconds: float) -> None:
 
 
 def _level(request: Request) -> int:
-    if request.path.rpartition("/")[2] in _PROBES:
+    if request.path.rpartition("/")[2] in _PROBES or request.path.startswith(_PAGES):
         return logging.DEBUG
     return logging.WARNING if request.status >= 500 or (request.error and request.error.status >= 500) else logging.INFO
 
