@@ -165,6 +165,11 @@ def test_the_last_messages_alone(http: httpx.Client, upstream: ScriptedUpstream)
     (request,) = held(http, run, upstream)
     assert [message["content"] for message in request["messages"][1:]] == ["Message 4", "Message 5", "Message 6"]
     assert request["dropped"] == {"messages": 0, "has_more": True}
+    strategy["last_messages"] = 8  # As many as there are by now, with the answer.
+    run = settled(http, a_run(http, thread, truncation_strategy=strategy))
+    (request,) = told(http, run)
+    assert len(request["messages"]) == 9
+    assert request["dropped"] == {"messages": 0, "has_more": False}
 
 
 def test_what_did_not_fit(http: httpx.Client, upstream: ScriptedUpstream) -> None:

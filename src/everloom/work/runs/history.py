@@ -86,12 +86,14 @@ async def read_history(ctx: Context, state: RunState, fill: Fill) -> History:
             read.append(_linked(message))
             if message.run_id == run.id:
                 said[message.id] = await _turn(ctx, message)
-            elif going and (turn := await _turn(ctx, message))["content"]:
+            elif not going:
+                whole = False
+            elif (turn := await _turn(ctx, message))["content"]:
                 turns.append(turn)
                 ids.append(message.id)
                 going = fill.takes(turns)
         if not going or (page.has_more and await fill.is_over(turns)):
-            whole = False
+            whole = whole and not page.has_more
             break
         await asyncio.sleep(0)  # many pages of an embedded database are one long piece of work
     said |= await _said_before(ctx, state, said)
