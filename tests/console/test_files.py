@@ -23,6 +23,10 @@ def server(own_server: Everloom, upstream: ScriptedUpstream) -> Everloom:
 
 
 def looked_at(page: Page, name: str) -> None:
+    """Look for barriers in both colours, and keep how it looks."""
+    page.emulate_media(color_scheme="dark")
+    axe(page)
+    page.emulate_media(color_scheme="light")
     axe(page)
     fits(page)
     picture(page, name)

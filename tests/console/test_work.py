@@ -105,6 +105,33 @@ def test_what_is_wrong_with_a_file_of_requests_is_told_by_line(
     looked_at(page, "batch-failed")
 
 
+def test_answers_of_any_shape_are_shown(page: Page, server: Everloom, http: httpx.Client) -> None:
+    vectors = [
+        {**a_line(number), "url": "/v1/embeddings", "body": {"model": "scripted", "input": "x"}} for number in (1, 2)
+    ]
+    batch = ended(http, a_batch(http, jsonl(vectors), "/v1/embeddings"))
+    written = [
+        {"custom_id": "odd-1", "response": {"body": {"choices": [{"message": {"content": [{"part": HOSTILE}]}}]}}},
+        {"custom_id": "odd-2", "response": {"body": {"choices": {"no": "list"}}}},
+        {"custom_id": {"an": "object"}, "response": "text"},
+        ["no object"],
+        None,
+    ]
+    body = jsonl([*written, "…"]) + b"no JSON\n"  # type: ignore[list-item]  # Of any shape.
+    sign_in(page, server)
+    page.route(f"**/files/{batch['output_file_id']}/content", lambda route: route.fulfill(body=body))
+    page.evaluate("(at) => { location.hash = at }", f"#/batches/{batch['id']}")
+    answers = page.get_by_role("table", name="Answers")
+    expect(answers.get_by_role("row")).to_have_count(8)
+    expect(answers).to_contain_text(HOSTILE.replace('"', '\\"'))
+    expect(answers).to_contain_text("no JSON")
+    axe(page)
+    page.unroute_all()
+    page.reload()
+    expect(answers.get_by_text(re.compile("^A vector of [0-9]+ numbers$"))).to_have_count(2)
+    fits(page)
+
+
 def test_a_training_shows_its_losses_and_is_asked_beside_its_base_by_keyboard(
     page: Page, server: Everloom, http: httpx.Client, upstream: ScriptedUpstream
 ) -> None:

@@ -11,38 +11,32 @@ import { OPEN, Progress } from './batches.js';
 
 const AT_ONCE = 50;
 
-/** What was wrong with a line, in a sentence. */
+// What models' servers have answered stands in these files as it came: nothing is sure of its shape.
+
+/** What was wrong with a line, in a sentence; or all that was told. */
 function faultOf(line) {
-  if (line.broken !== undefined) return line.broken;
-  const told = line.error ?? line.response?.body?.error;
-  return told?.message ?? told?.code ?? 'No reason was given.';
+  const told = line?.error ?? line?.response?.body?.error;
+  return told?.message ?? told?.code ?? line?.broken ?? line;
 }
 
-/** What a line was answered, as far as a sentence can say it. */
+/** What a line was answered, as far as a sentence can say it; or the whole answer. */
 function answerOf(line) {
-  const body = line.response?.body ?? {};
-  const [choice] = body.choices ?? [];
-  if (choice) return choice.message?.content ?? choice.message?.refusal ?? choice.text ?? null;
-  if (body.data?.[0]?.embedding) return `A vector of ${number(body.data[0].embedding.length)} numbers`;
-  return null;
+  const body = line?.response?.body;
+  const choice = body?.choices?.[0];
+  const vector = body?.data?.[0]?.embedding;
+  if (Array.isArray(vector)) return `A vector of ${number(vector.length)} numbers`;
+  return choice?.message?.content ?? choice?.message?.refusal ?? choice?.text ?? body ?? line;
 }
 
-const name = { head: 'Line', cell: (line) => html`<code><bdi>${line.custom_id ?? '?'}</bdi></code>` };
+const told = (value) => (typeof value === 'string' ? html`<${LongText} text=${value} length=${300} />` : html`<${Json} value=${value} />`);
+
+const name = { head: 'Line', cell: (line) => html`<code><bdi>${String(line?.custom_id ?? '?')}</bdi></code>` };
 const FAILED = [
   name,
-  { head: 'Status', cell: (line) => line.response?.status_code ?? 'not asked' },
-  { head: 'Why', cell: (line) => html`<${LongText} text=${faultOf(line)} length=${300} />` },
+  { head: 'Status', cell: (line) => line?.response?.status_code ?? 'not asked' },
+  { head: 'Why', cell: (line) => told(faultOf(line)) },
 ];
-const ANSWERED = [
-  name,
-  {
-    head: 'Answer',
-    cell: (line) => {
-      const text = answerOf(line);
-      return text === null ? html`<${Json} value=${line.response?.body ?? line} />` : html`<${LongText} text=${text} length=${300} />`;
-    },
-  },
-];
+const ANSWERED = [name, { head: 'Answer', cell: (line) => told(answerOf(line)) }];
 
 /** The lines of one of the batch's files, some at a time. */
 function Lines({ id, columns, caption }) {

@@ -81,7 +81,7 @@ async function answered(model, question) {
     max_completion_tokens: 300,
     temperature: 0,
   });
-  const message = choices[0]?.message ?? {};
+  const message = choices?.[0]?.message ?? {};
   return { text: message.content ?? message.refusal ?? '', tokens: usage?.completion_tokens, took: (performance.now() - began) / 1000 };
 }
 
