@@ -115,6 +115,13 @@ def test_links_begin_with_the_address_of_the_proxy(
     assert picture.headers["content-type"] == "image/png"
 
 
+def test_the_console_is_reached(http: httpx.Client, proxy: Proxy) -> None:
+    """The address alone leads there, at the proxy's own scheme, host and port."""
+    answer = http.get(f"{proxy.url.removesuffix('v1')}", follow_redirects=True)
+    assert (answer.status_code, str(answer.url)) == (200, f"{proxy.url.removesuffix('v1')}console/")
+    assert answer.headers["content-type"].startswith("text/html")
+
+
 @only_ours
 def test_metrics_are_not_everybodys(http: httpx.Client, proxy: Proxy) -> None:
     """The server would take all of a proxy's clients for programs on this machine, if it were not told."""
