@@ -168,7 +168,7 @@ export default function Playground({ query }) {
   const assistants = useAssistants();
   const id = query.assistant ?? (query.new ? '' : (assistants.rows[0]?.id ?? ''));
   const at = (more) => go('/playground', { ...route().query, ...more }, { replace: true });
-  const edited = useAssistant(id, assistants, (kept) => at({ assistant: kept.id, new: '' }));
+  const edited = useAssistant(id, assistants, (kept) => at({ assistant: kept.id, new: '', view: 'assistant' }));
   const history = useList(thread ? `/threads/${thread}/messages` : null, { limit: 50 });
   const [text, setText] = useState('');
   const [pending, setPending] = useState(null);
@@ -179,7 +179,7 @@ export default function Playground({ query }) {
 
   const { state } = run;
   useEffect(() => {
-    if (!state.run || !run.busy) return;
+    if (!state.run) return;
     if (state.run.thread_id !== thread) {
       mine(state.run.thread_id);
       at({ thread: state.run.thread_id, assistant: id });
@@ -205,6 +205,7 @@ export default function Playground({ query }) {
     const content = typeof message.content === 'string' ? [{ type: 'text', text: message.content }] : message.content;
     const parts = content.map((part) => (part.type === 'text' ? { type: 'text', text: { value: part.text, annotations: [] } } : part));
     const sent = text;
+    if (query.view === 'assistant') at({ view: '' });
     const { attachments } = message;
     const before = new Set(history.rows.map((one) => one.id));
     setPending({ id: 'pending', role: 'user', content: parts, attachments, before, created_at: Math.floor(Date.now() / 1000) });
@@ -222,7 +223,8 @@ export default function Playground({ query }) {
   };
 
   const why = edited.assistant ? '' : 'There is no assistant yet: make one first.';
-  const wanted = query.view ?? (wide ? (edited.assistant || assistants.loading ? 'run' : 'assistant') : 'talk');
+  const making = query.new || (!assistants.loading && !edited.assistant);
+  const wanted = query.view ?? (wide ? (making ? 'assistant' : 'run') : 'talk');
   const view = wide && wanted === 'talk' ? 'run' : wanted;
   const tabs = wide ? SIDES : [{ value: 'talk', label: 'Talk' }, ...SIDES];
   const messages = shownMessages(history.rows, run, pending);

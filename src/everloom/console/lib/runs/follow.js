@@ -7,6 +7,7 @@ import { ENDED, nothing, rests, told } from './log.js';
 export const FOUND = 'step_details.tool_calls[*].file_search.results[*].content';
 
 const TRIES = 5;
+const WAIT_SECONDS = 30;
 const MOST_EVENTS = 20_000;
 const wait = (milliseconds, signal) =>
   new Promise((resolve) => {
@@ -45,6 +46,14 @@ async function withFound(current, signal, show) {
   const query = { limit: 100, order: 'asc', include: [FOUND] };
   const page = await api.list(`/threads/${run.thread_id}/runs/${run.id}/steps`, query, { signal });
   if (!signal.aborted) show({ ...current.state, steps: page.data });
+}
+
+/** Until the run does not wait for outputs any more, whoever gave them: a program, another window. */
+async function answeredElsewhere(run, signal) {
+  for (;;) {
+    const now = await api.get(`/threads/${run.thread_id}/runs/${run.id}`, { wait: WAIT_SECONDS }, { signal });
+    if (signal.aborted || now.status !== 'requires_action') return;
+  }
 }
 
 /**
@@ -108,6 +117,19 @@ export function useRun() {
 
   useEffect(() => () => now.current.turn?.abort(), []);
 
+  const waits = !busy && state.run?.status === 'requires_action' ? state.run : null;
+  useEffect(() => {
+    if (!waits) return undefined;
+    const waiting = new AbortController();
+    const answered = async () => {
+      await answeredElsewhere(waits, waiting.signal);
+      const { state: before } = now.current;
+      if (!waiting.signal.aborted) await reading((how) => readOn({ ...how, run: waits, after: before.last }), before);
+    };
+    answered().catch((failure) => waiting.signal.aborted || setError(failure));
+    return () => waiting.abort();
+  }, [waits?.id, Boolean(waits)]);
+
   const query = { ids: true };
   return {
     state,
@@ -132,8 +154,8 @@ export function useRun() {
       if (!run || ENDED.includes(run.status)) return;
       try {
         const after = await api.post(`/threads/${run.thread_id}/runs/${run.id}/cancel`);
-        if (now.current.turn) return; // Its stream tells the rest.
-        const { state: before } = now.current;
+        const { state: before, turn } = now.current;
+        if (turn || ENDED.includes(before.run?.status)) return; // Its stream tells the rest, or has told it by now.
         await reading((how) => readOn({ ...how, run, after: before.last }), { ...before, run: after });
       } catch (failure) {
         setError(failure);
