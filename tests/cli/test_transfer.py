@@ -133,7 +133,7 @@ def test_what_is_exported_comes_out_byte_for_byte(tmp_path: Path, upstream: Scri
         said = source.command("export", str(tmp_path / "out"))
         assert "thread.run.step" in said
         names = {path.name for path in (tmp_path / "out").iterdir()}
-        assert names == {"contents", *(f"{name}s.jsonl" for name in NAMES)}
+        assert names == {"contents", "batches.jsonl", *(f"{name}s.jsonl" for name in NAMES)}
     with a_server(tmp_path / "b", upstream) as target, client_of(target) as http:
         report = json.loads(target.command("import", str(tmp_path / "out"), "--json"))
         assert report["faults"] == []
@@ -161,6 +161,7 @@ def test_what_is_exported_comes_out_byte_for_byte(tmp_path: Path, upstream: Scri
 NAMES = (
     *("assistant", "assistant-file", "file", "thread", "thread-message", "thread-run", "thread-run-step"),
     *("vector_store", "vector_store-file"),
+    *("fine_tuning-job", "fine_tuning-job-event", "fine_tuning-job-checkpoint"),
 )
 
 
@@ -280,7 +281,8 @@ def test_a_source_that_refuses_and_breaks_off_is_asked_again(tmp_path: Path, mon
     with Flaky() as flaky:
         threading.Thread(target=flaky.serve_forever, daemon=True).start()
         ids = [f"thread-{n}" for n in range(6)]
-        (tmp_path / "ids.txt").write_text("# those of the customer\n" + "\n".join(ids) + "\n")
+        runs = [json.dumps({"object": "thread.run", "id": f"run-{id}", "thread_id": id}) for id in ids[2:]]
+        (tmp_path / "ids.txt").write_text("# those of the customer\n" + "\n".join([*ids[:3], *runs]) + "\n")
         version = ("--api-version", "2024-05-01-preview")
         arguments = ("import", "--from", flaky.url, "--threads", "ids.txt", *version, "--json")
         flaky.left = 30

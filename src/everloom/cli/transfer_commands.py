@@ -29,7 +29,9 @@ From = Annotated[
 KeyEnv = Annotated[str, typer.Option(help="The environment variable with the key for --from.")]
 Threads = Annotated[
     Path | None,
-    typer.Option(help="With --from: a file of the ids of threads, one a line.", show_default=False),
+    typer.Option(
+        help="With --from: a file of ids of threads, or of records that name them, one a line.", show_default=False
+    ),
 ]
 ApiVersion = Annotated[
     str | None, typer.Option(help="With --from an Azure resource: its api-version.", show_default=False)
@@ -71,7 +73,7 @@ def export_objects(
     data: Data = None,
     config: Config = None,
 ) -> None:
-    """Write a project's assistants, threads, runs, vector stores and files to a folder, for 'everloom import'."""
+    """Write a project's assistants, threads, runs, vector stores, batches and files to a folder, for an import."""
     from everloom.cli.transfer import run_export
 
     raise typer.Exit(run_export(settings_of(data, config), folder, project, as_json=as_json))

@@ -6,6 +6,7 @@ of it, since messages are written last and in their order.
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -75,8 +76,20 @@ def _ids_in(path: Path) -> list[str]:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{path} cannot be read: {error}") from error
-    words = (line.partition("#")[0].strip().strip("\"',") for line in lines)
-    return list(dict.fromkeys(word for word in words if word))
+    ids = (_id_in(line.strip()) for line in lines)
+    return list(dict.fromkeys(id for id in ids if id))
+
+
+def _id_in(line: str) -> str:
+    """The id in a line; in a record of anything that hangs on a thread, such as a run, that of the thread."""
+    if not line.startswith("{"):
+        return line.partition("#")[0].strip().strip("\"',")
+    try:
+        record = json.loads(line.rstrip(","))
+    except (ValueError, RecursionError):
+        return ""
+    id = record.get("thread_id") or (record.get("id") if record.get("object") == "thread" else None)
+    return id if isinstance(id, str) else ""
 
 
 class Fetching:
@@ -90,6 +103,7 @@ class Fetching:
         self._reading = Reading(stage)
         self._taking = Taking(ctx, stage, dry=dry)
         self._dry = dry
+        self._older = False
 
     @property
     def outcome(self) -> ImportOutcome:
@@ -99,7 +113,12 @@ class Fetching:
 
     async def fetch(self, thread_ids: Sequence[str] | None, bars: Bars) -> None:
         """Fetch all, and the threads of these ids, or of the server's own list. Errors: ``CommandError``."""
-        for name, fetch in (("files", self._files), ("vector stores", self._stores), ("assistants", self._assistants)):
+        self._older = await self._source.is_older()
+        listed = (
+            *(("files", self._files), ("vector stores", self._stores), ("assistants", self._assistants)),
+            *(("batches", self._batches), ("fine-tuning jobs", self._jobs)),
+        )
+        for name, fetch in listed:
             done = 0
             async for count in fetch():
                 bars.tell(name, done := done + count)
@@ -127,11 +146,32 @@ class Fetching:
     async def _assistants(self) -> AsyncIterator[int]:
         async for things in self._listed("/assistants"):
             self._lay_out(things)
+            ids = [id for thing in things if self._older and isinstance(id := thing.get("id"), str)]
+            for id in ids:
+                async for files in self._source.pages(path_of("assistants", id, "files")):
+                    self._lay_out(files)
             await self._take()
             yield len(things)
 
+    async def _batches(self) -> AsyncIterator[int]:
+        async for things in self._listed("/batches", optional=True):
+            self._lay_out(things)
+            await self._take()
+            yield len(things)
+
+    async def _jobs(self) -> AsyncIterator[int]:
+        async for things in self._listed("/fine_tuning/jobs", optional=True):
+            for job in things:
+                self._lay_out([job])
+                if isinstance(id := job.get("id"), str):
+                    for noun in ("events", "checkpoints"):
+                        async for told in self._listed(path_of("fine_tuning", "jobs", id, noun), optional=True):
+                            self._lay_out([{"fine_tuning_job_id": id, **each} for each in told])
+                await self._take()
+                yield 1
+
     async def _stores(self) -> AsyncIterator[int]:
-        async for things in self._listed("/vector_stores"):
+        async for things in self._listed("/vector_stores", optional=self._older):
             for store in things:
                 self._lay_out([store])
                 if isinstance(id := store.get("id"), str):
@@ -140,12 +180,14 @@ class Fetching:
                 await self._take()
                 yield 1
 
-    async def _listed(self, path: str) -> AsyncIterator[list[Json]]:
-        """A list, which a server may not have."""
+    async def _listed(self, path: str, *, optional: bool = False) -> AsyncIterator[list[Json]]:
+        """A list, which a server may not have; nobody misses one that is ``optional``."""
         try:
             async for things in self._source.pages(path):
                 yield things
         except SourceRefused as refused:
+            if optional and refused.code in (404, 405):
+                return
             self._stage.note(_NOWHERE, 0, "", path, f"not fetched: {refused}")
 
     async def _files(self) -> AsyncIterator[int]:

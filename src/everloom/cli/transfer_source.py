@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from everloom.api.http.routes import CURRENT_DIALECT
 from everloom.cli import CommandError
 from everloom.cli.client import CONNECT_SECONDS, MOST_BYTES, SILENT_SECONDS, Json
 from everloom.cli.tables import printable
@@ -54,6 +55,23 @@ class RemoteSource:
         self._session = session
         self._url = url
         self._query = query
+        self._form = CURRENT_DIALECT
+
+    async def is_older(self) -> bool:
+        """Whether it speaks nothing but the form of 2023, which it is asked in from here on."""
+        from everloom.api.v1 import DIALECT
+
+        for form, older in ((CURRENT_DIALECT, False), (DIALECT.name, True)):
+            self._form = form
+            try:
+                await self.get("/assistants", limit="1")
+            except SourceRefused as refused:
+                if refused.code == 400:
+                    continue
+                break  # It has no assistants, or no ear for this key: whoever lists them hears of it.
+            return older
+        self._form = CURRENT_DIALECT
+        return False
 
     async def get(self, path: str, **query: str) -> Json:
         """A JSON object."""
@@ -121,7 +139,8 @@ class RemoteSource:
 
     @asynccontextmanager
     async def _asked(self, path: str, query: dict[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
-        asked = self._session.get(self._url + path, params={**query, **self._query}, allow_redirects=False)
+        params, form = {**query, **self._query}, {"openai-beta": self._form}
+        asked = self._session.get(self._url + path, params=params, headers=form, allow_redirects=False)
         async with asked as response:
             if response.status in _BUSY or response.status >= 500:
                 raise _Away(f"{response.status} {await _words(response)}".strip(), asked_wait(response.headers))
@@ -136,7 +155,6 @@ async def source_at(url: str, key: str, api_version: str | None) -> AsyncIterato
     query = {} if api_version is None else {"api-version": api_version}
     headers = {"authorization": f"Bearer {key}"} if api_version is None else {"api-key": key}
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS)
-    headers["openai-beta"] = "assistants=v2"
     async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
         yield RemoteSource(session, url.rstrip("/"), query)
 

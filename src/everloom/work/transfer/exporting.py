@@ -14,7 +14,9 @@ from everloom.context import Context
 from everloom.kit.temporary_folders import write_file
 from everloom.objects.assistants import Assistant
 from everloom.objects.base import Object, PageQuery, encode
+from everloom.objects.batches import Batch
 from everloom.objects.files import AssistantFile, File
+from everloom.objects.fine_tuning import FineTuningJob, FineTuningJobCheckpoint, FineTuningJobEvent
 from everloom.objects.messages import Message
 from everloom.objects.runs import Run
 from everloom.objects.steps import RunStep
@@ -37,7 +39,7 @@ _PAGE = 500
 
 def file_name(cls: type[Object]) -> str:
     """The file of a kind of objects."""
-    return f"{OBJECTS[cls].replace('.', '-')}s.jsonl"
+    return f"{OBJECTS[cls].replace('.', '-')}{'es' if cls is Batch else 's'}.jsonl"
 
 
 class Exporting:
@@ -60,6 +62,7 @@ class Exporting:
             await self._assistants()
             await self._threads()
             await self._vector_stores()
+            await self._long_works()
             await self._files()
         finally:
             for file in self._open.values():
@@ -94,6 +97,15 @@ class Exporting:
                 pass
             async for run in self._all(Run, thread_id=thread.id):
                 async for _ in self._all(RunStep, run_id=run.id):
+                    pass
+
+    async def _long_works(self) -> None:
+        """Batches and jobs of fine-tuning, as history."""
+        async for _ in self._all(Batch):
+            pass
+        async for job in self._all(FineTuningJob):
+            for cls in (FineTuningJobEvent, FineTuningJobCheckpoint):
+                async for _ in self._all(cls, fine_tuning_job_id=job.id):
                     pass
 
     async def _vector_stores(self) -> None:

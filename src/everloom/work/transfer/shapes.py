@@ -2,7 +2,8 @@
 
 What a record says is not judged but for its shape: what a program could not have been shown by this API is no object of
 it. Members that are not known are left out, as are tools, calls and parts of kinds that do not exist here; the report
-says so. A run that had not ended when it was saved has nobody who would end it: it is taken as expired.
+says so. A run that had not ended when it was saved has nobody who would end it: it is taken as expired, as is a batch,
+and a job of fine-tuning as cancelled.
 """
 
 import time
@@ -14,7 +15,9 @@ from msgspec import Struct
 
 from everloom.objects.assistants import Assistant
 from everloom.objects.base import JsonObject, Object
+from everloom.objects.batches import Batch
 from everloom.objects.files import AssistantFile, File
+from everloom.objects.fine_tuning import FineTuningJob, FineTuningJobCheckpoint, FineTuningJobEvent
 from everloom.objects.messages import ImageUrlContent, IncompleteMessage, Message
 from everloom.objects.runs import TERMINAL, Run
 from everloom.objects.steps import RunStep
@@ -31,6 +34,10 @@ _LAST = 2**40
 
 NOUNS: dict[str, type[Object]] = {
     "file": File,
+    "batch": Batch,
+    "fine_tuning.job": FineTuningJob,
+    "fine_tuning.job.event": FineTuningJobEvent,
+    "fine_tuning.job.checkpoint": FineTuningJobCheckpoint,
     "vector_store": VectorStore,
     "vector_store.file": VectorStoreFile,
     "assistant": Assistant,
@@ -47,6 +54,8 @@ each thread's in their order: where the newest stands, all of its thread does.
 OBJECTS = {cls: name for name, cls in NOUNS.items()}
 
 PARENTS: dict[type[Object], tuple[type[Object], str]] = {
+    FineTuningJobEvent: (FineTuningJob, "fine_tuning_job_id"),
+    FineTuningJobCheckpoint: (FineTuningJob, "fine_tuning_job_id"),
     VectorStoreFile: (VectorStore, "vector_store_id"),
     AssistantFile: (Assistant, "assistant_id"),
     Message: (Thread, "thread_id"),
@@ -96,7 +105,7 @@ def shaped(record: JsonObject) -> Shaped:
         raise NoRecord(f"no {name}: {error}") from error
     _check(thing)
     found = Shaped(thing, left_out)
-    if isinstance(thing, Message | Run | RunStep):
+    if isinstance(thing, Message | Run | RunStep | Batch | FineTuningJob):
         found.weak = _ended(thing)
     found.older = isinstance(thing, Assistant | Thread) and "tool_resources" not in record
     if isinstance(thing, Assistant) and isinstance(ids := record.get("file_ids"), list):
@@ -146,8 +155,10 @@ def _check(thing: Object) -> None:
                 raise NoRecord(f"content[{place}].image_url.url is no URL of the web")
 
 
-def _ended(thing: Message | Run | RunStep) -> bool:
+def _ended(thing: Message | Run | RunStep | Batch | FineTuningJob) -> bool:
     """End what nobody else will end; whether there was anything to end. Times are those that it had."""
+    if isinstance(thing, Batch | FineTuningJob):
+        return _closed(thing)
     if isinstance(thing, Message):
         if thing.status != "in_progress":
             return False
@@ -161,6 +172,16 @@ def _ended(thing: Message | Run | RunStep) -> bool:
         if thing.status != "in_progress":
             return False
         thing.status, thing.expired_at = "expired", thing.expires_at or thing.created_at
+    return True
+
+
+def _closed(thing: Batch | FineTuningJob) -> bool:
+    if not thing.open:
+        return False
+    if isinstance(thing, Batch):
+        thing.status, thing.expired_at = "expired", thing.expires_at
+    else:
+        thing.status, thing.finished_at, thing.estimated_finish = "cancelled", thing.created_at, None
     return True
 
 
@@ -253,6 +274,14 @@ def _call(call: Any, left_out: list[str]) -> Any:
     return call
 
 
+def _job(record: JsonObject, left_out: list[str]) -> JsonObject:
+    """A job of fine-tuning, whose method was not said when there was only one."""
+    numbers = record.get("hyperparameters")
+    if record.get("method") is None and isinstance(numbers, dict):
+        record["method"] = {"type": "supervised", "supervised": {"hyperparameters": numbers}}
+    return record
+
+
 def _attachment(record: JsonObject, left_out: list[str]) -> JsonObject:
     """An assistant's file, which the wire shows by the id of the file."""
     return {**record, "file_id": record.get("id"), "id": file_key(str(record.get("assistant_id")), "file")}
@@ -264,6 +293,7 @@ _TRANSLATE: dict[type[Object], Callable[[JsonObject, list[str]], JsonObject]] = 
     Message: _message,
     RunStep: _step,
     AssistantFile: _attachment,
+    FineTuningJob: _job,
 }
 
 

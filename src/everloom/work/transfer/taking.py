@@ -13,6 +13,7 @@ from msgspec import Struct, field
 
 from everloom.context import Context
 from everloom.objects.base import Object, encode
+from everloom.objects.batches import Batch, BatchWork
 from everloom.objects.files import AssistantFile, File, FileDigest
 from everloom.objects.projects import Project
 from everloom.objects.vector_stores import VectorStore, VectorStoreFile
@@ -149,6 +150,12 @@ class Taking:
         if cls is VectorStore:
             stores = [moving_in(self._ctx, staged.thing, staged.rank) for staged in fresh]
             return [[operation for operations in stores for operation in operations]]
+        if cls is Batch:  # With what a second attempt at what has failed asks for; nobody works on it.
+            works = [
+                BatchWork(id=staged.key, created_at=staged.thing.created_at, key_id="", user="", base_url="")
+                for staged in fresh
+            ]
+            return [[*(Add(staged.thing, rank=staged.rank) for staged in fresh), *map(Add, works)]]
         if cls is VectorStoreFile:
             writes = []
             for store in await self._ctx.store.all(VectorStore, id=sorted({staged.parent for staged in fresh})):
