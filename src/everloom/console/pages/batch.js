@@ -64,7 +64,7 @@ function Faults({ errors }) {
   const columns = [
     { head: 'Line', cell: (error) => (error.line === null || error.line === undefined ? 'The file' : number(error.line)) },
     { head: 'What is wrong', cell: (error) => html`<span dir="auto">${error.message}</span>` },
-    { head: 'Where', cell: (error) => (error.param ? html`<code>${error.param}</code>` : html`<span class="faint">–</span>`) },
+    { head: 'Where', cell: (error) => (error.param ? html`<code class="unbroken">${error.param}</code>` : html`<span class="faint">–</span>`) },
   ];
   return html`
     <section class="section" aria-labelledby="faults">
@@ -110,9 +110,9 @@ function Actions({ batch, onChange }) {
     say('The batch is being cancelled');
     onChange();
   };
-  const failed = batch.error_file_id || batch.status === 'failed';
+  const left = batch.error_file_id || ['expired', 'cancelled'].includes(batch.status);
   return html`
-    ${!open && failed && html`<${Button} kind="primary" busy=${action.busy} onClick=${retry}>Ask what has failed again<//>`}
+    ${!open && left && html`<${Button} kind="primary" busy=${action.busy} onClick=${retry}>Ask what has failed again<//>`}
     ${open && batch.status !== 'cancelling' && html`<${Button} kind="danger" onClick=${() => setAsking(true)}>Cancel<//>`}
     ${action.error && html`<${ErrorNote} error=${action.error} />`}
     ${asking &&

@@ -30,10 +30,9 @@ function Delete({ model, onGone }) {
 
 const columns = (onGone) => [
   { head: 'Name', cell: (model) => html`<code>${model.id}</code>` },
-  { head: 'From', cell: (model) => html`<bdi>${model.owned_by}</bdi>` },
-  { head: 'Kind', cell: (model) => (isTuned(model) ? 'Tuned here' : 'Of the server') },
+  { head: 'From', cell: (model) => (isTuned(model) ? 'Tuned in this project' : html`<bdi>${model.owned_by}</bdi>`) },
   { head: 'Since', cell: (model) => (model.created > 1e9 ? html`<${Time} at=${model.created} />` : html`<span class="faint">–</span>`) },
-  { head: 'Actions', cell: (model) => (isTuned(model) ? html`<${Delete} model=${model} onGone=${onGone} />` : html`<span class="faint">–</span>`) },
+  { head: 'Actions', cell: (model) => (isTuned(model) ? html`<${Delete} model=${model} onGone=${onGone} />` : null) },
 ];
 
 export function Command({ text }) {
