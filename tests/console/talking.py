@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 from playwright.sync_api import Page, expect
 
+from tests.builders import posted
 from tests.console.watching import tab_to
 
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script> \u202eturned round\u202c &amp; **not `closed"
@@ -13,15 +14,7 @@ HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script> \u202eturned ro
 
 def made(http: httpx.Client, path: str, **body: Any) -> Any:
     """What the API has made."""
-    answer = http.post(path, json=body)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def got(http: httpx.Client, path: str, **query: Any) -> Any:
-    answer = http.get(path, params=query)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    return posted(http, path, body)
 
 
 def uploaded(http: httpx.Client, name: str, content: bytes, purpose: str = "assistants") -> str:

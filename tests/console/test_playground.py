@@ -8,7 +8,8 @@ import httpx
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.console.talking import HOSTILE, got, made, narrow, rests, say, talk, uploaded, view
+from tests.builders import fetched
+from tests.console.talking import HOSTILE, made, narrow, rests, say, talk, uploaded, view
 from tests.console.watching import Watch, axe, fits, picture, sign_in, tab_to
 from tests.pictures import png
 from tests.scripted import Calls, Fails, Hangs, Says, ScriptedUpstream
@@ -62,8 +63,8 @@ def test_an_assistant_is_made_and_answers(
     fits(page)
     picture(page, "playground-run")
 
-    run = got(http, f"/threads/{thread_of(page)}/runs")["data"][0]
-    assistant = got(http, f"/assistants/{run['assistant_id']}")
+    run = fetched(http, f"/threads/{thread_of(page)}/runs")["data"][0]
+    assistant = fetched(http, f"/assistants/{run['assistant_id']}")
     assert (assistant["name"], assistant["instructions"]) == ("Concierge", "Answer shortly.")
     assert [tool["type"] for tool in assistant["tools"]] == ["file_search"]
     assert API_KEY not in page.url
@@ -116,7 +117,7 @@ def test_a_call_that_a_program_answers_goes_on_here(
     sign_in(page, server, at=at(http, tools=[WEATHER]))
     say(page, "How is the weather?")
     expect(page.locator(".answers")).to_be_visible()
-    run = got(http, f"/threads/{thread_of(page)}/runs")["data"][0]
+    run = fetched(http, f"/threads/{thread_of(page)}/runs")["data"][0]
     call = run["required_action"]["submit_tool_outputs"]["tool_calls"][0]["id"]
     path = f"/threads/{run['thread_id']}/runs/{run['id']}/submit_tool_outputs"
     made(http, path, tool_outputs=[{"tool_call_id": call, "output": "snow"}])
@@ -170,7 +171,7 @@ def test_files_go_with_a_message(
     expect(page.locator(".message-user img")).to_be_visible()
     expect(page.locator(".message-user .attachments")).to_contain_text("notes.md")
     rests(page, "completed")
-    message = got(http, f"/threads/{thread_of(page)}/messages", order="asc")["data"][0]
+    message = fetched(http, f"/threads/{thread_of(page)}/messages", order="asc")["data"][0]
     assert [part["type"] for part in message["content"]] == ["text", "image_file"]
     assert message["attachments"][0]["tools"] == [{"type": "file_search"}]
 
@@ -190,7 +191,7 @@ def test_changes_that_are_not_saved_go_with_the_run(
     say(page, "Hello")
     rests(page, "completed")
     assert upstream.requests[-1].body["messages"][0]["content"] == "You are stern."
-    assert got(http, f"/assistants/{address.split('=')[1]}")["instructions"] == "You are kind."
+    assert fetched(http, f"/assistants/{address.split('=')[1]}")["instructions"] == "You are kind."
 
 
 def test_the_request_as_code(page: Page, server: Everloom, http: httpx.Client, upstream: ScriptedUpstream) -> None:

@@ -1,12 +1,15 @@
 """Threads, runs and assistants in the console: found, read, followed while they go on, changed and deleted."""
 
+import json
 import re
+from pathlib import Path
 
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.console.talking import HOSTILE, got, made, uploaded, view
+from tests.builders import fetched
+from tests.console.talking import HOSTILE, made, uploaded, view
 from tests.console.watching import Watch, axe, fits, picture, sign_in, tab_to
 from tests.pictures import png
 from tests.scripted import Calls, Hangs, Says, ScriptedUpstream
@@ -25,7 +28,7 @@ def begun(http: httpx.Client, thread: str, **assistant: object) -> str:
 def ended(http: httpx.Client, thread: str, run: str) -> str:
     """The state in which a run comes to rest."""
     path = f"/threads/{thread}/runs/{run}"
-    while (status := got(http, path, wait=30)["status"]) in ("queued", "in_progress", "cancelling"):
+    while (status := fetched(http, path, wait=30)["status"]) in ("queued", "in_progress", "cancelling"):
         pass
     return str(status)
 
@@ -129,6 +132,26 @@ def test_a_run_is_looked_at_again_event_by_event(
     expect(page.locator("pre")).to_contain_text(f'"id": "{run}"')
 
 
+def test_what_did_not_go_to_the_model_is_told(
+    page: Page, server: Everloom, http: httpx.Client, upstream: ScriptedUpstream
+) -> None:
+    messages = [{"role": "user", "content": f"Number {n}"} for n in range(4)]
+    thread = made(http, "/threads", messages=messages)["id"]
+    assistant = made(http, "/assistants", model="gpt-4o")["id"]
+    cut = {"type": "last_messages", "last_messages": 2}
+    run = made(http, f"/threads/{thread}/runs", assistant_id=assistant, truncation_strategy=cut)["id"]
+    assert ended(http, thread, run) == "completed"
+    sign_in(page, server, at=f"#/threads/{thread}/runs/{run}?view=sent")
+    expect(page.locator(".said")).to_have_count(2)
+    expect(page.locator(".request .note")).to_contain_text("Earlier messages of the thread were left out.")
+    axe(page)
+    fits(page)
+    picture(page, "run-sent")
+    tab_to(page, "link", "the thread")
+    page.keyboard.press("Enter")
+    expect(page.locator(".message-user")).to_have_count(4)
+
+
 def test_a_run_is_followed_while_it_goes_on_and_stopped(
     page: Page, server: Everloom, http: httpx.Client, upstream: ScriptedUpstream
 ) -> None:
@@ -152,7 +175,9 @@ def test_a_run_that_waits_goes_on_whoever_answers(
     run = begun(http, thread, tools=[WEATHER])
     sign_in(page, server, at=f"#/threads/{thread}/runs/{run}")
     expect(page.locator(".answers")).to_contain_text("Oslo")
-    call = got(http, f"/threads/{thread}/runs/{run}")["required_action"]["submit_tool_outputs"]["tool_calls"][0]["id"]
+    call = fetched(http, f"/threads/{thread}/runs/{run}")["required_action"]["submit_tool_outputs"]["tool_calls"][0][
+        "id"
+    ]
     outputs = [{"tool_call_id": call, "output": "snow"}]
     made(http, f"/threads/{thread}/runs/{run}/submit_tool_outputs", tool_outputs=outputs)
     expect(page.locator(".answers")).to_contain_text("Bergen")
@@ -249,7 +274,7 @@ def test_assistants_are_listed_changed_and_deleted(
     tab_to(page, "button", "Save")
     page.keyboard.press("Enter")
     expect(page.get_by_text("Nothing to save.")).to_be_visible()
-    kept = got(http, f"/assistants/{id}")
+    kept = fetched(http, f"/assistants/{id}")
     assert (kept["name"], kept["instructions"]) == (name, "Be brief.")
     assert [tool["function"]["name"] for tool in kept["tools"]] == ["get_tide"]
     tab_to(page, "button", "Delete")
@@ -258,3 +283,26 @@ def test_assistants_are_listed_changed_and_deleted(
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("Assistants")
     assert http.get(f"/assistants/{id}").status_code == 404
+
+
+def test_a_run_that_was_imported_is_shown_as_it_ended(
+    page: Page, server: Everloom, http: httpx.Client, upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    thread = made(http, "/threads", messages=[{"role": "user", "content": "Count"}])["id"]
+    run = begun(http, thread)
+    assert ended(http, thread, run) == "completed"
+    lists = [f"/threads/{thread}/messages", f"/threads/{thread}/runs", f"/threads/{thread}/runs/{run}/steps"]
+    records = [fetched(http, f"/threads/{thread}"), *(one for path in lists for one in fetched(http, path)["data"])]
+    text = json.dumps(records)
+    for id in re.findall(r'"id": "([a-z]+_\w+)"', text):  # As if of elsewhere: nothing stands under these.
+        text = text.replace(id, f"{id}_of_{page.viewport_size['width'] if page.viewport_size else 0}")
+    (tmp_path / "saved.json").write_text(text)
+    server.command("import", str(tmp_path / "saved.json"))
+    imported = next(one for one in json.loads(text) if one["object"] == "thread.run")
+    sign_in(page, server, at=f"#/threads/{imported['thread_id']}/runs/{imported['id']}")
+    expect(page.locator(".step .prose")).to_have_text("You said: Count")
+    expect(page.locator(".facts .status")).to_have_text("completed")
+    expect(page.get_by_role("slider")).to_have_count(0)
+    view(page, "Sent to the model")
+    expect(page.get_by_text("No answer of a model is kept of this run.")).to_be_visible()
+    axe(page)

@@ -2,6 +2,8 @@
 import { html, useEffect } from '../html.js';
 import { Copy, ErrorNote, Json, LongText, More, Note, Time, number, useList } from '../parts.js';
 import { Picture, PictureAt } from '../known-files.js';
+import { href } from '../router.js';
+import { ENDED } from './log.js';
 import { pretty } from './view.js';
 
 const ROLES = { system: 'System', developer: 'Developer', user: 'User', assistant: 'Assistant', tool: 'Tool output' };
@@ -37,16 +39,17 @@ const plural = (count, one, many) => `${number(count)} ${count === 1 ? one : man
 /** What is not in the request: what truncation dropped, and what has been deleted since. */
 function Left({ request }) {
   const { dropped, missing, exact } = request;
+  const whole = html`<a href=${href(`/threads/${request.thread_id}`)}>the thread</a>`;
   const gone = (missing?.messages ?? 0) + (missing?.files?.length ?? 0);
   return html`
     ${dropped?.messages > 0 &&
     html`
       <${Note} kind="warning">
-        ${dropped.has_more ? 'At least ' : ''}${plural(dropped.messages, 'earlier message', 'earlier messages')} of the thread did not fit, and
+        ${dropped.has_more ? 'At least ' : ''}${plural(dropped.messages, 'earlier message', 'earlier messages')} of ${whole} did not fit, and
         ${dropped.messages === 1 ? ' was' : ' were'} left out.
       <//>
     `}
-    ${!dropped?.messages && dropped?.has_more && html`<${Note} kind="warning">Earlier messages of the thread were left out.<//>`}
+    ${!dropped?.messages && dropped?.has_more && html`<${Note} kind="warning">Earlier messages of ${whole} were left out.<//>`}
     ${exact === false &&
     html`
       <${Note}>
@@ -93,7 +96,7 @@ export function Sent({ run }) {
   }, [run.status]);
   return html`
     <${ErrorNote} error=${list.error} />
-    ${!list.loading && !list.error && !list.rows.length && html`<p class="empty">The model has not answered yet.</p>`}
+    ${!list.loading && !list.error && !list.rows.length && html`<p class="empty">${ENDED.includes(run.status) ? 'No answer of a model is kept of this run.' : 'The model has not answered yet.'}</p>`}
     <ol class="requests">
       ${list.rows.map((request, i) => html`<${Request} key=${request.id} request=${request} count=${i + 1} />`)}
     </ol>
