@@ -64,9 +64,9 @@ def seed(data: Path, size: int) -> dict[str, str]:
         # What is asked for stands in the middle, as on a server that has gone on for as long again.
         half = size // 2
         for project, things in ((DEFAULT_PROJECT, _of_project), (SYSTEM, _of_organization)):
-            _insert(connection, project, things(half))
-            _insert(connection, project, _asked(ids) if project else _asked_of_organization(ids))
-            _insert(connection, project, things(size - half))
+            insert(connection, project, things(half))
+            insert(connection, project, _asked(ids) if project else _asked_of_organization(ids))
+            insert(connection, project, things(size - half))
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return ids
 
@@ -77,7 +77,7 @@ async def _make(file: Path) -> None:
     await database.close()
 
 
-def _insert(connection: sqlite3.Connection, project: str, things: Iterable[Object]) -> None:
+def insert(connection: sqlite3.Connection, project: str, things: Iterable[Object]) -> None:
     post = sql.post_many("sqlite", 1)
     connection.execute("BEGIN")
     for number, thing in enumerate(things):

@@ -86,7 +86,7 @@ def _database(name: str, folder: Path) -> Databases:
 async def _fill(database: Databases, name: str, rows: int, show: Callable[[str, float], None]) -> None:
     began = time.perf_counter()
     for first in range(0, rows, PIECE):
-        await _write(database, _rows(name, first, min(first + PIECE, rows), rows))
+        await write(database, ledger_rows(name, first, min(first + PIECE, rows), rows))
     show("entering them, all together", (time.perf_counter() - began) * 1000)
     transactions = []
     while True:
@@ -97,10 +97,10 @@ async def _fill(database: Databases, name: str, rows: int, show: Callable[[str, 
     show("rolling them up, all together", sum(transactions))
     show("rolling up, the median transaction", statistics.median(transactions))
     if name == "postgresql":
-        await _write(database, "ANALYZE")
+        await write(database, "ANALYZE")
 
 
-async def _write(database: Databases, text: str) -> None:
+async def write(database: Databases, text: str) -> None:
     def procedure() -> Any:
         yield Statement(text, (), True)
 
@@ -111,8 +111,10 @@ async def _write(database: Databases, text: str) -> None:
             await connection.execute(text, timeout=600)
 
 
-def _rows(name: str, first: int, end: int, rows: int) -> str:
-    """An INSERT of the rows from ``first`` to before ``end`` of all ``rows``, in the order of their time."""
+def ledger_rows(name: str, first: int, end: int, rows: int, start: int = START) -> str:
+    """An INSERT of the rows from ``first`` to before ``end`` of all ``rows``, in the order of their time, which is the
+    month behind ``start``.
+    """
     numbers = f"generate_series({first}::bigint, {end - 1}) AS numbers(n)"
     if name == "sqlite":
         numbers = (
@@ -134,7 +136,7 @@ def _rows(name: str, first: int, end: int, rows: int) -> str:
     measures = {"requests": "1", "input_tokens": "n % 1000", "output_tokens": "n % 300"}
     values = [*(texts[column] for column in DIMENSIONS), *(measures.get(column, "0") for column in MEASURES)]
     columns = ", ".join(("at", "id", *DIMENSIONS, *MEASURES))
-    at = f"{START} + CAST(n AS BIGINT) * {MONTH} / {rows}"
+    at = f"{start} + CAST(n AS BIGINT) * {MONTH} / {rows}"
     return f"INSERT INTO ledger ({columns}, rolled) SELECT {at}, n, {', '.join(values)}, 0 FROM {numbers}"
 
 
