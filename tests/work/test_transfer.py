@@ -3,6 +3,8 @@
 import asyncio
 import json
 import random
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from msgspec.structs import replace
 
 from everloom.context import Context
 from everloom.kit.ids import _encode, rank_at
+from everloom.kit.process_identity import has_ended, this_process
 from everloom.objects.assistants import Assistant
 from everloom.objects.base import PageQuery, encode
 from everloom.objects.files import AssistantFile, File
@@ -443,6 +446,29 @@ def test_the_draft_of_a_killed_import_is_taken_over(tmp_path: Path, monkeypatch:
 
     async def test(ctx: Context) -> None:
         await ctx.store.write(Add(BlobDraft(id="file-1", created_at=T0, touched_at=T0)))
+        written(tmp_path, "file-1", "one")
+        report, _ = await imported(ctx, written(tmp_path, "files.jsonl", a_file("file-1", "a.txt", 3)))
+        assert report.taken == {"file": 1}
+        assert await ctx.store.all(BlobDraft) == []
+
+    served(tmp_path, test)
+
+
+def test_the_draft_of_an_import_that_is_seen_to_have_ended_is_taken_over_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "DEAD_SECONDS", 3600)
+    tell = "from everloom.kit.process_identity import this_process; print(this_process())"
+    gone = subprocess.run([sys.executable, "-c", tell], capture_output=True, text=True, check=True).stdout.strip()
+    if not gone:
+        pytest.skip("this system does not tell of processes")
+    mine = this_process()
+    assert has_ended(gone)
+    assert not any(map(has_ended, (mine, f"elsewhere {mine}", "", "no process", f"{mine} x")))
+    assert has_ended(f"{mine.rpartition(' ')[0]} 1")
+
+    async def test(ctx: Context) -> None:
+        await ctx.store.write(Add(BlobDraft(id="file-1", created_at=T0, touched_at=T0, writer=gone)))
         written(tmp_path, "file-1", "one")
         report, _ = await imported(ctx, written(tmp_path, "files.jsonl", a_file("file-1", "a.txt", 3)))
         assert report.taken == {"file": 1}

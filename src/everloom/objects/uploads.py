@@ -70,6 +70,8 @@ class BlobDraft(Object, kw_only=True):
     touched_at: int
     pending_delete: bool = field(default=False, name="doomed")
     """Kept under its older name."""
+    writer: str = ""
+    """The process that an import's is of (``kit/process_identity.py``)."""
 
 
 class NewUpload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,7 +2,8 @@
 
 A blob has the name of its file in all projects, and is kept before the file's row. So whoever writes it holds its
 ``BlobDraft``, made in a write that asks that the file does not stand, and says every few seconds that it is alive. A
-draft of which nothing was heard for a while is taken over. Nobody takes a blob away whose draft it does not hold.
+draft of which nothing was heard for a while is taken over, at once where its process is seen to have ended. Nobody
+takes a blob away whose draft it does not hold.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from everloom.context import Context
 from everloom.kit.clock import now
+from everloom.kit.process_identity import has_ended, this_process
 from everloom.objects.files import File, FileDeadline, FileDigest
 from everloom.objects.uploads import BlobDraft
 from everloom.store.base import Absent, Add, Change, Conflict, Missing, Operation, Remove, Store
@@ -84,7 +86,9 @@ class Content:
         waited_since, seen = time.monotonic(), -1
         while True:
             self._touched = now()
-            draft = BlobDraft(id=self._file.id, created_at=self._touched, touched_at=self._touched)
+            draft = BlobDraft(
+                id=self._file.id, created_at=self._touched, touched_at=self._touched, writer=this_process()
+            )
             try:
                 await self._ctx.store.write(Absent(File, lambda file: Stands(), id=draft.id), Add(draft))
                 return
@@ -93,7 +97,7 @@ class Content:
             standing = await self._ctx.store.all(BlobDraft, id=[draft.id])
             if standing and standing[0].touched_at != seen:
                 waited_since, seen = time.monotonic(), standing[0].touched_at
-            elif standing and time.monotonic() - waited_since >= DEAD_SECONDS:
+            elif standing and (_is_nobodys(standing[0]) or time.monotonic() - waited_since >= DEAD_SECONDS):
                 if standing[0].pending_delete:
                     raise NoRecord("a file of this id is just being deleted")
                 if await self._take_over(seen):
@@ -104,7 +108,7 @@ class Content:
         def take(draft: BlobDraft) -> None:
             if draft.touched_at != seen or draft.pending_delete:
                 raise _Lost
-            draft.touched_at = taken
+            draft.touched_at, draft.writer = taken, this_process()
 
         taken = max(now(), seen + 1)
         try:
@@ -146,6 +150,10 @@ class Content:
             while block := await asyncio.to_thread(file.read, _BLOCK):
                 self._digest.update(block)
                 yield block
+
+
+def _is_nobodys(draft: BlobDraft) -> bool:
+    return not draft.pending_delete and has_ended(draft.writer)
 
 
 class _Lost(Exception):
