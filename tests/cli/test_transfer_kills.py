@@ -40,6 +40,7 @@ def exported(folder: Path, name: str, settings: dict[str, str]) -> dict[str, byt
 def test_two_at_once_and_one_killed_end_as_one_alone(tmp_path: Path, settings: dict[str, str]) -> None:
     given = many(tmp_path, 3000)
     (tmp_path / "alone").mkdir()
+    assert everloom(tmp_path / "alone", "migrate").returncode == 0
     assert everloom(tmp_path / "alone", "import", str(given)).returncode == 0
     expected = exported(tmp_path / "alone", "out", {})
     assert everloom(tmp_path, "migrate", **settings).returncode == 0
