@@ -159,7 +159,7 @@ async def accept_invite(ctx: Context, invite_id: str, signature: str) -> User:
         if now() >= invite.expires_at:
             raise BadRequest("This invite has expired.", code="invite_expired")
         invite.status = "accepted"
-        invite.accepted_at = now()
+        invite.accepted_at = user.created_at  # One moment, however long the write has waited.
 
     change = Change(Invite, invite_id, accept)
     nobody = Absent(User, _is_user, email=invite.email)
