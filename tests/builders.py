@@ -41,7 +41,7 @@ def run_path(run: Json) -> str:
     return f"/threads/{run['thread_id']}/runs/{run['id']}"
 
 
-def settled(http: httpx.Client, run: Json, *statuses: str, seconds: float = 20.0) -> Json:
+def settled(http: httpx.Client, run: Json, *statuses: str, seconds: float = 60.0) -> Json:
     """Wait until a run has one of these statuses (by default any in which it stays by itself)."""
     wanted = statuses or ("completed", "failed", "incomplete", "expired", "cancelled", "requires_action")
     deadline = time.monotonic() + seconds

@@ -22,7 +22,7 @@ def a_store(http: httpx.Client, *texts: str, **fields: Any) -> Json:
     return ready(http, posted(http, "/vector_stores", {"file_ids": ids, **fields}))
 
 
-def ready(http: httpx.Client, thing: Json, path: str | None = None, seconds: float = 20) -> Json:
+def ready(http: httpx.Client, thing: Json, path: str | None = None, seconds: float = 60) -> Json:
     """Wait until a store, a file or a batch is no longer in progress."""
     path = path or f"/vector_stores/{thing['id']}"
     deadline = time.monotonic() + seconds

@@ -25,7 +25,7 @@ MOST_BYTES = 8 * 1024 * 1024
 class ModelRequestQuery(Struct, frozen=True, kw_only=True):
     """A page of requests: ``limit`` of them behind an id."""
 
-    limit: Annotated[int, Meta(ge=1, le=20)] = 20
+    limit: Annotated[int, Meta(ge=1, le=100)] = 20
     order: Literal["asc", "desc"] = "desc"
     after: str | None = None
 
