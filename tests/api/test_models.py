@@ -93,6 +93,7 @@ projects = ["{project}"]
 def projects(tmp_path: Path) -> Iterator[tuple[httpx.Client, httpx.Client]]:
     """A client of the project that some models are kept to, and one of another project."""
     server = Everloom(tmp_path)
+    server.command("migrate")
     key = server.command("keys", "create", "--project", "chosen").strip()
     with ScriptedUpstream(models=("gpt-4o", "o1", "o1-mini", "secret")) as upstream:
         text = SECRET.format(url=upstream.url, project=asyncio.run(_id_of(tmp_path, "chosen")))

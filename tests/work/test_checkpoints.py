@@ -96,18 +96,40 @@ def test_a_key_of_the_settings_does_not_begin_with_an_old_log(tmp_path: Path) ->
     assert sweep(log) == [1]
 
 
+def test_a_key_of_the_settings_goes_on_where_its_first_checkpoint_was_kept_and_not_remembered(tmp_path: Path) -> None:
+    log = AuditedDatabase("sqlite", tmp_path)
+    KeyFile(log.key, make=True).public()
+    made = Evidence(signer=KeyFile(log.key, make=False), witness=WitnessFile(log.witness))
+
+    async def look(database: Database) -> None:
+        await checkpoints.sweep(msgspec.structs.replace(log.ports(database), evidence=made))
+
+    log.write("a")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WitnessFile, "append", _die)
+        with pytest.raises(Killed):
+            log.run(look)
+    log.run(look)
+    assert [each.seq for each in read_witness(log.witness)[0]] == [1]
+    log.write("b")
+    signed_at(log, now())
+    log.witness.unlink()
+    with pytest.raises(ChainBroken, match="the database has checkpoints of this key"):
+        log.run(look)
+
+
 class Killed(Exception):
     """In place of ``kill -9``, at just one point."""
 
 
+def _die(*given: object) -> None:
+    raise Killed
+
+
 def killed_at(where: object, name: str, log: AuditedDatabase) -> None:
     """Look once, and die there."""
-
-    def die(*given: object) -> None:
-        raise Killed
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(where, name, die)
+        patch.setattr(where, name, _die)
         with pytest.raises(Killed):
             sweep(log)
 

@@ -98,19 +98,25 @@ async def _remember(evidence: Evidence, checkpoints: Sequence[Checkpoint]) -> No
 
 
 async def _begin(log: AuditLog, evidence: Evidence) -> None:
-    """Ask that a witness that remembers nothing never has. Errors: ``ChainBroken``."""
+    """Ask that a witness that remembers nothing never has. Errors: ``ChainBroken``.
+
+    Where nobody knows whether the key has signed before, a log of less than an hour is believed, and with it the one
+    checkpoint that whoever began has kept before the end came.
+    """
     empty = "the witness of the audit log remembers nothing, and"
     before = await asyncio.to_thread(evidence.signer.has_signed_before)
     kept = [] if before is False else await log.checkpoints()  # Who died while it began may have kept one.
-    if await asyncio.to_thread(_signed_by, evidence, kept):
+    mine = await asyncio.to_thread(_signed_by, evidence, kept)
+    rows = await log.rows(0, 1)
+    record = legible(rows[0]) if rows else None
+    is_old = record is not None and now() - record.effective_at > CHECKPOINT_SECONDS + LOOK_SECONDS
+    if mine and (before or is_old or record is None or len(mine) > 1):
         raise ChainBroken(f"{empty} the database has checkpoints of this key; {_ACCEPT}")
     if before:
         raise ChainBroken(f"{empty} its key has signed before; {_ACCEPT}")
-    rows = await log.rows(0, 1)
-    record = legible(rows[0]) if rows else None
-    if record is not None and now() - record.effective_at > CHECKPOINT_SECONDS + LOOK_SECONDS:
-        if before is None:
-            raise ChainBroken(f"{empty} the first row is older than an hour; {_ACCEPT}")
+    if is_old and before is None:
+        raise ChainBroken(f"{empty} the first row is older than an hour; {_ACCEPT}")
+    if is_old and record is not None:
         logger.warning(
             "the audit log is signed for the first time, and its first row is %d s old", now() - record.effective_at
         )
