@@ -44,7 +44,6 @@ _CORS = [
     (b"access-control-expose-headers", b"*"),
 ]
 _PREFLIGHT = [
-    *_CORS,
     (b"access-control-allow-methods", b"GET, POST, DELETE, OPTIONS"),
     (b"access-control-allow-headers", b"*, authorization"),
     (b"access-control-max-age", b"86400"),
