@@ -29,6 +29,17 @@ export function queryString(query = {}) {
   return pairs.length ? `?${pairs.join('&')}` : '';
 }
 
+/**
+ * Where `path` is asked for. Ids stand in the page's own address, which anybody may have written into a link: what
+ * leads out of its place there (`..`, `?`) is asked for nowhere.
+ */
+function addressOf(path) {
+  const address = baseUrl() + path;
+  const read = new URL(address);
+  if (read.href === address && !read.search && !read.hash) return address;
+  throw new ApiError({ status: 404, message: `There is nothing at ${path}.` });
+}
+
 function keyFor(path) {
   if (!path.startsWith('/organization')) return session.key;
   if (session.adminKey) return session.adminKey;
@@ -52,9 +63,10 @@ async function failure(response) {
 async function ask(method, path, { query, body, form, signal, key, headers = {} } = {}) {
   const sent = { 'OpenAI-Beta': 'assistants=v2', Authorization: `Bearer ${key ?? keyFor(path)}`, ...headers };
   if (body !== undefined) sent['Content-Type'] = 'application/json';
+  const address = addressOf(path) + queryString(query);
   let response;
   try {
-    response = await fetch(baseUrl() + path + queryString(query), {
+    response = await fetch(address, {
       method,
       headers: sent,
       body: form ?? (body === undefined ? undefined : JSON.stringify(body)),
@@ -92,11 +104,13 @@ export const api = {
   blob: async (path, { signal } = {}) => (await ask('GET', path, { signal })).blob(),
   /**
    * A stream of events, to its end: `onEvent({event, data, id})` for each, `data` read as JSON, without the closing
-   * [DONE]. POST of `body`, or GET where it is undefined. `after` is the id of the last event seen.
+   * [DONE]. POST of `body`, or GET where it is undefined. `after` is the id of the last event seen; `onOpen` is called
+   * when the server has answered.
    */
-  async stream(path, body, { signal, onEvent, query, after } = {}) {
+  async stream(path, body, { signal, onEvent, onOpen, query, after } = {}) {
     const headers = after === undefined ? {} : { 'Last-Event-ID': String(after) };
     const response = await ask(body === undefined ? 'GET' : 'POST', path, { body, query, signal, headers });
+    onOpen?.();
     let done = false;
     try {
       for await (const { event, data, id } of events(response.body)) {

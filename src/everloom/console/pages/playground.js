@@ -151,7 +151,7 @@ function useLastRun(thread, run) {
     run.clear();
     if (!thread) return undefined;
     const asked = new AbortController();
-    api.list(`/threads/${thread}/runs`, { limit: 1 }, { signal: asked.signal }).then(
+    api.list(`/threads/${encodeURIComponent(thread)}/runs`, { limit: 1 }, { signal: asked.signal }).then(
       (page) => page.data[0] && run.follow(page.data[0]),
       () => {}, // The list of messages says what is wrong.
     );
@@ -169,7 +169,7 @@ export default function Playground({ query }) {
   const id = query.assistant ?? (query.new ? '' : (assistants.rows[0]?.id ?? ''));
   const at = (more) => go('/playground', { ...route().query, ...more }, { replace: true });
   const edited = useAssistant(id, assistants, (kept) => at({ assistant: kept.id, new: '', view: 'assistant' }));
-  const history = useList(thread ? `/threads/${thread}/messages` : null, { limit: 50 });
+  const history = useList(thread ? `/threads/${encodeURIComponent(thread)}/messages` : null, { limit: 50 });
   const [text, setText] = useState('');
   const [pending, setPending] = useState(null);
   const attached = useAttached(edited.draft.tools);
@@ -196,7 +196,7 @@ export default function Playground({ query }) {
     const message = messageOf(text.trim() || 'Hello', attached.files);
     const common = { assistant_id: id || 'asst_…', ...edited.overrides };
     return thread
-      ? { path: `/threads/${thread}/runs`, body: { ...common, additional_messages: [message], stream: true } }
+      ? { path: `/threads/${encodeURIComponent(thread)}/runs`, body: { ...common, additional_messages: [message], stream: true } }
       : { path: '/threads/runs', body: { ...common, thread: { messages: [message] }, stream: true } };
   }, [text, attached.files, id, edited.overrides, thread]);
 
@@ -242,7 +242,7 @@ export default function Playground({ query }) {
   `;
   const actions = html`
     ${thread && html`<${Button} kind="quiet" href=${href(`/threads/${thread}`)}>The thread<//>`}
-    <${Button} onClick=${again} busy=${run.busy}>New conversation<//>
+    <${Button} onClick=${again} busy=${run.busy && !run.error}>New conversation<//>
   `;
   return html`
     <${Page} wide title="Playground" actions=${actions}>

@@ -45,8 +45,9 @@ export const number = (value) => (value === null || value === undefined ? '–' 
 /** A duration of seconds: 0.42 s, 12.3 s, 4 min 10 s. */
 export function seconds(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return '–';
-  if (value < 60) return `${value.toFixed(value < 1 ? 2 : 1)} s`;
-  return `${Math.floor(value / 60)} min ${Math.round(value % 60)} s`;
+  if (value < 59.95) return `${value.toFixed(value < 1 ? 2 : 1)} s`;
+  const whole = Math.round(value);
+  return `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
 
 /** The first `length` UTF-16 units of a text, without half a character at its end. */

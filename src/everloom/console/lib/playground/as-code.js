@@ -17,14 +17,16 @@ function python(value, depth = 0) {
   return items.length ? `${open}\n${items.map((item) => `${inner}${item},\n`).join('')}${outer}${close}` : open + close;
 }
 
+/** A text as one word of a shell's, whatever is in it. */
+const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+
 function curl({ path, body }) {
-  const data = JSON.stringify(body, null, 2).replaceAll("'", `'\\''`);
   return [
-    `curl -N ${baseUrl()}${path} \\`,
+    `curl -N ${quoted(baseUrl() + path)} \\`,
     `  -H "Authorization: Bearer $OPENAI_API_KEY" \\`,
     `  -H "OpenAI-Beta: assistants=v2" \\`,
     `  -H "Content-Type: application/json" \\`,
-    `  -d '${data}'`,
+    `  -d ${quoted(JSON.stringify(body, null, 2))}`,
   ].join('\n');
 }
 

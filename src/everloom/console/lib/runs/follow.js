@@ -6,7 +6,10 @@ import { ENDED, nothing, rests, told } from './log.js';
 /** Without this a run does not tell which words a search has found. */
 export const FOUND = 'step_details.tool_calls[*].file_search.results[*].content';
 
-const TRIES = 5;
+const FIRST_MS = 400;
+const LONGEST_MS = 10_000;
+/** Tries that fail before anybody is told: most breaks are mended by the first. */
+const QUIET_TRIES = 3;
 const WAIT_SECONDS = 30;
 const MOST_EVENTS = 20_000;
 const wait = (milliseconds, signal) =>
@@ -18,24 +21,46 @@ const wait = (milliseconds, signal) =>
 /** Whether a stream that broke off is worth asking for again, by the log that has what it would have told. */
 const canGoOn = (error, state) => error instanceof ApiError && (error.status === 0 || error.status < 300) && state.run;
 
-/** The events of a run from the one behind `after` on, to its end or pause; asked for again where it breaks off. */
-async function readOn({ run, after, signal, onEvent }) {
-  let last = after;
-  for (let tries = 0; ; tries += 1) {
+/**
+ * What `ask(renew)` gives, asked again as long as the server is away and somebody has the page open: a server may be
+ * started anew for minutes. `renew` says that it answers; `onAway` hears why it does not, and null once it does.
+ */
+async function patiently(ask, { signal, onAway }) {
+  let tries = 0;
+  const renew = () => {
+    if (tries > QUIET_TRIES) onAway(null);
+    tries = 0;
+  };
+  for (;;) {
     try {
-      const seen = (event) => {
-        last = event.id ?? last;
-        tries = 0;
-        onEvent(event);
-      };
-      await api.stream(`/threads/${run.thread_id}/runs/${run.id}/events`, undefined, { after: last ?? 0, signal, onEvent: seen });
-      return;
+      const found = await ask(renew);
+      renew();
+      return found;
     } catch (error) {
-      if (signal.aborted || tries >= TRIES || (error.status && error.status >= 300 && error.status < 500)) throw error;
-      await wait(400 * 2 ** tries, signal);
+      if (signal.aborted || !(error instanceof ApiError) || (error.status >= 300 && error.status < 500)) throw error;
+      tries += 1;
+      if (tries > QUIET_TRIES) onAway(new ApiError({ ...error, message: `${error.message} It is asked again until it answers.` }));
+      await wait(Math.min(LONGEST_MS, FIRST_MS * 2 ** (tries - 1)), signal);
       if (signal.aborted) throw error;
     }
   }
+}
+
+/** The events of a run from the one behind `after` on, to its end or pause; asked for again where it breaks off. */
+async function readOn({ run, after, signal, onEvent, onAway }) {
+  const path = `/threads/${run.thread_id}/runs/${run.id}/events`;
+  let last = after;
+  await patiently(
+    (renew) => {
+      const seen = (event) => {
+        renew();
+        last = event.id ?? last;
+        onEvent(event);
+      };
+      return api.stream(path, undefined, { after: last ?? 0, signal, onEvent: seen, onOpen: () => onAway(null) });
+    },
+    { signal, onAway },
+  );
 }
 
 /** The steps of searches with the words that they found, which streams leave out. */
@@ -49,9 +74,10 @@ async function withFound(current, signal, show) {
 }
 
 /** Until the run does not wait for outputs any more, whoever gave them: a program, another window. */
-async function answeredElsewhere(run, signal) {
+async function answeredElsewhere(run, how) {
+  const { signal } = how;
   for (;;) {
-    const now = await api.get(`/threads/${run.thread_id}/runs/${run.id}`, { wait: WAIT_SECONDS }, { signal });
+    const now = await patiently(() => api.get(`/threads/${run.thread_id}/runs/${run.id}`, { wait: WAIT_SECONDS }, { signal }), how);
     if (signal.aborted || now.status !== 'requires_action') return;
   }
 }
@@ -92,13 +118,14 @@ export function useRun() {
       if (now.current.events.length < MOST_EVENTS) now.current.events.push(event);
       show(told(now.current.state, event));
     };
+    const onAway = (failure) => signal.aborted || setError(failure);
     const readToEnd = async () => {
       try {
-        await read({ signal, onEvent });
+        await read({ signal, onEvent, onAway });
       } catch (failure) {
         const { run, last } = now.current.state;
         if (signal.aborted || !canGoOn(failure, now.current.state)) throw failure;
-        await readOn({ run, after: last, signal, onEvent });
+        await readOn({ run, after: last, signal, onEvent, onAway });
       }
       await withFound(now.current, signal, show);
     };
@@ -122,7 +149,7 @@ export function useRun() {
     if (!waits) return undefined;
     const waiting = new AbortController();
     const answered = async () => {
-      await answeredElsewhere(waits, waiting.signal);
+      await answeredElsewhere(waits, { signal: waiting.signal, onAway: setError });
       const { state: before } = now.current;
       if (!waiting.signal.aborted) await reading((how) => readOn({ ...how, run: waits, after: before.last }), before);
     };

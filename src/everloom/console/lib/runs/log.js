@@ -70,7 +70,7 @@ function timed(times, event, data) {
   if (event === 'thread.run.created') return first('created');
   if (event === 'thread.run.in_progress') return first('started');
   if (event === 'thread.message.delta') return first('firstText');
-  if (event.startsWith('thread.run.') && data.object === 'thread.run') return { ...times, ended: performance.now() };
+  if (data.object === 'thread.run' && rests(data)) return { ...times, ended: performance.now() };
   return times;
 }
 
