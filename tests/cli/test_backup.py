@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.cli.programs import environment, everloom
 from tests.postgres import fresh_database
@@ -203,6 +205,31 @@ def test_what_a_killed_backup_left_is_no_part_of_the_next(tmp_path: Path) -> Non
     assert list((tmp_path / "copy" / "blobs").iterdir()) == []
     assert not (tmp_path / ".copy.part").exists()
     assert not (tmp_path / "data" / "blobs" / ".backup").exists()
+
+
+@pytest.mark.parametrize("place", [".copy.part", "data/blobs/.backup"])
+@pytest.mark.parametrize("kind", ["link", "folder of another"])
+def test_nothing_is_taken_away_or_written_where_others_have_laid_something(
+    tmp_path: Path, place: str, kind: str
+) -> None:
+    with Everloom(made_folder(tmp_path), fetch_weights="false"):
+        pass
+    theirs = tmp_path / "theirs"
+    if kind == "link":
+        (tmp_path / place).symlink_to(theirs)
+    elif os.geteuid() == 0:
+        theirs = tmp_path / place
+    else:
+        pytest.skip("only root makes folders of others")
+    theirs.mkdir()
+    (theirs / "precious").write_text("mine")
+    if kind != "link":
+        os.chown(theirs, 65534, 65534)
+    done = backup(tmp_path, tmp_path / "data", tmp_path / "copy")
+    assert done.returncode == 1
+    assert "is in the way" in done.stderr
+    assert [path.name for path in theirs.iterdir()] == ["precious"]
+    assert not (tmp_path / "copy").exists()
 
 
 def test_what_is_elsewhere_is_named(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import fcntl
 import os
 import shutil
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,8 @@ _CLAIM = ".claim"
 
 class FolderClaim:
     """A folder that is being filled by this process alone, empty at first: what a killed one left of it goes. Left by
-    an error it is taken away. Errors: ``CommandError`` where another process fills it.
+    an error it is taken away. Errors: ``CommandError`` where another process fills it, or where somebody else's folder
+    or a link to one has its name: what is in that is not ours to take away, and what we write is not theirs to hold.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -29,7 +31,11 @@ class FolderClaim:
 
     def __enter__(self) -> "FolderClaim":
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        self._file = os.open(self._folder / _CLAIM, os.O_RDWR | os.O_CREAT, 0o600)
+        found = self._folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise CommandError(f"{self._folder} is in the way, and no folder of this user; see what it is")
+        self._folder.chmod(0o700)
+        self._file = os.open(self._folder / _CLAIM, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
