@@ -158,6 +158,31 @@ def test_ctrl_c_cancels_the_answer_and_its_run(server: Server) -> None:
     assert server.ask("GET", "/assistants")["data"] == []
 
 
+def test_ctrl_c_cancels_a_run_that_the_server_has_not_told_of_yet(server: Server) -> None:
+    server.upstream.script(Hangs(3))
+    with server.terminal() as terminal:
+        terminal.until("you> ")
+        terminal.type("Tell me everything")
+        terminal.until("thread_")
+        server.program.process.send_signal(signal.SIGSTOP)  # With the request before it, and no answer to it.
+        terminal.process.send_signal(signal.SIGINT)
+        thread = "thread_" + re.findall(r"\w+", terminal.until("(cancelling)"))[0]
+        server.program.process.send_signal(signal.SIGCONT)
+        terminal.until("(cancelled)")
+        runs = server.ask("GET", f"/threads/{thread}/runs")["data"]
+        assert [run["status"] for run in runs if run["status"] not in ("cancelling", "cancelled")] == []
+        terminal.until("you> ")
+        terminal.type("/quit")
+        assert terminal.process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("key", ["sk-one\x1b[31m", "sk-one\r\nx: y", "sk-\u00e9"])
+def test_a_key_that_is_none_is_told_in_a_sentence(server: Server, key: str) -> None:
+    done = server.pipe("question\n", "--key", key)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "everloom: the key holds characters that no key has; was it pasted whole, and nothing else?\n"
+
+
 def test_a_second_ctrl_c_leaves_whatever_the_server_does(server: Server) -> None:
     server.upstream.script(Hangs(3))
     with server.terminal() as terminal:

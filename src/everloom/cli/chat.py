@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -21,6 +22,7 @@ from everloom.work.vector_stores.extraction import can_be_read
 HELP = "/file PATH attaches a file to the next question, /quit leaves; Ctrl-C cancels an answer."
 PROMPT = "you> "
 _LEAVE_SECONDS = 5.0
+_AGAIN_SECONDS = 0.2
 _UNDER_WAY = ("queued", "in_progress", "requires_action")
 
 Asking = Callable[[], AbstractAsyncContextManager[Client]]
@@ -185,8 +187,7 @@ class Chat:
     async def _cancel(self, client: Client, stream: RunStream) -> None:
         self._view.note("(cancelling)")
         if not stream.run:  # It was asked for, and nothing was told of it yet.
-            newest = await client.get(f"/threads/{self._plan.thread}/runs", limit="1", order="desc")
-            stream.run = next((run for run in newest["data"] if run["status"] in _UNDER_WAY), {})
+            stream.run = await _run_under_way(client, str(self._plan.thread))
         with contextlib.suppress(CommandError):  # It may have ended meanwhile.
             await stream.cancel()
         self._view.note("(cancelled)", "yellow")
@@ -219,6 +220,19 @@ def _typed(prompt: str, *, leaves: bool = True) -> str | None:
         if leaves:
             raise
     return None
+
+
+async def _run_under_way(client: Client, thread: str) -> Json:
+    """The run that was asked for a moment ago, empty where there is none: a server that is busy may have read of it,
+    and not have kept it yet.
+    """
+    until = time.monotonic() + _LEAVE_SECONDS
+    while True:
+        newest = await client.get(f"/threads/{thread}/runs", limit="1", order="desc")
+        found: Json = next((run for run in newest["data"] if run["status"] in _UNDER_WAY), {})
+        if found or time.monotonic() > until:
+            return found
+        await asyncio.sleep(_AGAIN_SECONDS)
 
 
 async def _some_model(client: Client, local: str) -> str:

@@ -35,6 +35,13 @@ def own_url(settings: Settings) -> str:
     return f"http://[{host}]:{settings.port}/v1" if ":" in host else f"http://{host}:{settings.port}/v1"
 
 
+def fit(key: str) -> str:
+    """A key that a header can have. Errors: ``CommandError`` for one with what a clipboard or a terminal has added."""
+    if not (key.isascii() and key.isprintable()):
+        raise CommandError("the key holds characters that no key has; was it pasted whole, and nothing else?")
+    return key
+
+
 @contextlib.asynccontextmanager
 async def project_client(
     settings: Settings, url: str | None, key: str | None, **headers: str
@@ -52,7 +59,7 @@ async def project_client(
             "('everloom serve' has shown one at its first start, 'everloom keys create' makes another)"
         )
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS)
-    headers["authorization"] = f"Bearer {secret}"
+    headers["authorization"] = f"Bearer {fit(secret)}"
     async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
         yield Client(session, (base or own_url(settings)).rstrip("/"))
 

@@ -16,7 +16,7 @@ import aiohttp
 
 from everloom.api.http.routes import CURRENT_DIALECT
 from everloom.cli import CommandError
-from everloom.cli.client import CONNECT_SECONDS, MOST_BYTES, SILENT_SECONDS, Json
+from everloom.cli.client import CONNECT_SECONDS, MOST_BYTES, SILENT_SECONDS, Json, fit
 from everloom.cli.tables import printable
 from everloom.kit.backoff import Backoff
 from everloom.models.upstream.errors import asked_wait
@@ -153,6 +153,7 @@ class RemoteSource:
 async def source_at(url: str, key: str, api_version: str | None) -> AsyncIterator[RemoteSource]:
     """A server by its base URL. ``api_version`` is Azure's, whose key goes into a header of its own."""
     query = {} if api_version is None else {"api-version": api_version}
+    key = fit(key)
     headers = {"authorization": f"Bearer {key}"} if api_version is None else {"api-key": key}
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS)
     async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:

@@ -10,7 +10,7 @@ import aiohttp
 from msgspec import to_builtins
 
 from everloom.cli import CommandError
-from everloom.cli.client import own_url
+from everloom.cli.client import fit, own_url
 from everloom.config import Settings
 from everloom.kit.clock import now
 
@@ -72,7 +72,7 @@ async def _asked(settings: Settings, path: str, query: Json, url: str | None, ke
 async def _buckets(path: str, query: Json, key: str) -> list[Json]:
     """Those of all pages."""
     found: list[Json] = []
-    headers = {"authorization": f"Bearer {key}"}
+    headers = {"authorization": f"Bearer {fit(key)}"}
     async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(SECONDS)) as session:
         while True:
             page = await _page(session, path, query)
