@@ -60,7 +60,7 @@ def test_a_recipient_who_is_refused_hinders_nobody(mailing: Mailing) -> None:
         assert box.wait(already + 1)[-1]["To"] == email
         box.wait_for_tries(already + 2)
         assert len(fetched(admin, INVITES)["data"]) >= 2
-    assert any("was refused: 550 No such user" in line for line in server.output)
+    until(lambda: any("was refused: 550 No such user" in line for line in server.output))
 
 
 def test_what_no_mail_reaches_is_no_address(mailing: Mailing) -> None:
