@@ -232,6 +232,26 @@ def test_nothing_is_taken_away_or_written_where_others_have_laid_something(
     assert not (tmp_path / "copy").exists()
 
 
+def test_a_disk_that_is_mounted_where_the_backup_is_to_be_is_told_at_once(tmp_path: Path) -> None:
+    with Everloom(made_folder(tmp_path), fetch_weights="false"):
+        pass
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(disk)], capture_output=True, check=False).returncode:
+        pytest.skip("this user may mount nothing")
+    try:
+        done = backup(tmp_path, tmp_path / "data", disk)
+        assert done.returncode == 1
+        assert f"{disk} is where a disk is mounted; name a folder on it" in done.stderr
+        assert list(disk.iterdir()) == []
+        assert backup(tmp_path, tmp_path / "data", disk / "today").returncode == 0
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    disk.chmod(0o750)
+    assert backup(tmp_path, tmp_path / "data", disk).returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "disk"]
+
+
 def test_what_is_elsewhere_is_named(tmp_path: Path) -> None:
     database = fresh_database()
     with Everloom(made_folder(tmp_path), database=database, fetch_weights="false") as server:

@@ -10,9 +10,11 @@ copied at leisure, into a folder beside the one that was asked for, which gets i
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -83,6 +85,8 @@ class Backup:
             if folder is not None and target.resolve().is_relative_to(folder.resolve()):
                 raise CommandError(f"{target} lies in {folder}, which is backed up itself; name another place")
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if target.is_dir():
+            _see_that_it_can_be_replaced(target)
 
     def _fill(self, part: Path) -> BackupReport:
         blobs = self._settings.blob_folder
@@ -183,6 +187,20 @@ class Backup:
             raise CommandError(
                 f"a backup takes {needed / 1e9:.1f} GB, and {self._target.parent} has {free / 1e9:.1f} free"
             )
+
+
+def _see_that_it_can_be_replaced(empty: Path) -> None:
+    """Better now than when all has been copied, and to another disk than is meant. Errors: ``CommandError``."""
+    mode = stat.S_IMODE(empty.stat().st_mode)
+    try:
+        empty.rmdir()
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise CommandError(
+                f"{empty} is where a disk is mounted; name a folder on it, as {empty / 'today'}"
+            ) from error
+        raise
+    empty.mkdir(mode=mode)
 
 
 @contextlib.contextmanager
