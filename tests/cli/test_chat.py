@@ -176,6 +176,30 @@ def test_ctrl_c_cancels_a_run_that_the_server_has_not_told_of_yet(server: Server
         assert terminal.process.wait(PATIENCE) == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_the_program_by_a_pipe_cancels_the_run(server: Server, number: signal.Signals) -> None:
+    server.upstream.script(Hangs(3))
+    command = [sys.executable, "-m", "everloom", "chat", "--url", server.url, "--key", KEY]
+    settings = environment(server.folder)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=server.folder, env=settings, stdin=pipe, stdout=pipe, stderr=pipe) as chat:
+        assert chat.stdin is not None
+        assert chat.stdout is not None
+        chat.stdin.write(b"question\n")
+        chat.stdin.flush()
+        told = b""
+        while b"two" not in told:
+            told += os.read(chat.stdout.fileno(), 4096)
+        chat.send_signal(number)
+        _, said = chat.communicate(timeout=PATIENCE)
+    assert chat.returncode == 128 + number
+    assert b"Traceback" not in said
+    assert b"(cancelled)" in said
+    (thread,) = set(re.findall(r"thread_\w+", said.decode()))
+    (run,) = server.ask("GET", f"/threads/{thread}/runs")["data"]
+    assert run["status"] in ("cancelling", "cancelled")
+
+
 @pytest.mark.parametrize("key", ["sk-one\x1b[31m", "sk-one\r\nx: y", "sk-\u00e9"])
 def test_a_key_that_is_none_is_told_in_a_sentence(server: Server, key: str) -> None:
     done = server.pipe("question\n", "--key", key)

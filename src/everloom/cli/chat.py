@@ -16,6 +16,7 @@ from everloom.cli import CommandError
 from everloom.cli.chat_view import ChatView
 from everloom.cli.client import Client, Json
 from everloom.cli.display import harmless
+from everloom.cli.own_server import run_to_end
 from everloom.cli.run_stream import RunStream
 from everloom.work.vector_stores.extraction import can_be_read
 
@@ -56,7 +57,7 @@ class Chat:
 
     def hold(self) -> int:
         """Talk until the end of what is typed; the exit status: 1 where a question had no whole answer."""
-        asyncio.run(self._begin())
+        run_to_end(self._begin())
         try:
             for line in self._lines():
                 word, _, rest = line.partition(" ")
@@ -69,7 +70,7 @@ class Chat:
                 elif line:
                     self._patiently(self._ask, line)
         finally:
-            asyncio.run(self._end())
+            run_to_end(self._end())
         return 1 if self._failed and not self._interactive else 0
 
     def _patiently(self, what: Callable[[str], None], typed: str) -> None:
@@ -123,7 +124,7 @@ class Chat:
         if not path.is_file():
             raise CommandError(f"there is no file {name}")
         try:
-            file = asyncio.run(self._upload(path))
+            file = run_to_end(self._upload(path))
         except OSError as error:
             raise CommandError(f"{name} cannot be read: {error.strerror or error}") from error
         tool = {"type": "file_search" if can_be_read(path.name) else "code_interpreter"}
@@ -140,9 +141,9 @@ class Chat:
 
     def _ask(self, question: str) -> None:
         """Have a question answered, calls of functions by hand."""
-        run = asyncio.run(self._run(question))
+        run = run_to_end(self._run(question))
         while run is not None and run["status"] == "requires_action":
-            run = asyncio.run(self._follow(run, self._outputs(run)))
+            run = run_to_end(self._follow(run, self._outputs(run)))
         self._failed |= run is None or run["status"] != "completed"
 
     async def _run(self, question: str) -> Json | None:

@@ -1,20 +1,24 @@
 """A server that a command starts for itself, on the folder that it names, and ends when it is done."""
 
+import asyncio
 import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar
 
 from everloom.cli import CommandError
 from everloom.cli.tables import printable
 
+T = TypeVar("T")
+
 START_SECONDS = 60
 _STOP_SECONDS = 30
+_ENDS = (signal.SIGTERM, signal.SIGHUP)
 _TOLD = 4096
 """Bytes at the end of its log that are looked at where it does not start."""
 
@@ -114,9 +118,40 @@ def ending_by_signals() -> Iterator[None]:
     def leave(number: int, _: object) -> None:
         sys.exit(128 + number)
 
-    before = {each: signal.signal(each, leave) for each in (signal.SIGTERM, signal.SIGHUP)}
+    before = {each: signal.signal(each, leave) for each in _ENDS}
     try:
         yield
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+def run_to_end(work: Coroutine[Any, Any, T]) -> T:
+    """``asyncio.run``, where what ends the process cancels the work as Ctrl-C does, so that it can end what it began:
+    an exception out of a signal would leave a loop in the middle of anything. Errors: ``SystemExit`` behind the work.
+    """
+    ended: list[int] = []
+
+    async def held() -> T:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+
+        def leave(number: int) -> None:
+            ended.append(number)
+            task.cancel()
+
+        before = {each: signal.getsignal(each) for each in _ENDS}
+        for each in _ENDS:
+            loop.add_signal_handler(each, leave, each)
+        try:
+            return await work
+        finally:
+            for each, handler in before.items():
+                loop.remove_signal_handler(each)
+                signal.signal(each, handler)
+
+    try:
+        return asyncio.run(held())
+    finally:
+        if ended:
+            sys.exit(128 + ended[0])
