@@ -20,6 +20,8 @@ question = "Add up the visitors in /mnt/data/visitors.csv, plot them, and save t
 thread = client.beta.threads.create(messages=[{"role": "user", "content": question}])
 run = client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id)
 print("run:", run.status)
+if run.last_error:
+    print(run.last_error.message)
 
 for step in client.beta.threads.runs.steps.list(run_id=run.id, thread_id=thread.id, order="asc"):
     for call in getattr(step.step_details, "tool_calls", []):

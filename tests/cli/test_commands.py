@@ -2,6 +2,8 @@
 
 import re
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from rich.text import Text
 
 from everloom import __version__
 from everloom.cli.commands import app
-from tests.cli.programs import everloom
+from tests.cli.programs import environment, everloom
 
 OFFLINE = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null", "PIP_FIND_LINKS": ""}
 
@@ -61,6 +63,15 @@ def test_a_worker_alone_needs_postgresql(tmp_path: Path) -> None:
     done = everloom(tmp_path, "worker")
     assert done.returncode == 1
     assert done.stderr.startswith("everloom: a worker of its own needs PostgreSQL (EVERLOOM_DATABASE=postgresql://")
+
+
+def test_ctrl_c_while_the_program_is_still_read_is_no_traceback(tmp_path: Path) -> None:
+    read = "import sys; from everloom.cli import main; sys.path_hooks.insert(0, hook); sys.path_importer_cache.clear()"
+    code = f"def hook(path): raise KeyboardInterrupt\n{read}\nmain()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(tmp_path), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_migrate_makes_the_schema(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What whoever watches a server is told: of all processes on its database, by a server and by a worker alone."""
 
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import httpx
 import pytest
 
 from tests.builders import an_assistant
+from tests.cli.programs import everloom
 from tests.postgres import fresh_database
 from tests.replies import Says
 from tests.scripted import ScriptedUpstream
@@ -89,3 +91,11 @@ def test_a_worker_alone_is_watched_on_a_port_of_its_own(tmp_path: Path, upstream
         until(lambda: metrics(base)['everloom_run_ends_total{status="completed"}'] == 1, "an end is counted")
         until(lambda: metrics(base)['everloom_runs{status="queued"}'] == 0, "nothing waits any more")
     assert worker.wait() == 0
+
+
+def test_a_port_that_is_taken_is_told_by_the_option_that_named_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = everloom(tmp_path, "worker", "--metrics-port", str(port), database=fresh_database())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"port {port} on 127.0.0.1 is taken; name another with --metrics-port" in done.stderr

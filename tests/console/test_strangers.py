@@ -12,7 +12,7 @@ from tests.builders import fetched
 from tests.console.talking import made, rests, say, view
 from tests.console.test_playground import WEATHER, at, thread_of
 from tests.console.watching import Watch, axe, fits, sign_in
-from tests.scripted import Calls, Says, ScriptedUpstream
+from tests.scripted import Calls, Fails, Says, ScriptedUpstream
 from tests.servers import Everloom
 
 MOST_TRIES = 12
@@ -58,6 +58,21 @@ def test_the_code_that_is_copied_holds_no_command_of_a_link(
     expect(code).to_contain_text("curl -N 'http")
     first = code.inner_text().split("\n")[0]
     assert first == f"curl -N '{server.url}/threads/x'\\''%3Breboot%3B'\\''%24(reboot)/runs' \\"
+
+
+def test_an_error_that_is_a_book_is_cut(
+    page: Page, server: Everloom, http: httpx.Client, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(Fails(400, {"error": {"message": "m" * 20_000, "type": "invalid_request_error"}}))
+    sign_in(page, server, at=at(http))
+    say(page, "Hello")
+    told = page.get_by_role("alert").first
+    expect(told).to_contain_text("mmm")
+    assert len(told.inner_text()) < 2_000
+    told.get_by_role("button", name="Show all").press("Enter")
+    expect(told).to_contain_text("m" * 5_000)
+    axe(page)
+    fits(page)
 
 
 @pytest.fixture

@@ -16,16 +16,18 @@ class CommandError(Exception):
 
 def main() -> None:
     """The ``everloom`` program."""
-    from everloom.cli.commands import app
-    from everloom.cli.private import UMASK
-
-    os.umask(UMASK)
     try:
+        from everloom.cli.commands import app
+        from everloom.cli.private import UMASK
+
+        os.umask(UMASK)
         app(prog_name="everloom")
     except SettingsError as error:
         _leave(str(error), 2)
     except CommandError as error:
         _leave(str(error), error.status)
+    except KeyboardInterrupt:  # While it was still being imported.
+        _leave("", 130)
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain again when it flushes at exit.
         sys.stderr.close()

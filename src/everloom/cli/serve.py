@@ -17,6 +17,8 @@ from everloom.cli.serving_child import Place
 from everloom.config import Settings
 from everloom.kit import log
 
+METRICS_PORT = "--metrics-port"
+
 STOP_SECONDS = 2.0
 """How long work in hand may go on once nobody is listening any more; the next worker takes up the rest."""
 
@@ -58,7 +60,9 @@ def run_worker(settings: Settings, metrics_port: int | None = None) -> int:
             "a worker of its own needs PostgreSQL (EVERLOOM_DATABASE=postgresql://…); "
             "on SQLite 'everloom serve' works on runs itself"
         )
-    return _run(_work(settings, None if metrics_port is None else listen(settings.host, metrics_port)))
+    return _run(
+        _work(settings, None if metrics_port is None else listen(settings.host, metrics_port, option=METRICS_PORT))
+    )
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:
@@ -167,7 +171,7 @@ async def _be_watched(app: Any, settings: Settings, listener: socket.socket, sto
 
     watched = build_server(app.ports, WATCHED)
     try:
-        await serve(watched, listener, stop, ready)
+        await serve(watched, listener, stop, ready, option=METRICS_PORT)
     finally:
         await watched.close()
 

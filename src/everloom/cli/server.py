@@ -28,9 +28,9 @@ _TICK_SECONDS = 0.1
 _TICKS_A_LOOK = 10
 
 
-def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+def listen(host: str, port: int, *, shared: bool = False, option: str = "--port") -> socket.socket:
     """A socket bound to the address (not yet accepting), or a ``CommandError`` that says why not. ``shared``: others of
-    this user may listen there too.
+    this user may listen there too. ``option`` is what names the port.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -47,7 +47,7 @@ def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise CommandError(_why_not(error, host, port)) from error
+        raise CommandError(_why_not(error, host, port, option)) from error
     listener.setblocking(False)
     return listener
 
@@ -68,9 +68,9 @@ def base_url(host: str, listener: socket.socket) -> str:
     return f"http://{shown}:{listener.getsockname()[1]}/v1"
 
 
-def _why_not(error: OSError, host: str, port: int) -> str:
+def _why_not(error: OSError, host: str, port: int, option: str) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} on {host} is taken; name another with --port (0 takes a free one)"
+        return f"port {port} on {host} is taken; name another with {option} (0 takes a free one)"
     if error.errno == errno.EACCES:
         return f"port {port} on {host} is not ours to take; ports below 1024 belong to root"
     if error.errno == errno.EADDRNOTAVAIL:
@@ -139,10 +139,12 @@ async def serve(
     ready: Callable[[], None],
     limits: ConnectionLimits | None = None,
     leave: Callable[[], None] = lambda: None,
+    option: str = "--port",
 ) -> None:
     """Answer requests from ``listener`` until ``stop``, then wait for open answers ``DRAIN_SECONDS`` at most.
 
-    ``ready`` is called once connections are accepted, ``leave`` when they are no more. Closes the socket.
+    ``ready`` is called once connections are accepted, ``leave`` when they are no more. ``option`` is what
+    names the port. Closes the socket.
     """
     entrance = Entrance(limits or ConnectionLimits())
     server = _Server(_config(app, entrance), entrance, ready)
@@ -160,7 +162,7 @@ async def serve(
     try:
         await server.serve(sockets=[listener])
     except OSError as error:
-        raise CommandError(_why_not(error, host, port)) from error
+        raise CommandError(_why_not(error, host, port, option)) from error
     finally:
         watch.cancel()
         listener.close()

@@ -1,6 +1,10 @@
 // The frame of a page, and what it says: notes, errors, announcements.
 import { html, useEffect, useState } from '../html.js';
 import { href } from '../router.js';
+import { LongText } from './values.js';
+
+/** Characters of an error that are shown at first: some hold the whole page of a proxy, or what a model was asked. */
+const OF_ERROR = 1200;
 
 /** Have screen readers say `text`; it is shown nowhere. */
 export function say(text) {
@@ -43,10 +47,11 @@ export function Note({ kind = 'info', children }) {
 /** What an error says, its request's id for the log, and what can be done about it. Nothing where there is none. */
 export function ErrorNote({ error, retry }) {
   if (!error) return null;
+  const told = String(error.message || error);
   const wantsKey = error.code === 'no_admin_key' || error.status === 401;
   return html`
     <${Note} kind="bad">
-      <p dir="auto">${error.message || String(error)}</p>
+      ${told.length > OF_ERROR ? html`<${LongText} text=${told} length=${OF_ERROR} />` : html`<p dir="auto">${told}</p>`}
       ${error.param && html`<p class="fine">Parameter: <code>${error.param}</code></p>`}
       ${error.requestId && html`<p class="fine">Request: <code>${error.requestId}</code></p>`}
       ${wantsKey && html`<p><a href=${href('/key')}>Enter a key</a></p>`}
