@@ -18,7 +18,7 @@ from tests.replies import Calls, Hangs, Says
 from tests.scripted import ScriptedUpstream
 from tests.servers import Everloom
 
-RUN_SECONDS = 16
+RUN_SECONDS = 24
 LOOKED_SECONDS = 5.0
 """In which every sweep has looked more than once, and executors have too."""
 
@@ -27,7 +27,10 @@ LOOKED_SECONDS = 5.0
 def server(request: pytest.FixtureRequest, upstream: ScriptedUpstream, tmp_path: Path) -> Iterator[Everloom]:
     database = {"database": fresh_database()} if request.param == "postgres" else {}
     settings = {"upstream": upstream.url, "run_expires": RUN_SECONDS, **database}
-    with Everloom(tmp_path, module="tests.crash.jumping", **settings) as server:
+    with Everloom(tmp_path, module="tests.crash.jumping", **settings) as server, client(server) as http:
+        while settled(http, a_run(http))["status"] != "completed":
+            continue  # The first of a server waits for its job engine: on a busy machine longer than a run has here.
+        upstream.reset()
         yield server
 
 
