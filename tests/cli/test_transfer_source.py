@@ -63,6 +63,19 @@ def test_a_list_without_an_end_ends() -> None:
             asked(server, all_of)
 
 
+def test_a_list_that_goes_round_in_a_circle_ends() -> None:
+    async def all_of(source: RemoteSource) -> list[str]:
+        read: list[str] = []
+        async for page in source.pages("/threads"):
+            read += [thing["id"] for thing in page]
+            server.says(json.dumps({"data": [{"id": "ab"[len(read) % 2]}], "has_more": True}).encode())
+        return read
+
+    with bad_upstream() as server:
+        server.says(json.dumps({"data": [{"id": "a"}], "has_more": True}).encode())
+        assert asked(server, all_of) == ["a", "b", "a"]
+
+
 def test_a_download_stops_where_a_file_should_end(tmp_path: Path) -> None:
     with bad_upstream() as server:
         server.says(b"x" * 5000, b"y" * 5_000_000)

@@ -80,6 +80,7 @@ class RemoteSource:
     async def pages(self, path: str, **query: str) -> AsyncIterator[list[Json]]:
         """The objects of a list, oldest first, a page at a time."""
         after: dict[str, str] = {}
+        ends: set[str] = set()  # Of pages that were read: a list that comes back to one has no end.
         while True:
             page = await self.get(path, limit=str(PAGE), order="asc", **after, **query)
             things = page.get("data")
@@ -88,8 +89,9 @@ class RemoteSource:
             found = [thing for thing in things if isinstance(thing, dict)]
             yield found
             last = found[-1].get("id") if found else None
-            if not page.get("has_more") or not isinstance(last, str) or after == {"after": last}:
+            if not page.get("has_more") or not isinstance(last, str) or last in ends:
                 return
+            ends.add(last)
             after = {"after": last}
 
     async def download(self, path: str, target: Path, most: int) -> None:
