@@ -60,6 +60,16 @@ def test_the_code_that_is_copied_holds_no_command_of_a_link(
     assert first == f"curl -N '{server.url}/threads/x'\\''%3Breboot%3B'\\''%24(reboot)/runs' \\"
 
 
+@pytest.mark.parametrize("key", ["sk-proj-…", "sk-proj-\u00e9", "sk-proj-one two"])
+def test_a_key_that_no_header_takes_is_told_as_none(page: Page, server: Everloom, key: str) -> None:
+    page.goto(server.url.removesuffix("/v1") + "/console/")
+    page.locator("input[type=password]").first.fill(key)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("API key: This is no key: it holds characters that no key has.")
+    axe(page)
+    fits(page)
+
+
 def test_an_error_that_is_a_book_is_cut(
     page: Page, server: Everloom, http: httpx.Client, upstream: ScriptedUpstream
 ) -> None:

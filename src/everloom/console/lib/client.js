@@ -61,7 +61,10 @@ async function failure(response) {
 
 /** The bare request: `Response`, or an ApiError thrown. */
 async function ask(method, path, { query, body, form, signal, key, headers = {} } = {}) {
-  const sent = { 'OpenAI-Beta': 'assistants=v2', Authorization: `Bearer ${key ?? keyFor(path)}`, ...headers };
+  const secret = key ?? keyFor(path);
+  // A browser sends no header with other characters, and says no more than that nothing came of it.
+  if (!/^[\x21-\x7e]*$/.test(secret)) throw new ApiError({ status: 401, message: 'This is no key: it holds characters that no key has.' });
+  const sent = { 'OpenAI-Beta': 'assistants=v2', Authorization: `Bearer ${secret}`, ...headers };
   if (body !== undefined) sent['Content-Type'] = 'application/json';
   const address = addressOf(path) + queryString(query);
   let response;
