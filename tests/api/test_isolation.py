@@ -572,7 +572,7 @@ def an_organization(admin: httpx.Client) -> tuple[Ids, Json]:
     key = account["api_key"]
     alerts = f"{PROJECTS}/{project['id']}/spend_alerts"
     ids = {"project_id": project["id"], "user_id": user["id"], "service_account_id": account["id"]}
-    ids |= {"invite_id": invite["id"], "key_id": key["id"], "rate_limit_id": "rl-gpt-4o"}
+    ids |= {"invite_id": invite["id"], "key_id": key["id"], "rate_limit_id": "rl-gpt-4o", "model": "whisper-base"}
     return Ids(ids | {"alert_id": posted(admin, alerts, ALERT)["id"]}), key
 
 

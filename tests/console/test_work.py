@@ -8,11 +8,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from everloom.models.files.catalogue import CATALOGUE
+from everloom.models.files.weights import Weights
 from tests.batches import a_batch, a_line, ended, jsonl
 from tests.builders import fetched
 from tests.console.test_files import chosen, looked_at
 from tests.console.watching import Watch, axe, fits, reach, sign_in, tab_to
 from tests.fine_tuning import BASE, a_job, examples, until
+from tests.models.index import serving
 from tests.replies import Fails, Json, Reply, Says, Slow
 from tests.scripted import ScriptedUpstream
 from tests.servers import Everloom
@@ -202,6 +204,35 @@ def test_a_training_that_failed_says_why(page: Page, server: Everloom, http: htt
     expect(page.get_by_role("alert")).to_contain_text(job["error"]["message"])
     axe(page)
     fits(page)
+
+
+def test_a_model_is_pulled_by_keyboard_and_a_pull_that_fails_says_why(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving() as index:
+        index.away = True
+        for name, value in index.environment().items():
+            monkeypatch.setenv(name, value)
+        with Everloom(tmp_path, weights=tmp_path / "weights") as server:
+            sign_in(page, server, at="#/models")
+            name = CATALOGUE[-1].name
+            card = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name=name, exact=True))
+            reach(page, card.get_by_role("button", name=f"Pull {name}"))
+            page.keyboard.press("Enter")
+            expect(card.get_by_role("meter")).to_be_visible()
+            axe(page)
+            expect(card.get_by_role("alert")).to_contain_text("could not be fetched with pip")
+            looked_at(page, "models-pull")
+            for path, file in zip(
+                Weights(tmp_path / "weights").paths(CATALOGUE[-1].weight), CATALOGUE[-1].weight.files, strict=True
+            ):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("wb") as whole:
+                    whole.truncate(file.bytes)
+            reach(page, card.get_by_role("button", name=f"Try again {name}"))
+            page.keyboard.press("Enter")
+            expect(card).to_contain_text("It is on the server, which answers for it from its next start on.")
+            looked_at(page, "models-pulled")
 
 
 def test_models_are_listed_and_the_catalogue_is_the_commands(

@@ -773,6 +773,20 @@ _FINDINGS = _closed(
     },
 )
 
+_CATALOGUE_MODEL = _closed(
+    object={"type": "string", "enum": ["organization.model"]},
+    id={"type": "string"},
+    does={"type": "string", "enum": ["chat", "speech", "transcription", "images"]},
+    about={"type": "string"},
+    licence={"type": "string"},
+    extra={"type": "string", "nullable": True},
+    usable={"type": "boolean"},
+    status={"type": "string", "enum": ["available", "in_progress", "completed", "failed"]},
+    bytes={"type": "integer"},
+    received_bytes={"type": "integer"},
+    error={"type": "string", "nullable": True},
+)
+
 _VERIFICATION = _closed(
     object={"type": "string", "enum": ["organization.audit_log.verification"]},
     status={"type": "string", "enum": ["in_progress", "completed"]},
@@ -817,6 +831,20 @@ EXTENSIONS: dict[tuple[str, str], Json] = {
     ("GET", "/organization/doctor"): {
         "operationId": "getDoctor",
         "responses": {"200": _answer("application/json", _FINDINGS)},
+    },
+    ("GET", "/organization/models"): {
+        "operationId": "listCatalogueModels",
+        "responses": {
+            "200": _answer(
+                "application/json",
+                _closed(object={"type": "string", "enum": ["list"]}, data={"type": "array", "items": _CATALOGUE_MODEL}),
+            )
+        },
+    },
+    ("POST", "/organization/models/{model}/pull"): {
+        "operationId": "pullCatalogueModel",
+        "parameters": [_parameter("model", "path")],
+        "responses": {"200": _answer("application/json", _CATALOGUE_MODEL)},
     },
     ("GET", "/organization/audit_logs/verification"): {
         "operationId": "getAuditLogVerification",

@@ -72,6 +72,7 @@ NEVER_ACCEPTED = {
         ("cancel_fine_tuning_job", "pause_fine_tuning_job", "resume_fine_tuning_job"),
         "a job at the scripted upstream has ended before anybody can move it",
     ),
+    "pull_catalogue_model": "what is right would be fetched from a package index",
     "cancel_run": "a run on the scripted upstream has ended before anybody can cancel it",
 }
 """Operations of which no generated request need be right; the walks of the SDKs have them. Deletions are others:

@@ -33,6 +33,7 @@ from everloom.jobs.embedded import EmbeddedJobs
 from everloom.kit.temporary_folders import sweep_folders
 from everloom.mail.base import Mailer, mail_sender, mail_server
 from everloom.mail.smtp import SmtpMailer
+from everloom.models.files.pulling import Pulls
 from everloom.objects.findings import Finding
 from everloom.sandbox.base import Sandboxes
 from everloom.sandbox.pool import JupyterSandboxes
@@ -192,6 +193,7 @@ class App:
             self.ports.jobs.stop(grace),
             self.ports.courier.close(),
             self.ports.sandboxes.close(),
+            self.ports.pulls.close(),
             self.ports.models.close(),
             self.ports.vectors.close(),
             self.ports.bus.close(),
@@ -266,6 +268,7 @@ def build(settings: Settings, routes: Iterable[Route] = ROUTES) -> App:
         vectors=vectors,
         sandboxes=running,
         examine=partial(_examined, settings, running),
+        pulls=Pulls(settings.weights),
         rules=KnownRules(database.store(SYSTEM)),
         evidence=evidence(settings),
         limits=_limits(settings),

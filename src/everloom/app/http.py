@@ -29,6 +29,7 @@ from everloom.api import (
 from everloom.api.admin import (
     admin_api_keys,
     audit_logs,
+    catalogue,
     doctor,
     invite_links,
     invites,
@@ -61,6 +62,7 @@ TAGS = (
     batches,
     chat,
     completions,
+    catalogue,
     doctor,
     embeddings,
     files,

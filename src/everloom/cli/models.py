@@ -21,9 +21,10 @@ from everloom.config import Settings
 from everloom.kit.errors import ModelFailure
 from everloom.kit.log import mask
 from everloom.models.files.catalogue import CATALOGUE, CatalogueModel, find, pulled
-from everloom.models.files.formats import Format, files_of, format_of, size_of
+from everloom.models.files.formats import files_of, format_of, size_of
 from everloom.models.files.gguf import loaded_bytes, read_head
 from everloom.models.files.hub import Hub, Reference, reference
+from everloom.models.files.pulling import DOES, KEPT_FREE
 from everloom.models.files.weights import (
     CL100K,
     DEFAULT_MODEL,
@@ -42,11 +43,7 @@ from everloom.models.transcription.sphinx import SPHINX_MODEL
 from everloom.objects.base import JsonObject
 from everloom.objects.model_entries import ModelEntry
 
-KEPT_FREE = 256 << 20
-"""Bytes of disk that are left for everything else."""
-
 _ID = re.compile(r"[A-Za-z0-9][\w.:/@+-]{0,127}")
-_DOES: dict[Format, str] = {"gguf": "chat", "piper": "speech", "whisper": "transcription", "diffusers": "images"}
 _DEFAULTS = {DEFAULT_MODEL: SMOLLM2, EMBEDDING_MODEL: MINILM}
 
 
@@ -126,7 +123,7 @@ def available(settings: Settings, *, as_json: bool) -> None:
     rows: list[JsonObject] = [
         {
             "id": model.name,
-            "does": _DOES[model.format],
+            "does": DOES[model.format],
             "download": _size(model.weight.wheel_bytes),
             "disk": _size(model.weight.bytes),
             "licence": model.licence,
@@ -143,7 +140,7 @@ def available(settings: Settings, *, as_json: bool) -> None:
 def _pinned(model: CatalogueModel, here: Weights) -> JsonObject:
     return {
         "id": model.name,
-        "does": _DOES[model.format],
+        "does": DOES[model.format],
         "about": model.about,
         "licence": model.licence,
         "extra": model.extra or None,
@@ -223,7 +220,7 @@ def _served(entry: ModelEntry) -> tuple[str, ...]:
 def _row(id: str, path: Path) -> tuple[str, ...]:
     try:
         format = format_of(path)
-        does = "embeddings" if format == "gguf" and read_head(path).embeds else _DOES[format]
+        does = "embeddings" if format == "gguf" and read_head(path).embeds else DOES[format]
         return id, does, format, _size(size_of(path)), str(path)
     except (OSError, ValueError) as error:
         return id, "-", "-", "-", f"cannot be used: {error}"

@@ -36,7 +36,7 @@ from everloom.kit.lately import Lately
 from everloom.kit.locks import KeyedLocks
 from everloom.kit.shared_check import SharedCheck
 from everloom.mail.base import Mailer
-from everloom.models.base import Capability
+from everloom.models.base import Capability, ModelPulls, NoPulls
 from everloom.models.registry import Models, ServedModel
 from everloom.objects.audit import AuditVerification, Origin
 from everloom.objects.findings import Finding, FindingList
@@ -134,6 +134,7 @@ class Ports(Struct, frozen=True, kw_only=True):
     readiness: SharedCheck[None] = field(default_factory=SharedCheck)
     """Whether the database can be written."""
     examine: Callable[[], Awaitable[Sequence[Finding]]] = _unexamined
+    pulls: ModelPulls = field(default_factory=NoPulls)
     """Finds out what is missing here, by the settings."""
     examined: SharedCheck[FindingList] = field(default_factory=lambda: SharedCheck(seconds=10.0, patience=60.0))
     """What was found last."""

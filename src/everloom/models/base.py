@@ -12,7 +12,9 @@ from typing import Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from everloom.kit.errors import NotFound
 from everloom.objects.base import JsonObject
+from everloom.objects.catalogue import CatalogueEntry
 from everloom.objects.models import Model
 
 Capability = Literal["chat", "complete", "embed", "moderate", "speak", "transcribe", "draw"]
@@ -225,3 +227,34 @@ class Draws(LimitedConcurrency, Protocol):
     async def vary_image(self, form: Form) -> Answer:
         """createImageVariation, which has no stream."""
         ...
+
+
+class ModelPulls(Protocol):
+    """What a running server can have fetched: the models of a catalogue."""
+
+    def entries(self) -> list[CatalogueEntry]:
+        """Each of them, and how far it is. Blocking (milliseconds)."""
+        ...
+
+    async def pull(self, name: str) -> CatalogueEntry:
+        """Begin to fetch one, unless it is here or on its way. Errors: 404, 400 where there is no room for it."""
+        ...
+
+    async def close(self) -> None:
+        """End what is under way; the next pull goes on with it."""
+        ...
+
+
+class NoPulls:
+    """The ``ModelPulls`` of a process that fetches nothing."""
+
+    def entries(self) -> list[CatalogueEntry]:
+        """See ``ModelPulls.entries``."""
+        return []
+
+    async def pull(self, name: str) -> CatalogueEntry:
+        """See ``ModelPulls.pull``."""
+        raise NotFound(f"The catalogue has no model '{name}'.", param="model", code="model_not_found")
+
+    async def close(self) -> None:
+        """See ``ModelPulls.close``."""

