@@ -130,6 +130,7 @@ def test_pages(http: httpx.Client, upstream: ScriptedUpstream) -> None:
     assert (first["has_more"], rest["has_more"]) == (True, False)
     assert [*first["data"], *rest["data"]] == told(http, run)[::-1]
     refused(http.get(path, params={"limit": 101}), 400)
+    refused(http.get(path, params={"after": "gen_none"}), 400, "No model request found with id 'gen_none'.")
     refused(http.get(path, params={"after": "gen_nothing"}), 400)
     refused(http.get(path.replace(run["id"], "run_nothing")), 404)
     other = a_thread(http)

@@ -84,7 +84,7 @@ _ALL = (
     Kind(RunStep, "step_", "run_steps", "run step", index=("run_id",), clustered_by="run_id"),
     Kind(RunLease, "run_", "run_leases", "run lease", index=("holder",)),
     Kind(EndedLog, "run_", "ended_logs", "run", index=("waiting",)),
-    Kind(Generation, "gen_", "generations", "generation", index=("run_id",)),
+    Kind(Generation, "gen_", "generations", "model request", index=("run_id",)),
     Kind(ToolWork, "work_", "tool_works", "tool call", index=("run_id",)),
     Kind(CodeSession, "thread_", "code_sessions", "code interpreter session"),
     Kind(File, "file-", "files", "file", index=("purpose",), missing="No such File object: {id}"),
