@@ -53,7 +53,15 @@ class Server:
         command = [sys.executable, "-m", "everloom", "chat", "--url", self.url, "--key", KEY, *arguments]
         settings = environment(self.folder) | {"TERM": "xterm", "NO_COLOR": "1"}
         process = subprocess.Popen(
-            command, cwd=self.folder, env=settings, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+            command,
+            cwd=self.folder,
+            env=settings,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            # Tests that run in the background of a shell have it ignored, and hand that on.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         os.close(slave)
         try:
