@@ -7,27 +7,22 @@ Chromium where it is missing and the machine allows it (root, apt-get).
 import contextlib
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from tests import packages
+
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 def install() -> None:
     """Install Chromium with apt-get, unless it is here."""
-    if _program():
-        return
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        print("no Chromium here, and only root with apt-get could install one: the console's tests will be skipped")
-        return
-    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(["apt-get", "update", "-qq"], env=env, check=False)
-    # Some systems have it under that name as a stub for another installer: then its tests are skipped.
-    subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"], env=env, check=False)
+    if not _program():
+        # Some systems have it under that name as a stub for another installer: then its tests are skipped.
+        packages.install("Chromium", ("chromium",), must=False)
 
 
 @contextlib.contextmanager

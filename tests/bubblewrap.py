@@ -1,9 +1,7 @@
 """Sandboxes for the tests: bubblewrap installed where that can be done, one event loop for many tests."""
 
 import asyncio
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import contextmanager
@@ -14,21 +12,15 @@ import pytest
 
 from everloom.sandbox.base import Picture, Printed, SandboxLimits, Session
 from everloom.sandbox.pool import JupyterSandboxes
+from tests import packages
 
 T = TypeVar("T")
 
 
 def install() -> None:
     """Install bubblewrap and libseccomp with apt-get, unless they are here."""
-    if shutil.which("bwrap"):
-        return
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        print("no bubblewrap here, and only root with apt-get could install one: its tests will be skipped")
-        return
-    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(["apt-get", "update", "-qq"], env=env, check=False)
-    command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "bubblewrap", "libseccomp2"]
-    subprocess.run(command, env=env, check=True)
+    if not shutil.which("bwrap"):
+        packages.install("bubblewrap", ("bubblewrap", "libseccomp2"))
 
 
 class Bench:

@@ -10,7 +10,6 @@ import functools
 import glob
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,8 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import pytest
 from psycopg import sql
+
+from tests import packages
 
 _USER = "everloom"
 _UNPRIVILEGED = ("postgres", "nobody")
@@ -54,15 +55,8 @@ atexit.register(clean_up)
 
 def install() -> None:
     """Install PostgreSQL with apt-get, unless its programs are here or a server is named already."""
-    if os.environ.get("EVERLOOM_TEST_POSTGRES") or _programs():
-        return
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        print("no PostgreSQL here, and only root with apt-get could install one: its tests will be skipped")
-        return
-    # The package would otherwise start a server of its own.
-    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    subprocess.run(["apt-get", "update", "-qq"], env=env, check=False)
-    subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "postgresql"], env=env, check=True)
+    if not os.environ.get("EVERLOOM_TEST_POSTGRES") and not _programs():
+        packages.install("PostgreSQL", ("postgresql",))
 
 
 @functools.cache
@@ -91,7 +85,7 @@ class Cluster:
         options = ("-U", _USER, "-A", "trust", "--locale=C", "-E", "UTF8", "--no-sync")
         self._run(programs / "initdb", "-D", self._home / "data", *options)
         for attempt in range(5):
-            self._port = _free_port()
+            self._port = packages.free_port()
             with _retry_unless(attempt == 4):
                 self.start()
                 self.url = f"postgresql://{_USER}@127.0.0.1:{self._port}/postgres"
@@ -174,12 +168,6 @@ def _programs() -> Path | None:
     debian = glob.glob("/usr/lib/postgresql/*/bin")
     folders += [Path(path) for path in sorted(debian, key=lambda path: -int(path.split("/")[4]))]
     return next((path for path in folders if (path / "initdb").exists() and (path / "pg_ctl").exists()), None)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
+from tests import packages
 from tests.servers import ROOT, START_SECONDS
 
 DEPLOY = ROOT / "deploy"
@@ -30,18 +31,9 @@ NAME = "everloom.example.org"
 
 def install() -> None:
     """Install with apt-get what is not here; nothing is started."""
-    missing = [name for name in ("nginx", "caddy") if not program_of(name)]
-    if not missing:
-        return
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        print(f"no {' and no '.join(missing)} here, and only root with apt-get could install it: tests will be skipped")
-        return
-    # The packages would otherwise start servers of their own.
-    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    subprocess.run(["apt-get", "update", "-qq"], env=env, check=False)
-    for name in missing:  # one by one: not every distribution has both
-        command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", name]
-        subprocess.run(command, env=env, check=False)
+    if missing := [name for name in ("nginx", "caddy") if not program_of(name)]:
+        # One by one: not every distribution has both.
+        packages.install(" and no ".join(missing), *((name,) for name in missing), must=False)
 
 
 def program_of(name: str) -> str | None:
@@ -59,7 +51,7 @@ class Proxy:
 @contextlib.contextmanager
 def default_nginx(server: str, folder: Path) -> Iterator[Proxy]:
     """nginx as its package sets it up, and one line, ``proxy_pass``, that has it hand on everything to ``server``."""
-    port = _free_port()
+    port = packages.free_port()
     site = f"server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass {_origin(server)}; }} }}"
     with _nginx(site, port, folder):
         yield Proxy(f"http://127.0.0.1:{port}/v1")
@@ -68,7 +60,7 @@ def default_nginx(server: str, folder: Path) -> Iterator[Proxy]:
 @contextlib.contextmanager
 def our_nginx(server: str, folder: Path) -> Iterator[Proxy]:
     """nginx by ``deploy/nginx.conf``: its ports, its certificate and the server's address put in, all else as it is."""
-    port, plain = _free_port(), _free_port()
+    port, plain = packages.free_port(), packages.free_port()
     site = (DEPLOY / "nginx.conf").read_text()
     site = re.sub(r"\n *listen \[::\].*", "", site)
     site = _put(site, "listen 443 ", f"listen 127.0.0.1:{port} ")
@@ -84,7 +76,7 @@ def our_nginx(server: str, folder: Path) -> Iterator[Proxy]:
 @contextlib.contextmanager
 def our_caddy(server: str, folder: Path) -> Iterator[Proxy]:
     """Caddy by ``deploy/Caddyfile``: its port, a certificate and the server's address put in, all else as it is."""
-    port = _free_port()
+    port = packages.free_port()
     chain, key, trust = _certificate(folder)
     site = (DEPLOY / "Caddyfile").read_text()
     site = _put(site, f"\n{NAME} {{", f"\nhttps://localhost:{port} {{\n\ttls {chain} {key}")
@@ -161,12 +153,6 @@ def _certificate(folder: Path) -> tuple[Path, Path, ssl.SSLContext]:
 def _origin(server: str) -> str:
     parts = urlsplit(server)
     return f"{parts.scheme}://{parts.netloc}"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":
