@@ -11,6 +11,7 @@ import aiohttp
 from everloom.cli import CommandError
 from everloom.cli.tables import printable
 from everloom.config import Settings, official_variables
+from everloom.kit.sse import DONE, EventData, Line
 
 CONNECT_SECONDS = 10
 SILENT_SECONDS = 300
@@ -19,8 +20,8 @@ SILENT_SECONDS = 300
 MOST_BYTES = 64 * 1024 * 1024
 """Of an answer that is held in memory."""
 
-_LONGEST_ID = 24
-"""Bytes of a line with the number of an event."""
+_LONGEST_NUMBER = 20
+"""Digits of the number of an event."""
 
 Json = dict[str, Any]
 
@@ -108,21 +109,22 @@ class Client:
     ) -> AsyncIterator[tuple[int | None, Json]]:
         """The objects that a streamed request tells, one after the other, each with its number where it has one."""
         more = {} if body is None else {"json": body}
-        rest, number, told = b"", None, b""
+        lines, told = EventData(MOST_BYTES), b""
         async with self._asked(method, path, params=query, **more) as response:
             async for block in response.content.iter_any():
-                *lines, rest = (rest + block).split(b"\n")
-                if len(rest) > MOST_BYTES:
-                    raise CommandError(f"{self._url} told an event of more than {MOST_BYTES} bytes")
-                for line in map(bytes.strip, lines):
-                    if line.startswith(b"data:"):
-                        told = line[5:].strip()
-                    elif line.startswith(b"id:") and line[3:].strip().isdigit() and len(line) < _LONGEST_ID:
-                        number = int(line[3:])
-                    elif not line and told:
-                        if told != b"[DONE]":
-                            yield number, self._object(told)
-                        number, told = None, b""
+                for line in self._lines(lines, block):
+                    if line.data is not None:
+                        told = line.data
+                    elif told:
+                        if told != DONE:
+                            yield _number(line.id), self._object(told)
+                        told = b""
+
+    def _lines(self, lines: EventData, block: bytes) -> list[Line]:
+        try:
+            return lines.feed(block)
+        except ValueError as error:
+            raise CommandError(f"{self._url} told {error}") from error
 
     def _object(self, told: bytes) -> Json:
         try:
@@ -163,6 +165,10 @@ class Client:
             failed = ServerAway if response.status >= 500 else CommandError
             raise failed(f"{self._url} answered {response.status} with something that is no JSON object")
         return answer
+
+
+def _number(id: str) -> int | None:
+    return int(id) if id.isascii() and id.isdigit() and len(id) < _LONGEST_NUMBER else None
 
 
 def _refusal(status: int, answer: Json) -> CommandError:

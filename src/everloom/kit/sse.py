@@ -24,14 +24,14 @@ class EventData:
     """Cuts blocks of bytes, split anywhere, into events: each its name (empty: none) and the lines of its data.
 
     For those who read what servers of all sorts send. ``feed`` gives every line at once, since some servers send no
-    empty line between two events; ``Line.ends`` says where one stood. Errors: ``ValueError`` for a line longer than
+    empty line between two events; one without data says where one stood. Errors: ``ValueError`` for a line longer than
     ``limit`` bytes.
     """
 
     def __init__(self, limit: int = 16 * 1024 * 1024) -> None:
         self._rest = b""
         self._limit = limit
-        self._name = ""
+        self._name = self._id = ""
 
     def feed(self, block: bytes, *, ended: bool = False) -> list["Line"]:
         """The lines that ``block`` completes; with ``ended`` the last one too, which may have no end."""
@@ -46,16 +46,19 @@ class EventData:
             elif line.startswith(b"event:"):
                 self._name = line[6:].strip().decode("utf-8", "replace")
             elif not line:
-                found.append(Line(self._name, None))
-                self._name = ""
+                found.append(Line(self._name, None, self._id))
+                self._name = self._id = ""
+            elif line.startswith(b"id:"):
+                self._id = line[3:].strip().decode("utf-8", "replace")
         return found
 
 
 class Line(NamedTuple):
-    """A line of an event's data; ``data`` is None where the event ends."""
+    """A line of an event's data; ``data`` is None where the event ends, and its ``id`` known, which may stand last."""
 
     event: str
     data: bytes | None
+    id: str = ""
 
 
 class DataLines:

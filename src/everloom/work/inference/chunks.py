@@ -76,7 +76,7 @@ class ChunkReader:
             lines = self._events.feed(block, ended=ended)
         except ValueError as error:
             raise self._broken(str(error)) from error
-        return [chunk for event, data in lines if (chunk := self._take(event, data)) is not None]
+        return [chunk for event, data, _ in lines if (chunk := self._take(event, data)) is not None]
 
     def _take(self, event: str, data: bytes | None) -> ChatChunk | None:
         """One line of data, or (None) the end of an event; most events have one line, some have JSON on several."""
