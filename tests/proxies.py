@@ -49,12 +49,14 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def default_nginx(server: str, folder: Path) -> Iterator[Proxy]:
-    """nginx as its package sets it up, and one line, ``proxy_pass``, that has it hand on everything to ``server``."""
+def default_nginx(server: str, folder: Path, path: str = "/") -> Iterator[Proxy]:
+    """nginx as its package sets it up, and one line, ``proxy_pass``, that has it hand on everything to ``server``, or
+    what is asked below a path that the server hears nothing of.
+    """
     port = packages.free_port()
-    site = f"server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass {_origin(server)}; }} }}"
+    site = f"server {{ listen 127.0.0.1:{port}; location {path} {{ proxy_pass {_origin(server)}/; }} }}"
     with _nginx(site, port, folder):
-        yield Proxy(f"http://127.0.0.1:{port}/v1")
+        yield Proxy(f"http://127.0.0.1:{port}{path}v1")
 
 
 @contextlib.contextmanager

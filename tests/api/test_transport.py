@@ -258,14 +258,23 @@ def test_health_and_metrics(server: Everloom) -> None:
         {"forwarded": "for=192.0.2.1"},
         {"via": "1.1 p"},
         {"origin": "https://a.example"},
+        {"host": "a.example:8080"},
+        {"host": "127.0.0.1.a.example"},
+        {"host": "[::1"},
     ],
-    ids=lambda header: next(iter(header)),
+    ids=lambda header: "-".join(*header.items()),
 )
 def test_metrics_are_for_this_machine_and_admin_keys(server: Everloom, header: dict[str, str]) -> None:
     url = server.url.removesuffix("/v1") + "/metrics"
     refused(httpx.get(url, headers=header), 401, "You didn't provide an API key.")
     refused(httpx.get(url, headers=header | {"authorization": f"Bearer {API_KEY}"}), 403)
     assert httpx.get(url, headers=header | {"authorization": f"Bearer {ADMIN_KEY}"}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["localhost:1", "everloom.localhost", "127.0.0.1", "[::1]:8080"])
+def test_metrics_are_read_by_any_name_of_this_machine(server: Everloom, host: str) -> None:
+    url = server.url.removesuffix("/v1") + "/metrics"
+    assert httpx.get(url, headers={"host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(("allowed", "status"), [("admin", 401), ("open", 200)])

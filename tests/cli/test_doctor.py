@@ -94,6 +94,15 @@ def test_an_upstream_and_its_models(tmp_path: Path, port: str) -> None:
     assert "not needed" in found(done, "local models")
 
 
+@pytest.mark.parametrize("key", ["", "sk-of-the-upstream"])
+def test_an_upstream_whose_url_has_a_user(tmp_path: Path, port: str, key: str) -> None:
+    with ScriptedUpstream() as upstream:
+        url = upstream.url.replace("//", "//somebody:with-a-password@")
+        done = everloom(tmp_path, "doctor", port=port, upstream=url, upstream_key=key)
+    assert found(done, "upstream").startswith("ok upstream")
+    assert "with-a-password" not in done.stdout
+
+
 def test_an_upstream_that_is_not_there(tmp_path: Path, port: str) -> None:
     done = everloom(tmp_path, "doctor", port=port, upstream=f"http://127.0.0.1:{port}/v1")
     assert done.returncode == 1

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import httpx
 import pytest
 
 from tests.builders import WEATHER, Json, a_run, a_thread, fetched, posted, run_path, settled
-from tests.cli.programs import everloom
+from tests.cli.programs import everloom, running
 from tests.replies import Calls, Says
 from tests.scripted import ScriptedUpstream
 from tests.servers import API_KEY, Everloom
@@ -207,6 +208,7 @@ class Flaky(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), FlakyHandler)
         self.left = 10**9
+        self.pause_ms = 20
         self.asked: list[str] = []
         self.bad = 0
         self.headers: list[dict[str, str]] = []
@@ -270,7 +272,7 @@ class FlakyHandler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-length", str(len(data)))
         if retry:
-            self.send_header("retry-after-ms", "20")
+            self.send_header("retry-after-ms", str(self.server.pause_ms))
         self.end_headers()
         self.wfile.write(data)
 
@@ -313,3 +315,18 @@ def test_a_source_that_refuses_and_breaks_off_is_asked_again(tmp_path: Path, mon
         assert json.loads(done.stdout)["written"] == {"thread": 6, "thread.message": 1500}
         lines = (tmp_path / "out" / "thread-messages.jsonl").read_text().splitlines()
         assert [json.loads(line)["id"] for line in lines[:250]] == [each["id"] for each in said_in("thread-0")]
+
+
+def test_who_looks_on_is_told_what_an_import_waits_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_KEY", "Enough of you")  # Which it says again.
+    everloom(tmp_path, "migrate")
+    with Flaky() as flaky:
+        threading.Thread(target=flaky.serve_forever, daemon=True).start()
+        flaky.left, flaky.pause_ms = 0, 3_600_000
+        arguments = ("--from", flaky.url, "--key-env", "SOURCE_KEY", "--api-version", "2024-05-01-preview", "--json")
+        with running(tmp_path, "import", *arguments) as importing:
+            until = time.monotonic() + 60
+            while "\n" not in importing.errors:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+        assert importing.errors.startswith(f"waiting 300 s for {flaky.url}: 429 ***")

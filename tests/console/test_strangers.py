@@ -1,6 +1,8 @@
 """What comes of links that strangers have written, and of servers that go away for longer than a moment."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +14,7 @@ from tests.builders import fetched
 from tests.console.talking import made, rests, say, view
 from tests.console.test_playground import WEATHER, at, thread_of
 from tests.console.watching import Watch, axe, fits, sign_in
+from tests.proxies import default_nginx
 from tests.scripted import Calls, Fails, Says, ScriptedUpstream
 from tests.servers import Everloom
 
@@ -152,3 +155,27 @@ def test_a_run_that_waits_is_watched_however_long_its_server_was_away(
     page.clock.fast_forward(10_000)
     expect(page.locator(".message-assistant")).to_contain_text("It snows.")
     rests(page, "completed")
+
+
+def test_the_console_is_whole_below_a_path_of_a_proxy(
+    page: Page, server: Everloom, http: httpx.Client, upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    """The server knows nothing of the path: what the page loads, asks and says of itself must."""
+    upstream.script(Says("It is fine."))
+    with default_nginx(server.url, tmp_path, "/tools/loom/") as proxy:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(proxy.url.removesuffix("v1"))
+        expect(page).to_have_url(re.compile(re.escape(f"{proxy.url.removesuffix('v1')}console/")))
+        sign_in(page, proxy, at=at(http))
+        say(page, "How is it?")
+        rests(page, "completed")
+        expect(page.get_by_text("It is fine.").first).to_be_visible()
+        view(page, "Code")
+        expect(page.locator(".as-code pre")).to_contain_text(f"curl -N '{proxy.url}/threads/")
+        page.evaluate("() => { location.hash = '#/first-steps' }")
+        expect(page.locator(".loading")).to_have_count(0)
+        page.reload()
+        expect(page.locator("#title")).to_be_visible()
+        page.goto("about:blank")
+    assert [url for url in asked if not url.startswith((proxy.url.removesuffix("v1"), "about:", "blob:"))] == []

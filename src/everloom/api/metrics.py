@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import AsyncIterator, Callable, Iterator
+from urllib.parse import urlsplit
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily
@@ -91,7 +92,7 @@ def _counted() -> CollectorRegistry:
 
 
 def _is_local(request: Request) -> bool:
-    if any(name in request.headers for name in _FROM_ELSEWHERE):
+    if any(name in request.headers for name in _FROM_ELSEWHERE) or not _names_this_machine(request):
         return False
     try:
         address = ipaddress.ip_address(request.client)
@@ -99,3 +100,16 @@ def _is_local(request: Request) -> bool:
         return not request.client  # A socket in the file system.
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
+
+
+def _names_this_machine(request: Request) -> bool:
+    """Whether it was asked by an address, or as localhost: a name of somebody else's may lead a browser here, whose
+    page then reads what it likes, and a proxy hands on the names that it has for the world.
+    """
+    try:
+        host = urlsplit(f"//{request.header(b'host') or 'localhost'}").hostname or ""
+        if host != "localhost" and not host.endswith(".localhost"):
+            ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -256,10 +256,13 @@ async def _upstreams(settings: Settings) -> tuple[Finding, ...]:
 
 async def _upstream(session: Any, url: str, key: str) -> Finding:
     import aiohttp
+    from yarl import URL
 
     headers = {"authorization": f"Bearer {key}"} if key else {}
     try:
-        async with session.get(f"{url}/models", headers=headers) as response:
+        # A key goes before a user that the URL names, as it does where the server asks; the library takes no two.
+        asked = URL(f"{url}/models").with_user(None) if key else URL(f"{url}/models")
+        async with session.get(asked, headers=headers) as response:
             if response.status in (401, 403):
                 return Finding(
                     "broken", f"upstream {url}: it refuses the key", "look at EVERLOOM_UPSTREAM_KEY or api_key_env"

@@ -1,5 +1,6 @@
-"""How far an import or an export is, on a terminal's standard error; elsewhere nothing is said before the end."""
+"""How far an import or an export is, on a terminal's standard error; elsewhere it is said only what it waits for."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -22,6 +23,13 @@ class Bars:
         if step not in self._tasks:
             self._tasks[step] = self._bars.add_task(step, total=total)
         self._bars.update(self._tasks[step], completed=done, total=total)
+
+    def note(self, text: str) -> None:
+        """Something to know while it goes on, in a line of its own."""
+        if self._bars is None:
+            print(text, file=sys.stderr, flush=True)
+        else:
+            self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

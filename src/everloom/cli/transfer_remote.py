@@ -59,9 +59,9 @@ def run_remote_import(
         async with temporary_folder() as folder, in_project(settings, project) as ctx:
             stage = Stage(folder / "stage.db")
             try:
-                async with source_at(url, key, api_version) as source:
-                    fetching = Fetching(ctx, stage, source, folder, dry=dry_run)
-                    with progress() as bars:
+                with progress() as bars:
+                    async with source_at(url, key, api_version, bars.note) as source:
+                        fetching = Fetching(ctx, stage, source, folder, dry=dry_run)
                         await fetching.fetch(ids, bars)
                 return tell_outcome(stage, fetching.outcome, as_json=as_json)
             finally:

@@ -6,7 +6,7 @@ what its objects say nothing is fetched: not a URL in a message, not a path in a
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from everloom.cli import CommandError
 from everloom.cli.client import CONNECT_SECONDS, MOST_BYTES, SILENT_SECONDS, Json, fit
 from everloom.cli.tables import printable
 from everloom.kit.backoff import Backoff
+from everloom.kit.log import mask
 from everloom.models.upstream.errors import asked_wait
 
 TRIES = 10
@@ -29,6 +30,8 @@ LONGEST_WAIT = 300.0
 
 PAGE = 100
 _LONGEST_PAUSE = 30.0
+_TOLD_PAUSE = 5.0
+"""Seconds from which on somebody who looks on is told that it waits, and what for."""
 _BUSY = frozenset({408, 409, 429})
 
 
@@ -51,10 +54,13 @@ class _Away(Exception):
 class RemoteSource:
     """One server. Errors of all: ``SourceRefused``; ``CommandError`` where it stays away."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, query: dict[str, str]) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, url: str, query: dict[str, str], tell: Callable[[str], None]
+    ) -> None:
         self._session = session
         self._url = url
         self._query = query
+        self._tell = tell
         self._form = CURRENT_DIALECT
 
     async def is_older(self) -> bool:
@@ -129,15 +135,20 @@ class RemoteSource:
                 answer: Json = await ask()
             except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
                 why = str(error) or type(error).__name__
-                await asyncio.sleep(backoff.pause())
+                await self._wait(backoff.pause(), why)
             except _Away as away:
                 why = str(away)
                 pause = backoff.pause()
-                await asyncio.sleep(pause if away.after is None else min(away.after, LONGEST_WAIT))
+                await self._wait(pause if away.after is None else min(away.after, LONGEST_WAIT), why)
             else:
                 return answer
         text = f"{self._url} was asked {TRIES} times in vain: {why}"
         raise CommandError(f"{text}; what was imported so far stands, begin it again to go on")
+
+    async def _wait(self, pause: float, why: str) -> None:
+        if pause >= _TOLD_PAUSE:
+            self._tell(mask(f"waiting {pause:.0f} s for {self._url}: {printable(why)}"))
+        await asyncio.sleep(pause)
 
     @asynccontextmanager
     async def _asked(self, path: str, query: dict[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -152,14 +163,18 @@ class RemoteSource:
 
 
 @asynccontextmanager
-async def source_at(url: str, key: str, api_version: str | None) -> AsyncIterator[RemoteSource]:
-    """A server by its base URL. ``api_version`` is Azure's, whose key goes into a header of its own."""
+async def source_at(
+    url: str, key: str, api_version: str | None, tell: Callable[[str], None]
+) -> AsyncIterator[RemoteSource]:
+    """A server by its base URL. ``api_version`` is Azure's, whose key goes into a header of its own; ``tell`` hears
+    what is waited for.
+    """
     query = {} if api_version is None else {"api-version": api_version}
     key = fit(key)
     headers = {"authorization": f"Bearer {key}"} if api_version is None else {"api-key": key}
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS)
     async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
-        yield RemoteSource(session, url.rstrip("/"), query)
+        yield RemoteSource(session, url.rstrip("/"), query, tell)
 
 
 def path_of(*parts: str) -> str:
