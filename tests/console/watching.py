@@ -109,7 +109,9 @@ def reach(page: Page, wanted: Locator) -> None:
     raise AssertionError(f"Tab does not come to {wanted}")
 
 
-def sign_in(page: Page, server: Everloom | Proxy, *, key: str = API_KEY, admin_key: str = ADMIN_KEY, at: str = "") -> None:
+def sign_in(
+    page: Page, server: Everloom | Proxy, *, key: str = API_KEY, admin_key: str = ADMIN_KEY, at: str = ""
+) -> None:
     """Open the console and give it its keys, by keyboard alone; then go to the page ``at`` (``#/files``)."""
     page.goto(server.url.removesuffix("/v1") + "/console/")
     keys = page.locator("input[type=password]")
