@@ -258,7 +258,12 @@ def test_a_disk_that_is_mounted_where_the_backup_is_to_be_is_told_at_once(tmp_pa
 
 def test_what_is_elsewhere_is_named(tmp_path: Path) -> None:
     database = fresh_database()
-    with Everloom(made_folder(tmp_path), database=database, fetch_weights="false") as server:
+    (tmp_path / "disk" / "large").mkdir(parents=True)
+    (tmp_path / "disk" / "large" / "model.gguf").write_bytes(b"weights")
+    models = made_folder(tmp_path) / "models"
+    models.mkdir()
+    (models / "linked").symlink_to(tmp_path / "disk" / "large")
+    with Everloom(tmp_path / "data", database=database, fetch_weights="false") as server:
         files = {"file": ("a.txt", b"bytes")}
         made = httpx.post(
             f"{server.url}/files", headers=HEADERS, files=files, data={"purpose": "user_data"}, timeout=PATIENCE
@@ -268,4 +273,5 @@ def test_what_is_elsewhere_is_named(tmp_path: Path) -> None:
     report = json.loads(done.stdout)
     assert "everloom.db" not in report["contains"]
     assert "pg_dump" in report["left_out"][0]
+    assert f"the folder behind the link {models / 'linked'}" in report["left_out"]
     assert (tmp_path / "copy" / "blobs" / made.json()["id"]).read_bytes() == b"bytes"

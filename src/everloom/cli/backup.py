@@ -218,6 +218,11 @@ def _files_in(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
 
 
+def _linked_folders(folder: Path) -> Iterator[Path]:
+    for parent, folders, _ in os.walk(folder):
+        yield from (path for name in sorted(folders) if (path := Path(parent, name)).is_symlink())
+
+
 def _left_out(settings: Settings) -> Iterator[str]:
     """What no folder of ours has: where it is, and what the operator does about it."""
     if settings.sqlite_file is None:
@@ -233,5 +238,6 @@ def _left_out(settings: Settings) -> Iterator[str]:
         yield f"the audit log's witness, {settings.audit_witness}: yours to keep, as it was at this moment or before"
     linked = [entry.path for entry in settings.models if entry.path and not entry.path.is_relative_to(settings.data)]
     yield from (f"the model {path}, which lies outside the data folder" for path in linked)
+    yield from (f"the folder behind the link {path}" for path in _linked_folders(settings.data / "models"))
     yield f"the weights in {settings.weights}: they are fetched again"
     yield "the settings: environment and everloom.toml"
