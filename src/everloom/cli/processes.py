@@ -16,13 +16,19 @@ from collections.abc import Callable
 
 from everloom.cli import CommandError
 from everloom.cli.server import Stop, listen
-from everloom.cli.serving_child import READY, Place
+from everloom.cli.serving_child import ALIVE, READY, Place
 from everloom.kit.backoff import Backoff
 
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE_SECONDS = 30.0
 """Before a child is started anew that has died again and again."""
+
+BEAT_SECONDS = 20.0
+MOST_MISSED = 3
+"""How often a child is asked for a sign of life, and how many it may owe: then it hangs, whatever it hangs in, and the
+connections that the kernel gives it with it. It is killed, and another one is started.
+"""
 
 STOP_SECONDS = 60.0
 INSISTED_SECONDS = 10.0
@@ -89,8 +95,28 @@ class _Child:
                 self._process.send_signal(number)
 
     async def _hear(self, line: socket.socket) -> None:
-        if await asyncio.get_running_loop().sock_recv(line, 1) == READY:
-            self.ready.set()
+        loop = asyncio.get_running_loop()
+        if await loop.sock_recv(line, len(READY)) != READY:
+            return
+        self.ready.set()
+        missed = 0
+        while missed < MOST_MISSED:
+            with contextlib.suppress(OSError):
+                await loop.sock_sendall(line, ALIVE)
+            try:
+                if not await asyncio.wait_for(loop.sock_recv(line, 64), BEAT_SECONDS):
+                    return
+            except TimeoutError:
+                missed += 1
+            except OSError:
+                return  # It has ended, as who waits for it will see.
+            else:
+                missed = 0
+                await asyncio.sleep(BEAT_SECONDS)
+        log.error(
+            "serving process %d has given no sign of life for %g s, and is killed", self._number, missed * BEAT_SECONDS
+        )
+        self.pass_on(signal.SIGKILL)
 
 
 async def serve_by_processes(count: int, port: int, ready: Callable[[], None]) -> int:

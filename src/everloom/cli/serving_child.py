@@ -10,6 +10,9 @@ from typing import NamedTuple
 READY = b"r"
 """What a child says on its line once it accepts connections."""
 
+ALIVE = b"?"
+"""What it is asked there from then on, and gives back."""
+
 
 class Place(NamedTuple):
     """The port to share, the how manieth child it is, the descriptor of a line to the parent, and a folder where all
@@ -43,14 +46,22 @@ class Place(NamedTuple):
         values.ValueClass = values.MultiProcessValue(lambda: self.number)  # type: ignore[no-untyped-call]  # as above
 
     def watch(self) -> None:
-        """End as by a signal once the parent is gone, however it went."""
+        """Give back what the parent sends, so that it knows that this loop turns, and end as by a signal once it is
+        gone, however it went.
+        """
         loop = asyncio.get_running_loop()
 
-        def gone() -> None:
+        def hear() -> None:
+            try:
+                if asked := os.read(self.line, 64):
+                    os.write(self.line, asked)
+                    return
+            except OSError:
+                pass  # It went without a word.
             loop.remove_reader(self.line)
             os.kill(os.getpid(), signal.SIGTERM)
 
-        loop.add_reader(self.line, gone)
+        loop.add_reader(self.line, hear)
 
     def ready(self) -> None:
         """Tell the parent that connections are accepted."""
