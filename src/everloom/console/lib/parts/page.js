@@ -1,20 +1,10 @@
-// The frame of a page, and what it says: notes, errors, announcements.
-import { html, useEffect, useState } from '../html.js';
+// The frame of a page, and what it says: notes and errors.
+import { html, useEffect } from '../html.js';
 import { href } from '../router.js';
 import { LongText } from './values.js';
 
 /** Characters of an error that are shown at first: some hold the whole page of a proxy, or what a model was asked. */
 const OF_ERROR = 1200;
-
-/** Have screen readers say `text`; it is shown nowhere. */
-export function say(text) {
-  const box = document.getElementById('announcements');
-  if (!box) return;
-  box.textContent = '';
-  requestAnimationFrame(() => {
-    box.textContent = text;
-  });
-}
 
 /**
  * A page: its heading, a sentence under it, what can be done on the whole of it, and the rest. `back`: {href, label} of
@@ -57,56 +47,5 @@ export function ErrorNote({ error, retry }) {
       ${wantsKey && html`<p><a href=${href('/key')}>Enter a key</a></p>`}
       ${retry && html`<p><button type="button" class="button button-quiet" onClick=${retry}>Try again</button></p>`}
     <//>
-  `;
-}
-
-async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return;
-  } catch {
-    // Not over plain HTTP from another machine: the older way works there.
-  }
-  const box = document.createElement('textarea');
-  box.value = text;
-  box.className = 'unseen';
-  const modal = [...document.querySelectorAll('dialog[open]')].pop();
-  (modal ?? document.body).append(box);
-  const focused = document.activeElement;
-  box.select();
-  document.execCommand('copy');
-  box.remove();
-  focused?.focus();
-}
-
-/** A button that copies `text`. With `small` it shows a sign alone, and `label` is its name. */
-export function Copy({ text, label = 'Copy', small }) {
-  const [done, setDone] = useState(false);
-  useEffect(() => {
-    if (!done) return undefined;
-    const timer = setTimeout(() => setDone(false), 1500);
-    return () => clearTimeout(timer);
-  }, [done]);
-  const press = async (event) => {
-    event.stopPropagation();
-    await copy(String(text));
-    setDone(true);
-    say('Copied');
-  };
-  return html`
-    <button
-      type="button"
-      class=${small ? 'copy' : 'button button-quiet'}
-      aria-label=${small ? label : undefined}
-      title=${small ? label : undefined}
-      onClick=${press}
-    >
-      <svg class="icon" viewBox="0 0 16 16" aria-hidden="true">
-        ${done
-          ? html`<path d="M3 8.5l3.2 3.2L13 4.8" />`
-          : html`<rect x="5.5" y="5.5" width="8" height="8" rx="1.5" /><path d="M10.5 3V2.5h-8v8H3" />`}
-      </svg>
-      ${!small && html`<span>${done ? 'Copied' : label}</span>`}
-    </button>
   `;
 }

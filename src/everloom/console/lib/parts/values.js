@@ -1,6 +1,6 @@
 // How single values are shown.
 import { html, useState } from '../html.js';
-import { Copy } from './page.js';
+import { Copy } from './copy.js';
 
 const KINDS = {
   good: ['completed', 'active', 'processed', 'succeeded', 'enabled', 'accepted', 'ready', 'uploaded', 'delivered'],
