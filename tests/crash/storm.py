@@ -32,6 +32,10 @@ CALM_SECONDS = 60.0
 """How long what is in hand may take once all is well again; 20 on a machine that does nothing else."""
 
 
+LONGEST_STORM_SECONDS = 120.0
+"""How much longer it may take on a slow machine until there was enough of it."""
+
+
 class Upstream:
     """Says back what it was told, and asks for the tool where there is one; at times it does not."""
 
@@ -159,8 +163,10 @@ class Storm:
         self._upstream.trouble = None
 
 
-def weather(seconds: float, seed: int, folder: Path) -> tuple[Ledger, Counter[str], list[str]]:
-    """A storm of so many seconds and the calm behind it: what was acknowledged, what was done, what was found wrong."""
+def weather(seconds: float, seed: int, folder: Path, least: int = 0) -> tuple[Ledger, Counter[str], list[str]]:
+    """A storm of so many seconds, or longer, until so much has gone wrong at the ``least`` and as much been asked; and
+    the calm behind it: what was acknowledged, what was done, what was found wrong.
+    """
     with contextlib.ExitStack() as stack:
         cluster = Cluster()
         stack.callback(cluster.remove)
@@ -172,6 +178,9 @@ def weather(seconds: float, seed: int, folder: Path) -> tuple[Ledger, Counter[st
         ledger = Ledger()
         with _people(fleet, seed, ledger), Storm(seed, fleet, cluster, Upstream(scripted)) as storm:
             time.sleep(seconds)
+            until = time.monotonic() + LONGEST_STORM_SECONDS
+            while min(sum(storm.done.values()), len(ledger.checks)) < least and time.monotonic() < until:
+                time.sleep(0.2)
         wrong = [*ledger.wrong, *_left(fleet, ledger)]
         resorts = sum(map(last_resorts, fleet.servers))
         resorts += sum("last resort" in line for each in fleet.workers for line in each.output)
