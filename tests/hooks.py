@@ -129,6 +129,13 @@ def endless(request: Answering) -> None:
         request.wfile.write(b"x" * 65536)
 
 
+def interim(request: Answering) -> None:
+    """Says 100 for ever, as fast as it goes."""
+    request.close_connection = True
+    while True:
+        request.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 2600)
+
+
 def slow_head(request: Answering) -> None:
     """A status line of which a character comes each second."""
     request.close_connection = True

@@ -66,6 +66,16 @@ def test_every_line_is_answered_once(http: httpx.Client, upstream: ScriptedUpstr
     assert file["filename"] == f"{batch['id']}_output.jsonl"
 
 
+def test_no_answer_ends_its_line_early(http: httpx.Client, upstream: ScriptedUpstream) -> None:
+    text = "one\u2028two\u2029three\x85four \\\u2028 \\u2028 \x1c \v \f"
+    upstream.rule(lambda body: Says(text, chunks=1) if body["messages"][0]["content"] == text else Fails(400))
+    asked = [a_line(text, text), a_line("\u2028", "refused")]
+    batch = ended(http, a_batch(http, asked))
+    answered = lines_of(http, batch["output_file_id"])
+    assert {name: text_of(line) for name, line in answered.items()} == {f"line-{text}": text}
+    assert set(lines_of(http, batch["error_file_id"])) == {"line-\u2028"}
+
+
 def test_lines_that_are_refused_stand_in_the_error_file(http: httpx.Client, upstream: ScriptedUpstream) -> None:
     lines = [a_line(1), a_line(2, temperature=9), a_line(3, stream=True), a_line(4)]
     batch = ended(http, a_batch(http, lines))

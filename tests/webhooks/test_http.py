@@ -11,7 +11,7 @@ from everloom.webhooks.addresses import is_public
 from everloom.webhooks.base import Undelivered
 from everloom.webhooks.http import HttpCourier
 from everloom.webhooks.lookups import OwnThreads
-from tests.hooks import Hook, Listening, endless, never, slow_head, status
+from tests.hooks import Hook, Listening, endless, interim, never, slow_head, status
 
 
 async def post(courier: HttpCourier, url: str, count: int = 1) -> list[int]:
@@ -45,6 +45,16 @@ def test_an_answer_is_its_status_and_no_redirect_is_followed(code: int) -> None:
 def test_an_endless_answer_is_left_after_its_head() -> None:
     with Hook(endless) as hook:
         assert posted(hook.url, 2) == [200, 200]
+
+
+def test_interim_answers_without_end_are_cut_before_they_cost_everybody_time() -> None:
+    with Hook(interim) as hook:
+        assert refused(HttpCourier(private=True, seconds=60), hook.url) == "the connection broke off"
+
+
+def test_what_is_looked_at_of_an_answer_is_bounded_by_itself_on_a_connection_that_is_used_again() -> None:
+    with Hook(lambda request: request.reply(200, b"x" * 10_000)) as hook:
+        assert posted(hook.url, 20) == [200] * 20
 
 
 @pytest.mark.parametrize("answer", [never, slow_head])

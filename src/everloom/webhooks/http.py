@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import functools
 import re
 import socket
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
 from everloom import __version__
 from everloom.webhooks.addresses import is_public
@@ -21,6 +23,10 @@ SECONDS = 15.0
 
 _READ = 16 * 1024
 """Bytes of an answer's body that are read, so that its connection can be used again; nobody looks at them."""
+
+_RECEIVED = 64 * 1024
+"""Bytes of an answer that are looked at, its head among them. What holds them (a head of interim answers without end, a
+body of chunks of one byte) costs the loop milliseconds, and everybody waits for the loop."""
 
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 """The last label of a host that is no name."""
@@ -75,7 +81,7 @@ class HttpCourier:
             await self._session.close()
 
     def _open(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
+        connector = _Connector(
             limit=0,  # Whoever sends bounds how many there are.
             resolver=OwnThreads(),
             socket_factory=self._socket,
@@ -110,6 +116,34 @@ class HttpCourier:
         except (TimeoutError, aiohttp.ClientError):
             pass
         answer.close()
+
+
+class _Answering(ResponseHandler):
+    """A connection that is cut behind ``_RECEIVED`` bytes of an answer: aiohttp takes interim answers (1xx) as long as
+    they come, and reads what has come before anybody else has a turn.
+    """
+
+    _left = _RECEIVED
+
+    def set_response_params(self, **options: Any) -> None:
+        """Another answer begins."""
+        self._left = _RECEIVED
+        super().set_response_params(**options)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what there is room for. What was cut off in its body has had its status read all the same."""
+        taken = data[: self._left]
+        self._left -= len(taken)
+        if taken or not data:
+            super().data_received(taken)
+        if len(taken) < len(data) and self.transport is not None:
+            self.transport.abort()
+
+
+class _Connector(aiohttp.TCPConnector):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = functools.partial[ResponseHandler](_Answering, loop=self._loop)
 
 
 def _address(host: str) -> str | None:

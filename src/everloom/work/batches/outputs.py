@@ -35,6 +35,8 @@ _ANSWERS_AT_ONCE = 50
 _BYTES_AT_ONCE = 4 * 1024 * 1024
 """Of answers that are read together, about: the next ones are taken to be as long as the last were."""
 
+_ENDS_OF_LINES = {character.encode(): f"\\u{ord(character):04x}".encode() for character in "\x85\u2028\u2029"}
+
 _NOT_EXECUTED = {
     "expired": LineError(
         code="batch_expired",
@@ -108,7 +110,7 @@ async def _lines(
             BatchAnswer, PageQuery(limit=limit, order="asc", after=after), part=part_of(batch.id, failed=failed)
         )
         if page.bodies:
-            block = b"".join(bytes(answer.output) + b"\n" for answer in page.decode())
+            block = b"".join(_line(bytes(answer.output)) for answer in page.decode())
             limit = max(1, min(_ANSWERS_AT_ONCE, 2 * limit, _BYTES_AT_ONCE * len(page.bodies) // len(block)))
             yield block
         if not page.has_more:
@@ -117,6 +119,15 @@ async def _lines(
     if failed and (error := _NOT_EXECUTED.get(status)) is not None:
         async for line in _not_executed(ctx, batch, segments, error):
             yield line
+
+
+def _line(output: bytes) -> bytes:
+    """A line of a file. Programs read it by ``splitlines`` or the SDK's ``iter_lines``, which end a line at characters
+    that JSON has as they are: they are escaped.
+    """
+    for character, escaped in _ENDS_OF_LINES.items():
+        output = output.replace(character, escaped)
+    return output + b"\n"
 
 
 async def _not_executed(
@@ -130,9 +141,8 @@ async def _not_executed(
             async for raw in lines_of(ctx, batch, segment):
                 if raw.number not in done:
                     name = line_of(raw).custom_id
-                    yield (
-                        encode(LineOutput(id=new_id("batch_req_"), custom_id=name, response=None, error=error)) + b"\n"
-                    )
+                    output = LineOutput(id=new_id("batch_req_"), custom_id=name, response=None, error=error)
+                    yield _line(encode(output))
         except FileNotFoundError:  # What is done is to be had all the same.
             log.error("the input file of %s is gone: which of its lines were not executed is not told", batch.id)
             return
