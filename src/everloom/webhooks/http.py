@@ -143,7 +143,8 @@ class _Answering(ResponseHandler):
 class _Connector(aiohttp.TCPConnector):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._factory = functools.partial[ResponseHandler](_Answering, loop=self._loop)
+        kind: type[ResponseHandler] = _Answering
+        self._factory = functools.partial(kind, loop=self._loop)
 
 
 def _address(host: str) -> str | None:
