@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from tests.api.test_transport import raw
+from tests.batches import a_line, ended, jsonl
 from tests.builders import a_run, a_thread, an_assistant, fetched, posted, refused, run_path, settled
 from tests.offers import wav
 from tests.scripted import Says, ScriptedUpstream
@@ -187,6 +188,61 @@ def test_a_deployment_that_transcribes(server: Everloom, upstream: ScriptedUpstr
     for data in ({}, {"model": "whisper-mine"}):
         answer = httpx.post(url, files={"file": ("a.wav", wav(1))}, data=data, headers={"api-key": API_KEY})
         assert answer.json() == {"text": "whisper-mine"}, answer.text
+
+
+def test_azures_first_assistants_are_those_of_v1(server: Everloom, http: httpx.Client) -> None:
+    """``@azure/openai-assistants`` and .NET's first client send no beta header: their ``api-version`` is what tells."""
+    root = server.url.removesuffix("/v1") + "/openai"
+    upload = {"files": {"file": ("a.txt", b"x")}, "data": {"purpose": "assistants"}}
+    with httpx.Client(base_url=root, headers={"api-key": API_KEY}, timeout=30) as client:
+        old, new = "?api-version=2024-02-15-preview", "?api-version=2024-05-01-preview"
+        file = client.post(f"/files{old}", **upload).json()["id"]
+        body = {"model": "gpt-4o", "tools": [{"type": "code_interpreter"}], "file_ids": [file]}
+        made = client.post(f"/assistants{old}", json=body)
+        assert made.status_code == 200, made.text
+        assert made.json()["file_ids"] == [file]
+        assert client.get(f"/assistants/{made.json()['id']}/files{old}&limit=1").json()["data"][0]["id"] == file
+        seen = client.get(f"/assistants/{made.json()['id']}{new}").json()
+        assert seen["tool_resources"] == {"code_interpreter": {"file_ids": [file]}}
+        for query in (new, "?api-version=v1", "?api-version=2024-02", "", "?api-version=2024-02-15-preview,v1"):
+            refused(client.post(f"/assistants{query}", json=body), 400, "Unknown parameter: 'file_ids'.")
+        said = client.get(f"/assistants/{made.json()['id']}{old}", headers={"openai-beta": "assistants=v2"})
+        assert said.json() == seen  # what a client says itself goes before
+
+
+@pytest.mark.parametrize("name", ["/chat/completions", "/v1/chat/completions"])
+def test_batches_as_programs_for_azure_write_them(
+    azure: openai.AzureOpenAI, http: httpx.Client, upstream: ScriptedUpstream, name: str
+) -> None:
+    lines = jsonl([a_line(1) | {"url": name}, a_line(2) | {"url": name}])
+    file = azure.files.create(file=("lines.jsonl", lines), purpose="batch")
+    made = azure.post(
+        "/batches",
+        cast_to=openai.types.Batch,
+        body={"input_file_id": file.id, "endpoint": name, "completion_window": "24h"},
+    )
+    assert made.endpoint == "/v1/chat/completions"
+    batch = ended(http, made.to_dict())
+    assert batch["request_counts"] == {"total": 2, "completed": 2, "failed": 0}
+
+
+# --- engines -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["/v1", ""])
+def test_the_engine_is_the_model(server: Everloom, upstream: ScriptedUpstream, prefix: str) -> None:
+    """``openai.Embedding.create(engine=…)`` of the SDKs before 1.0."""
+    url = server.url.removesuffix("/v1") + f"{prefix}/engines"
+    headers = {"authorization": f"Bearer {API_KEY}"}
+    body = {"messages": [{"role": "user", "content": "hi"}]}
+    answer = httpx.post(f"{url}/mine/chat/completions", json=body, headers=headers, timeout=30)
+    assert answer.status_code == 200, answer.text
+    assert upstream.requests[-1].body["model"] == "mine"
+    answer = httpx.post(f"{url}/scripted/embeddings", json={"input": ["a", "b"]}, headers=headers, timeout=30)
+    assert len(answer.json()["data"]) == 2
+    assert upstream.embeddings[-1].body["model"] == "scripted"
+    for other in ("mine/threads", "mine/chat/completions/x", "mine/files", "a/b/embeddings"):
+        refused(httpx.post(f"{url}/{other}", json={}, headers=headers), 404, "Invalid URL")
 
 
 # --- names of files ------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Batches (Batch), the table of their states, and what is kept about them but never shown."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal, get_args
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
@@ -16,6 +17,14 @@ Endpoint = Literal[
     "/v1/images/edits",
 ]
 """What the lines of a batch may ask for; the reference of 2024 has the first three."""
+
+UnversionedEndpoint = Literal["/chat/completions", "/embeddings", "/completions"]
+"""As programs for Azure name them, in a batch and in its lines."""
+
+BY_NAME: Mapping[str, Endpoint] = {
+    name: endpoint for endpoint in get_args(Endpoint) for name in (endpoint, endpoint.removeprefix("/v1"))
+}
+"""The endpoint by either of its names."""
 
 BatchStatus = Literal[
     "validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"
@@ -115,7 +124,7 @@ class NewBatch(Struct, kw_only=True, forbid_unknown_fields=True):
     """A batch to be (createBatch)."""
 
     input_file_id: str
-    endpoint: Endpoint
+    endpoint: Endpoint | UnversionedEndpoint
     completion_window: Literal["24h"]
     metadata: Metadata | None = None
     output_expires_after: FileExpiresAfter | None = None

@@ -1,7 +1,8 @@
 """Requests as other servers' clients write them, turned into ours before a route is looked for.
 
-Doubled slashes, packed bodies (``Content-Encoding``), and Azure's shapes: ``/openai/…`` paths with an ``api-version``,
-where the model is the deployment that the path names and Assistants need no beta header.
+Doubled slashes, packed bodies (``Content-Encoding``), engines (the model in the path, as SDKs before 1.0 put it), and
+Azure's shapes: ``/openai/…`` paths with an ``api-version``, where the model is the deployment that the path names and
+Assistants need no beta header: the ``api-version`` is taken for one, since it says which form they have.
 """
 
 import re
@@ -20,6 +21,10 @@ _DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)/(.+)")
 _PREFIX = re.compile(r"(?:/api/projects/[^/]+|/openai)(?:/v1(?=/))?(?=/)")
 """What stands before a path: a project of Azure's (its name is the operator's to choose), or its API."""
 
+_ENGINE = re.compile(r"(?:/v1)?/engines/([^/]+)/(chat/completions|completions|embeddings)")
+
+_VERSION = re.compile(rb"(?:^|&)api-version=(\d{4}-[\w-]{1,32})(?:&|$)")
+
 _PARSED_BYTES = 1024 * 1024
 
 
@@ -31,6 +36,8 @@ def as_ours(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
         scope = {**scope, "path": path}
     if path.startswith(("/openai/", "/api/projects/")) or b"api-version=" in scope["query_string"]:
         scope = _from_azure(scope)
+    elif "/engines/" in path and (engine := _ENGINE.fullmatch(path)):
+        scope = {**scope, "path": f"/{engine[2]}", "deployment": engine[1]}
     if scope["method"] == "POST":
         encoding = _header(scope, b"content-encoding").strip().lower()
         if encoding and encoding != b"identity":
@@ -67,7 +74,8 @@ def _from_azure(scope: Scope) -> Scope:
     else:
         path = _PREFIX.sub("", path, count=1)
     if not _header(scope, b"openai-beta"):
-        headers.append((b"openai-beta", b"assistants=v2"))
+        words = [b"assistants=" + version for version in _VERSION.findall(scope["query_string"])[:1]]
+        headers.append((b"openai-beta", b", ".join([*words, b"assistants=v2"])))  # the first that a dialect goes by
     return {**scope, "path": path, "headers": headers, **found}
 
 

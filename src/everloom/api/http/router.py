@@ -20,7 +20,11 @@ class Router:
 
     def __init__(self, routes: Iterable[Route], dialects: Iterable[Dialect] = ()) -> None:
         self._paths = Paths(routes)
-        self._dialects = {dialect.name: (dialect, Paths(dialect.routes)) for dialect in dialects}
+        self._dialects = {
+            name: found
+            for found in [(dialect, Paths(dialect.routes)) for dialect in dialects]
+            for name in (found[0].name, *found[0].other_names)
+        }
 
     def find(self, request: Request, next: Next) -> Awaitable[Any]:
         """The step that finds a request's route, and its ids. Errors: 404, 405, 400 without a beta header."""

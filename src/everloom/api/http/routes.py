@@ -381,13 +381,13 @@ class Routes:
 
 
 class Dialect(Struct, frozen=True, kw_only=True, eq=False):
-    """An older form of some operations, told apart by a word of the ``OpenAI-Beta`` header.
-
-    Inside there is only the newest form. A dialect brings routes of its own, which win over the common ones; it
-    translates the bodies of common operations upwards, and their answers and events downwards.
+    """An older form of some operations, told apart by a word of the ``OpenAI-Beta`` header. Inside there is only the
+    newest form: a dialect brings routes of its own, which win over the common ones; it translates the bodies of common
+    operations upwards, and their answers and events downwards.
     """
 
     name: str
+    other_names: tuple[str, ...]
     routes: tuple[Route, ...]
     bodies: Mapping[str, tuple[type[Struct], Callable[[Any], Any]]]
     """By operation (a handler's name): the body it takes here, and what turns that into the common one."""

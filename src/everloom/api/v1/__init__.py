@@ -12,8 +12,12 @@ left alone by v1's changes.
 from everloom.api.http.routes import Dialect
 from everloom.api.v1 import bodies, files, views
 
+_AZURES = ("2024-02-15-preview", "2024-03-01-preview", "2024-04-01-preview")
+"""Azure's ``api-version`` where its Assistants had this form; 2024-05-01-preview brought the newer one."""
+
 DIALECT = Dialect(
     name="assistants=v1",
+    other_names=tuple(f"assistants={version}" for version in _AZURES),
     routes=(*files.routes, *files.of_messages),
     bodies=bodies.BODIES,
     down=views.down,

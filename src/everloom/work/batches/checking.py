@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 from everloom.context.admission import Need, needs
 from everloom.kit.errors import NO_JSON
 from everloom.objects.base import JsonObject
-from everloom.objects.batches import BatchError, BatchLine, Endpoint
+from everloom.objects.batches import BY_NAME, BatchError, BatchLine, Endpoint
 from everloom.work.files.lines import RawLine
 
 MOST_LINES = 50_000
@@ -104,7 +104,7 @@ class LineChecker:
                 "custom_id",
             )
         self._ids.add(digest)
-        if request.url != self._endpoint:
+        if BY_NAME.get(request.url) != self._endpoint:
             text = "The URL provided for this request does not match the batch endpoint."
             return _error("url_mismatch", text, "url")
         return self._check_body(bytes(request.body))

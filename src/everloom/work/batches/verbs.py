@@ -11,7 +11,7 @@ from everloom.context import Context
 from everloom.kit.clock import now
 from everloom.kit.errors import NO_JSON, BadRequest, NotFound
 from everloom.kit.ids import new_id
-from everloom.objects.batches import NEXT, WINDOW_SECONDS, Batch, BatchStatus, BatchWork, NewBatch
+from everloom.objects.batches import BY_NAME, NEXT, WINDOW_SECONDS, Batch, BatchStatus, BatchWork, NewBatch
 from everloom.objects.files import File
 from everloom.objects.jobs import Lane
 from everloom.store.base import Add, Change, Start
@@ -64,7 +64,7 @@ def _composed(ctx: Context, new: NewBatch, base_url: str) -> tuple[Batch, Add[Ba
     batch = Batch(
         id=new_id("batch_"),
         created_at=created,
-        endpoint=new.endpoint,
+        endpoint=BY_NAME[new.endpoint],
         input_file_id=new.input_file_id,
         completion_window=new.completion_window,
         expires_at=created + WINDOW_SECONDS,
