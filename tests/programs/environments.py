@@ -1,4 +1,4 @@
-"""What the programs are installed in: three environments, made by the first test that needs one (``sdk/environments``).
+"""What the programs are installed in: environments, made by the first test that needs one (``sdk/environments``).
 
 Versions are pinned where a library has left the Assistants API since; what still has it is taken as it is this week.
 """
@@ -11,6 +11,9 @@ LANGCHAIN_0_1 = Sdk(
     "assistants=v1",
 )
 """LangChain of April 2024 on the last SDK that speaks v1."""
+
+BEFORE_1_0 = Sdk("openai-0.28", ("openai==0.28.1", "numpy"), "")
+"""The last SDK without a client, for which many programs of 2023 were written."""
 
 OF_2024 = Sdk(
     "programs-2024",

@@ -16,7 +16,7 @@ import pytest
 
 from everloom.models.files.weights import CL100K
 from tests.programs import rules
-from tests.programs.environments import LANGCHAIN_0_1, NEWEST, OF_2024, PLAIN
+from tests.programs.environments import BEFORE_1_0, LANGCHAIN_0_1, NEWEST, OF_2024, PLAIN
 from tests.scripted import ScriptedUpstream
 from tests.sdk.environments import Sdk, python_of
 from tests.servers import API_KEY, Everloom
@@ -57,6 +57,7 @@ def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("name", "sdk", "expected"),
     [
+        ("legacy_sdk", BEFORE_1_0, ["chat", "engines", "files", "errors"]),
         ("langchain_old", LANGCHAIN_0_1, ["an agent", "an assistant", "retrieval", "chat"]),
         ("langchain_new", NEWEST, ["an agent", "an assistant", "chat", "a stream", "tools"]),
         ("langchain_embeddings", NEWEST, ["documents", "nearness", "dimensions"]),
