@@ -157,6 +157,25 @@ def test_a_pattern_that_cannot_be_kept_is_given_up_unless_strict(local: Local) -
     )
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"properties": [1]},
+        {"properties": {"a": {}}, "required": 5},
+        {"properties": {"a": {}}, "required": [{"b": 1}]},
+        {"properties": {"a": {"enum": 5}}},
+        {"properties": {"a": {"type": {"b": 1}}}},
+        {"properties": {"a": {"type": ["string", 5]}}},
+    ],
+    ids=json.dumps,
+)
+def test_what_is_no_schema_is_refused(local: Local, parameters: dict[str, Any]) -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    with pytest.raises(ApiError) as caught:
+        local.chat(messages=user("Hello"), tools=[tool], max_tokens=1)
+    assert (caught.value.status, caught.value.code) == (400, "invalid_function_parameters")
+
+
 def test_schemas_with_references_are_kept(local: Local) -> None:
     tool = function("walk", "Walk", where={"$ref": "#/$defs/Place"})
     place = {"type": "object", "properties": {"x": INTEGER, "y": INTEGER}, "required": ["x", "y"]}

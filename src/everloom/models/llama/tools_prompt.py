@@ -67,38 +67,59 @@ def _turn(role: str, content: str) -> JsonObject:
 def _signature(function: JsonObject) -> str:
     """``get_weather(city: string (where), unit?: "c"|"f"): Get the weather``"""
     schema = function.get("parameters") or {}
-    required = schema.get("required") or []
+    required = _required(schema)
     parts = []
-    for name, part in (schema.get("properties") or {}).items():
+    for name, part in _properties(schema).items():
         note = f" ({part['description']})" if isinstance(part, dict) and part.get("description") else ""
         parts.append(f"{name}{'' if name in required else '?'}: {_type(part)}{note}")
     about = function.get("description")
     return f"{function['name']}({', '.join(parts)})" + (f": {about}" if about else "")
 
 
+# A caller's schema is any JSON: what is no schema is not shown here, and refused where the engine is to keep to it.
+
+
+def _properties(schema: JsonObject) -> JsonObject:
+    found = schema.get("properties")
+    return found if isinstance(found, dict) else {}
+
+
+def _required(schema: JsonObject) -> list[str]:
+    found = schema.get("required")
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+
+
+def _enum(schema: JsonObject) -> list[object]:
+    found = schema.get("enum")
+    return found if isinstance(found, list) else []
+
+
+def _kinds(schema: JsonObject) -> list[str]:
+    found = schema.get("type")
+    return [kind for kind in (found if isinstance(found, list) else [found]) if isinstance(kind, str)]
+
+
 def _type(schema: Any) -> str:
     if not isinstance(schema, dict):
         return "any"
-    if schema.get("enum"):
-        return "|".join(json.dumps(value, ensure_ascii=False) for value in schema["enum"])
-    kind = schema.get("type", "any")
-    if kind == "array":
+    if values := _enum(schema):
+        return "|".join(json.dumps(value, ensure_ascii=False) for value in values)
+    if schema.get("type") == "array":
         return f"list of {_type(schema.get('items'))}"
-    return "|".join(kind) if isinstance(kind, list) else str(kind)
+    return "|".join(_kinds(schema)) or "any"
 
 
 def _dummies(schema: JsonObject) -> JsonObject:
-    properties = schema.get("properties") or {}
-    names = [name for name in schema.get("required") or properties if name in properties]
+    properties = _properties(schema)
+    names = [name for name in _required(schema) or properties if name in properties]
     return {name: _dummy(name, properties[name]) for name in names[:_MOST_DUMMIES]}
 
 
 def _dummy(name: str, schema: Any) -> object:
     if not isinstance(schema, dict):
         return name.capitalize()
-    if schema.get("enum"):
-        return schema["enum"][0]
-    kind = schema.get("type")
-    kind = kind[0] if isinstance(kind, list) and kind else kind
-    values: dict[Any, object] = {"integer": 7, "number": 7, "boolean": True, "array": [], "object": {}, "null": None}
+    if chosen := _enum(schema):
+        return chosen[0]
+    kind = next(iter(_kinds(schema)), "")
+    values: dict[str, object] = {"integer": 7, "number": 7, "boolean": True, "array": [], "object": {}, "null": None}
     return values.get(kind, name.capitalize())
