@@ -170,6 +170,13 @@ def test_a_bad_file_makes_a_failed_job(http: httpx.Client, lines: Any, code: str
     assert (job["fine_tuned_model"], job["result_files"]) == (None, [])
 
 
+def test_a_weight_of_null_is_none_at_all(http: httpx.Client) -> None:
+    lines = examples(10)
+    for line in lines:
+        line["messages"][1]["weight"] = None
+    assert until(http, a_job(http, lines))["status"] == "succeeded"
+
+
 def test_a_validation_file_has_the_same_format(http: httpx.Client) -> None:
     other = a_training_file(http, [{"prompt": "x", "completion": "y"}] * 3)
     job = until(http, a_job(http, validation_file=other))

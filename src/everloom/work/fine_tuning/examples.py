@@ -132,7 +132,7 @@ def _chat(example: JsonObject) -> str | None:
     messages = example["messages"]
     if messages[-1]["role"] != "assistant":
         return "The last message has to be from the assistant."
-    if not any(each["role"] == "assistant" and each.get("weight", 1) for each in messages):
+    if not any(each["role"] == "assistant" and each.get("weight") != 0 for each in messages):
         return "No message of the assistant has a weight other than 0: there is nothing to learn."
     return None
 
