@@ -7,6 +7,7 @@ from everloom.cli import CommandError
 from everloom.config import Settings
 from everloom.context import Ports
 from everloom.kit import log
+from everloom.kit.errors import Unavailable
 
 _CONNECT_SECONDS = 10.0
 
@@ -49,12 +50,15 @@ def cannot_open(settings: Settings, error: Exception) -> CommandError:
 async def opened_ports(settings: Settings) -> AsyncIterator[Ports]:
     """The ports of the settings, of which the database alone is open, its schema up to date.
 
-    A ``CommandError`` where there is none, or it cannot be opened.
+    A ``CommandError`` where there is none, or it cannot be opened, and where it is away (its disk full) meanwhile.
     """
     log.setup("warning", settings.log_format)
     await must_stand(settings)
     async with _opened(settings) as ports:
-        yield ports
+        try:
+            yield ports
+        except Unavailable as error:
+            raise CommandError(log.mask(f"not done: {error} ({settings.database_place})")) from error
 
 
 @asynccontextmanager

@@ -1,10 +1,12 @@
 """What ``everloom import`` of files and ``everloom export`` do, on the database, beside a running server or none."""
 
 import asyncio
+import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from msgspec import Struct, field
@@ -120,8 +122,12 @@ def interruptible(work: Any, what: str) -> int:
     try:
         return int(asyncio.run(work))
     except KeyboardInterrupt:
-        text = f"interrupted; what was {what}ed so far stands" if what == "import" else "interrupted"
-        raise CommandError(f"{text}; begin the {what} again to have the rest", status=130) from None
+        text = "what was imported so far stands; begin the import again to have the rest"
+        if what == "export":
+            text = "what stands in the folder is not whole; begin the export again, in an empty one"
+        raise CommandError(f"interrupted; {text}", status=130) from None
+    except sqlite3.Error as error:  # of a stage: the server's own database is away by an error of its own
+        raise CommandError(f"the {what} failed in the temporary folder {gettempdir()} (TMPDIR): {error}") from error
     except OSError as error:
         raise CommandError(f"the {what} failed: {error}") from error
 
