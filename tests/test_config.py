@@ -124,6 +124,10 @@ def test_database_urls_are_read_as_sqlalchemy_reads_them(tmp_path: Path) -> None
         ({"EVERLOOM_WORKER": "perhaps"}, "EVERLOOM_WORKER: expected `bool`, got `str`"),
         ({"EVERLOOM_LOG_LEVEL": "loud"}, "EVERLOOM_LOG_LEVEL: invalid enum value 'loud'"),
         ({"EVERLOOM_UPSTREAM": "127.0.0.1:1"}, "EVERLOOM_UPSTREAM: '127.0.0.1:1' is not an http:// or https:// URL"),
+        (
+            {"EVERLOOM_UPSTREAM": "http://a:99999"},
+            "EVERLOOM_UPSTREAM: 'http://a:99999' is no URL: Port out of range 0-65535",
+        ),
         ({"EVERLOOM_BLOBS": "/tmp"}, "EVERLOOM_BLOBS: expected file:///FOLDER or s3://BUCKET/PREFIX"),
         ({"EVERLOOM_ALIASES": "gpt-4"}, "EVERLOOM_ALIASES: 'gpt-4' is not of the form pattern=model"),
         ({"EVERLOOM_MODELS": "x"}, "EVERLOOM_MODELS: models are named in everloom.toml, as [[models]] tables"),
@@ -237,6 +241,7 @@ def test_guards_that_cannot_be(lines: str, problem: str) -> None:
         ('backend = "local"\npath = "m.gguf"\ntemperature = 2.5', "expected `float` <= 2.0"),
         ('backend = "local"\npath = "m.gguf"\ntemperature = "warm"', "expected `float"),
         ('backend = "local"\npath = "m.gguf"\ntop_p = 0', "expected `float` > 0.0"),
+        ('backend = "local"\npath = "m.gguf"\ncontext_window = 0', "expected `int` >= 1"),
         ('backend = "local"\npath = "m.gguf"\ntop_k = -1', "expected `int` >= 0"),
         ('backend = "local"\npath = "m.gguf"\nmin_p = 1.5', "expected `float` <= 1.0"),
         ('backend = "local"\npath = "m.gguf"\nrepeat_penalty = 0', "expected `float` > 0.0"),

@@ -184,6 +184,14 @@ def test_what_is_no_model_is_not_added(tmp_path: Path, id: str, content: bytes |
     assert added(tmp_path) == {}
 
 
+def test_a_copy_that_broke_off_is_not_added(tmp_path: Path) -> None:
+    (tmp_path / "mine.gguf").write_bytes(default_gguf().read_bytes()[:5_000_000])
+    done = everloom(tmp_path, "models", "add", "mine", "mine.gguf")
+    assert done.returncode == 1
+    assert "mine.gguf is damaged: it ends before its tensors do" in done.stderr
+    assert added(tmp_path) == {}
+
+
 def test_memory_is_asked_first_and_force_does_not_ask(tmp_path: Path, gguf: Path) -> None:
     done = everloom(tmp_path, "models", "add", "mine", str(gguf), local_memory="1000000")
     assert done.returncode == 1

@@ -41,17 +41,18 @@ def test_a_database_that_lets_nobody_in_is_named(tmp_path: Path) -> None:
 def test_models_that_cannot_answer_are_told_at_once(tmp_path: Path, nobody: int) -> None:
     file = tmp_path / "settings.toml"
     file.write_text(
-        '[aliases]\n"gpt-4o" = "nothing"\n"o1*" = "smollm2-135m"\n\n'
+        '[aliases]\n"gpt-4o" = "nothing"\n"o1*" = "smollm2-135m"\nchained = "o1-mini"\n\n'
         '[[models]]\nid = "mine"\nbackend = "local"\npath = "nowhere.gguf"\n\n'
         f'[[models]]\nid = "far"\nbackend = "upstream"\nbase_url = "http://127.0.0.1:{nobody}/v1"\n'
     )
     with Everloom(tmp_path, arguments=("--config", str(file))) as server:
         deadline = time.monotonic() + 20
-        while sum(" WARNING everloom.app.start_faults: " in line for line in server.output) < 3:
+        while sum(" WARNING everloom.app.start_faults: " in line for line in server.output) < 4:
             assert time.monotonic() < deadline, server.output
             time.sleep(0.05)
         told = "".join(server.output)
     assert "the alias gpt-4o leads to nothing, which nobody serves" in told
+    assert "the alias chained leads to o1-mini, which nobody serves" in told
     assert "o1*" not in told
     assert "the model mine cannot be used: " in told
     assert f"the upstream 127.0.0.1:{nobody} (the [[models]] table of far) does not answer: " in told

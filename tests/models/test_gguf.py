@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from everloom.models.files.gguf import GgufHeader, read_head
+from everloom.models.files.gguf import GgufHeader, check_whole, read_head
 from tests.weights import default_gguf
 
 
@@ -22,6 +22,16 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, kept: int) -> None:
     path.write_bytes(default_gguf().read_bytes()[:kept])
     with pytest.raises(ValueError, match="ends too early"):
         read_head(path)
+
+
+@pytest.mark.parametrize(("kept", "says"), [(200_000, "ends too early"), (50_000_000, "ends before its tensors do")])
+def test_a_copy_that_broke_off_is_found(tmp_path: Path, kept: int, says: str) -> None:
+    path = tmp_path / "cut.gguf"
+    path.write_bytes(default_gguf().read_bytes()[:kept])
+    assert read_head(path) == read_head(default_gguf())
+    with pytest.raises(ValueError, match=says):
+        check_whole(path)
+    check_whole(default_gguf())
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:

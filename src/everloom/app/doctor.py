@@ -218,12 +218,13 @@ def _pulled_models(settings: Settings) -> Iterator[Finding]:
 
 def _local_model(id: str, path: Path) -> Finding:
     from everloom.models.files.formats import format_of
-    from everloom.models.files.gguf import read_head
+    from everloom.models.files.gguf import check_whole, read_head
 
     try:
         format = format_of(path)
         if format == "gguf":
             read_head(path)
+            check_whole(path)
     except (OSError, ValueError) as error:
         remedy = "put it there, or change [[models]] ('everloom models remove'); till then it answers 503"
         return Finding("broken", f"model {id}: {error}", remedy)

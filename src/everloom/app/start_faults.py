@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from everloom.config import Settings
-from everloom.kit.errors import ApiError
 from everloom.models.registry import Models
 from everloom.models.unavailable import UnavailableBackend
 
@@ -39,9 +38,7 @@ def warn_of_models(settings: Settings, models: Models, unusable: Mapping[str, Un
     for name, backend in unusable.items():
         _logger.warning("the model %s cannot be used: %s", name, backend.reason)
     for pattern, target in settings.aliases:
-        try:
-            models.find(target, None)
-        except ApiError:
+        if not models.serves(target):
             _logger.warning("the alias %s leads to %s, which nobody serves", pattern, target)
 
 

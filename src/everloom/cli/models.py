@@ -22,7 +22,7 @@ from everloom.kit.errors import ModelFailure
 from everloom.kit.log import mask
 from everloom.models.files.catalogue import CATALOGUE, CatalogueModel, find, pulled
 from everloom.models.files.formats import files_of, format_of, size_of
-from everloom.models.files.gguf import loaded_bytes, read_head
+from everloom.models.files.gguf import check_whole, loaded_bytes, read_head
 from everloom.models.files.hub import Hub, Reference, reference
 from everloom.models.files.pulling import DOES, KEPT_FREE
 from everloom.models.files.weights import (
@@ -249,6 +249,7 @@ def _check(settings: Settings, id: str, path: Path, force: bool) -> None:
     """What lies there is a model, and fits into memory. Errors: ``ValueError``, ``OSError``, ``CommandError``."""
     size = needs = size_of(path) if path.exists() else 0
     if format_of(path) == "gguf":
+        check_whole(path)
         needs = loaded_bytes(size, read_head(path), settings.local_slots, settings.local_context)
     has = settings.local_memory or budget_of_machine()
     if needs > has and not force:

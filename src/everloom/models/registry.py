@@ -302,6 +302,10 @@ class Models:
             return name
         return next((target for pattern, target in self._alias_patterns if pattern.match(name)), name)
 
+    def serves(self, target: str) -> bool:
+        """Whether an alias may lead to a name: a model answers for it, and not another alias."""
+        return self._serving(target) is not None
+
     def _serving(self, name: str) -> ServedModel | None:
         if name in self._exact:
             entry = self._exact[name]

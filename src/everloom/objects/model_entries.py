@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
@@ -24,7 +25,7 @@ class ModelEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     base_url: str | None = None
     api_key_env: str | None = None
     model: str | None = None
-    context_window: int | None = None
+    context_window: Annotated[int, Meta(gt=0)] | None = None
     """Tokens of prompt and answer together, where the backend cannot tell."""
     projects: tuple[str, ...] = ()
     """Ids of the projects that may know of it; left out, all of them."""
@@ -87,4 +88,10 @@ def entry_problem(entry: ModelEntry, environ: Mapping[str, str]) -> str | None:
 
 def http_problem(url: str) -> str | None:
     """Why a URL is none that a server can be asked at."""
-    return None if re.match(r"https?://[^/\s]+", url) else f"{url!r} is not an http:// or https:// URL"
+    if not re.match(r"https?://[^/\s]+", url):
+        return f"{url!r} is not an http:// or https:// URL"
+    try:
+        urlsplit(url).port  # noqa: B018  (reading it is what checks it)
+    except ValueError as error:
+        return f"{url!r} is no URL: {error}"
+    return None

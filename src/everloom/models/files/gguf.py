@@ -10,6 +10,8 @@ from typing import IO
 
 from msgspec import Struct
 
+from everloom.models.files.formats import files_of
+
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 _LONGEST_STRING = 1 << 24
@@ -28,6 +30,7 @@ _MOST_TENSORS = 1 << 16
 _TENSOR_TYPES = {0: (1, 4), 1: (1, 2), 8: (32, 34), 30: (1, 2)}
 """What adapters are written in (32 and 16 bits, Q8_0, bfloat16): values of a block, and its bytes."""
 _ALIGNMENT = 32
+_MOST_DIMENSIONS = 4
 
 
 class GgufHeader(Struct, frozen=True):
@@ -67,6 +70,46 @@ def read_head(path: Path) -> GgufHeader:
     if not context:
         raise ValueError(f"{path} does not name a context length")
     return GgufHeader(context, pooling in _POOLINGS, _token_bytes(sizes), general)
+
+
+def check_whole(path: Path) -> None:
+    """See that a model's file, and each part of one that was split, goes on to its last tensor: a copy that broke off
+    does not, though its head says nothing of it. Looks at all names and words, which takes parts of a second.
+
+    Errors: ``ValueError`` for a file that is damaged; ``OSError`` for one that cannot be read.
+    """
+    for file in files_of(path):
+        _check_part(file)
+
+
+def _check_part(path: Path) -> None:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        _, _, tensors, pairs = struct.unpack("<4sIQQ", _exactly(file, 24))
+        if pairs > _MOST_PAIRS or tensors > _MOST_TENSORS:
+            raise ValueError(f"{path} is damaged: it claims to have too much in it")
+        said: dict[bytes, object] = {}
+        for _ in range(pairs):
+            key = _string(file)
+            said[key] = _value(file, struct.unpack("<I", _exactly(file, 4))[0])
+        starts = [_tensor_start(file) for _ in range(tensors)]
+        alignment = said.get(b"general.alignment", _ALIGNMENT)
+        if not isinstance(alignment, int) or alignment < 1:
+            raise ValueError(f"{path} is damaged: its tensors are aligned to {alignment!r}")
+        begin = -(-file.tell() // alignment) * alignment
+    if starts and begin + max(starts) >= size:
+        raise ValueError(f"{path} is damaged: it ends before its tensors do")
+
+
+def _tensor_start(file: IO[bytes]) -> int:
+    """Where a tensor begins, counted from where the first of them does."""
+    _string(file)
+    (dimensions,) = struct.unpack("<I", _exactly(file, 4))
+    if dimensions > _MOST_DIMENSIONS:
+        raise ValueError("the GGUF file is damaged: a tensor without shape")
+    _exactly(file, 8 * dimensions)
+    _, start = struct.unpack("<IQ", _exactly(file, 12))
+    return int(start)
 
 
 def check_adapter(path: Path, architecture: str) -> None:
@@ -112,7 +155,7 @@ def _tensor_end(file: IO[bytes]) -> int:
     if not name.endswith((b".lora_a", b".lora_b")):
         raise ValueError("it has tensors that are no part of a LoRA")
     (dimensions,) = struct.unpack("<I", _exactly(file, 4))
-    if not 0 < dimensions <= 4:
+    if not 0 < dimensions <= _MOST_DIMENSIONS:
         raise ValueError("the GGUF file is damaged: a tensor without shape")
     values = math.prod(struct.unpack(f"<{dimensions}Q", _exactly(file, 8 * dimensions)))
     kind, offset = struct.unpack("<IQ", _exactly(file, 12))

@@ -20,6 +20,7 @@ from msgspec import Struct
 from everloom.kit.errors import NO_JSON, ApiError, BadRequest, ModelAway, ModelFailure
 from everloom.kit.sse import DONE, DataLines
 from everloom.models.embedding import text_too_long
+from everloom.models.files.gguf import check_whole
 from everloom.models.llama.turns import AdapterTurns
 from everloom.models.subprocesses.process import ChildLost, ChildProcess, ChildSilent
 from everloom.objects.base import JsonObject, encode
@@ -278,6 +279,14 @@ class LlamaEngine:
             await self._child.end(at_once=True)
         return self._child.pid is None
 
+    def _damage(self) -> str | None:
+        """What is wrong with the model's file, as far as can be seen: llama.cpp does not say it."""
+        try:
+            check_whole(self._path)
+        except (OSError, ValueError) as error:
+            return str(error)
+        return None
+
     async def _load(self) -> Facts:
         key = secrets.token_urlsafe(32)
         config = {"path": str(self._path), "key": key, "slots": self._slots}
@@ -290,7 +299,7 @@ class LlamaEngine:
         except ChildLost:
             answer = _Ready(error="the process that loads it ended")
         if answer.error or not _URL.fullmatch(answer.url):
-            reason = answer.error or "its process does not say where it is"
+            reason = await asyncio.to_thread(self._damage) or answer.error or "its process does not say where it is"
             raise ModelFailure(f"The model {self._path.name} cannot be loaded: {reason}", status=503)
         self._session = aiohttp.ClientSession(
             # A kept connection may be closed by llama.cpp just as we write on it; a new one costs 0.2 ms.
