@@ -159,7 +159,7 @@ class ScriptedUpstream:
         finally:
             self._loop.call_soon_threadsafe(self._embedding.set)
 
-    def wait(self, true: Callable[[], bool], timeout: float = 5.0) -> bool:
+    def wait(self, true: Callable[[], bool], timeout: float = 60.0) -> bool:
         """Whether ``true()`` came about within ``timeout`` seconds."""
         end = time.monotonic() + timeout
         while not true():

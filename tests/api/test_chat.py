@@ -347,7 +347,7 @@ def test_a_client_that_leaves_stops_the_model(server: Serving, upstream: Scripte
     def left() -> bool:
         return any(leaving.encode() in request.raw for request in upstream.disconnects)
 
-    assert upstream.wait(left, 5.0 if stream else 2.0)
+    assert upstream.wait(left)
     assert upstream.wait(lambda: upstream.active == 0)
 
 

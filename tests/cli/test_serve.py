@@ -197,6 +197,21 @@ def test_a_shared_folder_is_left_as_it_is(tmp_path: Path) -> None:
         assert stat.S_IMODE((tmp_path / "data" / "everloom.db").stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("setting", ["data", "database"])
+def test_a_file_of_somebody_elses_is_left_as_it_is(tmp_path: Path, setting: str) -> None:
+    """Root's slip of a setting had taken ``/etc/passwd`` from everybody."""
+    theirs = {tmp_path / name: b"root:x:0:0:root:/root:/bin/bash\n" for name in ("accounts", "accounts-old")}
+    for path, content in theirs.items():
+        path.write_bytes(content)
+        path.chmod(0o644)
+    place = str(tmp_path / "accounts") if setting == "data" else f"sqlite:///{tmp_path / 'accounts'}"
+    done = everloom(tmp_path, "serve", "--port", "0", **{setting: place})
+    assert done.returncode == 1
+    assert str(tmp_path / "accounts") in done.stderr
+    for path, content in theirs.items():
+        assert (stat.S_IMODE(path.stat().st_mode), path.read_bytes()) == (0o644, content)
+
+
 def upload(url: str, key: str) -> None:
     files = {"file": ("a.txt", b"hello")}
     headers = {"authorization": f"Bearer {key}"}

@@ -15,7 +15,7 @@ from tests.bad_upstream import BadUpstream, bad_upstream
 
 def asked(server: BadUpstream, ask: Callable[[RemoteSource], Awaitable[Any]]) -> Any:
     async def main() -> Any:
-        async with source_at(server.url, "secret", None) as source:
+        async with source_at(server.url, "secret", None, print) as source:
             return await ask(source)
 
     return asyncio.run(main())

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import sqlite3
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
@@ -21,12 +22,17 @@ class CannotOpen(Exception):
 
 @contextlib.contextmanager
 def opening_database(settings: Settings) -> Iterator[None]:
-    """Have a database that does not answer, or lets nobody in, told with its address. A file tells its own name."""
+    """Have a database that does not answer, lets nobody in, or is none told with its place. Where there is no file,
+    the system tells its name.
+    """
     try:
         yield
     except Exception as error:
-        stranger = isinstance(error, OSError | TimeoutError) or type(error).__module__.startswith("asyncpg")
-        if settings.sqlite_file is not None or not stranger:
+        if settings.sqlite_file is not None:
+            stranger = isinstance(error, sqlite3.Error)
+        else:
+            stranger = isinstance(error, OSError | TimeoutError) or type(error).__module__.startswith("asyncpg")
+        if not stranger:
             raise
         place = settings.database_place
         text = f"the database at {place} (EVERLOOM_DATABASE) cannot be opened: {str(error) or type(error).__name__}"

@@ -13,6 +13,9 @@ UMASK = 0o077
 _OWN = (ADDED_FILE, AUDIT_KEY_FILE, WITNESS_FILE, f".{ADDED_FILE}.lock", "jobs.db*", "vectors.db*", "everloom.lock")
 """Files beside the database, which is called as the settings say; and the list of models in the data folder."""
 
+_JOURNALS = ("", "-wal", "-shm", "-journal")
+_SQLITE = b"SQLite format 3\0"
+
 _logger = logging.getLogger(__name__)
 
 
@@ -33,18 +36,30 @@ def make_private(settings: Settings) -> None:
 
 def _ours(settings: Settings) -> Iterator[Path]:
     folders = {settings.data} | ({settings.sqlite_file.parent} if settings.sqlite_file else set())
-    names = [*_OWN, *([f"{settings.sqlite_file.name}*"] if settings.sqlite_file else [])]
-    for folder in folders:
+    for folder in filter(Path.is_dir, folders):
         if folder == settings.data:
             yield folder
-        for name in names:
+        for name in _OWN:
             yield from folder.glob(name)
+    if (file := settings.sqlite_file) is not None and _is_database(file):
+        yield from (file.with_name(file.name + end) for end in _JOURNALS)
     trees = [settings.data / "models", settings.data / "weights", settings.data / "blobs"]
     for tree in dict.fromkeys([*trees, *([settings.blob_folder] if settings.blob_folder else [])]):
         if tree.is_dir() and not tree.is_symlink():
             yield tree
             for parent, folders_in, files in os.walk(tree):
                 yield from (Path(parent, name) for name in (*folders_in, *files))
+
+
+def _is_database(path: Path) -> bool:
+    """Whether a file is one of SQLite's, or empty, as one is at first: a setting may name any file by mistake."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(len(_SQLITE)) in (_SQLITE, b"")
+    except OSError:
+        return False
 
 
 def _take_from_others(path: Path) -> None:

@@ -188,6 +188,8 @@ class _Started:
         from everloom.app import build
 
         self._stop.watch()
+        if self._settings.data.exists() and not self._settings.data.is_dir():
+            raise CommandError(f"cannot start: {self._settings.data} (EVERLOOM_DATA) is no folder")
         await asyncio.to_thread(make_private, self._settings)
         try:
             self._app = (self._build or build)(self._settings)
