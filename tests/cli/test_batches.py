@@ -282,6 +282,8 @@ def test_the_key_may_be_the_official_sdks(server: Everloom, known: dict[str, str
     assert refused.returncode == 1
     assert refused.stderr.startswith("everloom: http://127.0.0.1:1/v1 cannot be asked: ")
     assert refused.stderr.endswith("is 'everloom serve' running?\n")
+    nowhere = asked("--url", "127.0.0.1:1/v1", **known, environ={})
+    assert nowhere.stderr == "everloom: '127.0.0.1:1/v1' is not an http:// or https:// URL\n"
     none = asked(environ={"OPENAI_API_KEY": "", "OPENAI_BASE_URL": server.url})
     assert none.returncode == 1
     assert "EVERLOOM_API_KEY or OPENAI_API_KEY" in none.stderr

@@ -82,6 +82,13 @@ def test_examples_are_looked_at_before_anything_is_uploaded(
     assert (checked.returncode, checked.stdout) == (0, "")
 
 
+@pytest.mark.parametrize("flag", ["--learning-rate-multiplier", "--beta"])
+def test_a_number_that_is_none_is_not_sent(known: dict[str, str], tmp_path: Path, flag: str) -> None:
+    done = everloom(tmp_path, "fine-tune", a_file(tmp_path), "--model", BASE, flag, "nan", **known)
+    assert done.returncode == 2
+    assert f"Invalid value for '{flag}'" in done.stderr
+
+
 def test_what_the_server_refuses_leaves_no_file(known: dict[str, str], tuning: Everloom, tmp_path: Path) -> None:
     with client_of(tuning) as http:
         before = http.get("/files").json()["data"]

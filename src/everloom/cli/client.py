@@ -12,6 +12,7 @@ from everloom.cli import CommandError
 from everloom.cli.tables import printable
 from everloom.config import Settings, official_variables
 from everloom.kit.sse import DONE, EventData, Line
+from everloom.objects.model_entries import http_problem
 
 CONNECT_SECONDS = 10
 SILENT_SECONDS = 300
@@ -59,10 +60,13 @@ async def project_client(
             "a server is asked with a project's key: --key, EVERLOOM_API_KEY or OPENAI_API_KEY "
             "('everloom serve' has shown one at its first start, 'everloom keys create' makes another)"
         )
+    address = (base or own_url(settings)).rstrip("/")
+    if problem := http_problem(address):
+        raise CommandError(problem)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS)
     headers["authorization"] = f"Bearer {fit(secret)}"
     async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
-        yield Client(session, (base or own_url(settings)).rstrip("/"))
+        yield Client(session, address)
 
 
 class Client:
