@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from everloom.context import Context
-from everloom.objects.base import encode
+from everloom.objects.base import PageQuery
 from everloom.objects.batches import Batch, BatchWork, RequestCounts
 from everloom.objects.fine_tuning import (
     FineTuningJob,
@@ -41,7 +41,9 @@ def a_job(id: str = "ftjob-a", status: str = "succeeded") -> FineTuningJob:
 
 
 async def _bodies(ctx: Context) -> dict[str, bytes]:
-    return {thing.id: encode(thing) for cls in KINDS for thing in await ctx.store.all(cls)}
+    """As they are stored: what is decoded and encoded again may be as it was meant, and not as it is shown."""
+    pages = [await ctx.store.find(cls, PageQuery(limit=100)) for cls in KINDS]
+    return {msgspec.json.decode(body)["id"]: bytes(body) for page in pages for body in page.bodies}
 
 
 def test_finished_ones_are_there_byte_for_byte_and_nothing_is_begun(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ class FineTuningJobCheckpoint(Object, kw_only=True):
     object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
     fine_tuned_model_checkpoint: str
     fine_tuning_job_id: str
-    metrics: dict[str, float]
+    metrics: dict[str, int | float]
     step_number: int
 
 

@@ -315,7 +315,7 @@ def _metrics_event(job_id: str, event: Stepped, total: int) -> Operation:
     return told(job_id, f"Step {event.metrics.step}/{total}: {', '.join(shown)}", data=numbers)
 
 
-def _numbers(metrics: Metrics) -> dict[str, float]:
+def _numbers(metrics: Metrics) -> dict[str, int | float]:
     return {name: value for name, value in structs.asdict(metrics).items() if value is not None}
 
 
