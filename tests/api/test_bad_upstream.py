@@ -168,6 +168,13 @@ def test_a_text_is_no_page(upstream: BadUpstream, http: httpx.Client) -> None:
     assert (answer.text, answer.headers["content-type"]) == ("<script>alert(1)</script>", "text/plain; charset=utf-8")
 
 
+def test_interim_answers_without_end_are_none_to_a_form(upstream: BadUpstream, http: httpx.Client) -> None:
+    upstream.says(b'{"text": "late"}')
+    upstream.head = b"HTTP/1.1 102 Processing\r\n\r\n" * 10_000 + upstream.head
+    answer = http.post("/audio/transcriptions", **_audio())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_unreachable")
+
+
 def test_sound_that_breaks_off_is_not_taken_for_whole(upstream: BadUpstream, http: httpx.Client) -> None:
     upstream.says(b"half", kind=b"audio/mpeg", more=4)
     with pytest.raises(httpx.RemoteProtocolError):

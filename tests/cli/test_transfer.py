@@ -205,8 +205,8 @@ class Flaky(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), FlakyHandler)
+    def __init__(self, handler: "type[FlakyHandler] | None" = None) -> None:
+        super().__init__(("127.0.0.1", 0), handler or FlakyHandler)
         self.left = 10**9
         self.pause_ms = 20
         self.asked: list[str] = []
@@ -315,6 +315,39 @@ def test_a_source_that_refuses_and_breaks_off_is_asked_again(tmp_path: Path, mon
         assert json.loads(done.stdout)["written"] == {"thread": 6, "thread.message": 1500}
         lines = (tmp_path / "out" / "thread-messages.jsonl").read_text().splitlines()
         assert [json.loads(line)["id"] for line in lines[:250]] == [each["id"] for each in said_in("thread-0")]
+
+
+class Partial(FlakyHandler):
+    """Lists objects of which it does not give what belongs to them, and ids that none can have."""
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        stores = [{"id": id, "object": "vector_store", "created_at": 1_700_000_000, "name": "a"} for id in PARTIAL_IDS]
+        threads = [{"id": id, "object": "thread", "created_at": 1_700_000_000} for id in PARTIAL_IDS]
+        path = self.path.partition("?")[0]
+        lists: dict[str, list[Json]] = {"/vector_stores": stores, "/threads": threads, "/vector_stores/b/files": []}
+        lists |= {path: [] for path in ("/files", "/assistants", "/threads/b/messages", "/threads/b/runs")}
+        if (found := lists.get(path.removeprefix("/openai"))) is None:
+            return self._answer(404, {"error": {"message": "Gone."}})
+        return self._answer(200, {"object": "list", "data": found, "has_more": False})
+
+
+PARTIAL_IDS = ("a", "b", "..", "x" * 100_000, "\ud800\n", "")
+
+
+def test_what_a_server_does_not_give_costs_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_KEY", "secret")
+    everloom(tmp_path, "migrate")
+    with Flaky(Partial) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = everloom(tmp_path, "import", "--from", server.url, "--key-env", "SOURCE_KEY", "--json")
+        report = json.loads(done.stdout)
+        assert report["taken"] == {"vector_store": 2, "thread": 1}
+        assert report["skipped"] == {"": 1, "vector_store": 4, "thread": 5}
+        gone = [fault["id"] for fault in report["faults"] if "Gone." in fault["why"]]
+        assert gone == ["/vector_stores/a/files", "a"]
+        asked_of = {path.split("/")[3] for path in server.asked if path.count("/") > 3}
+        assert asked_of == {"a", "b"}
 
 
 def test_who_looks_on_is_told_what_an_import_waits_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,12 @@ def test_answers_that_are_none(body: bytes, why: str) -> None:
             asked(server, lambda source: source.get("/x"))
 
 
+def test_halves_of_characters_can_be_kept() -> None:
+    with bad_upstream() as server:
+        server.says(rb'{"a\udfff": ["\ud800", "\ud83d\ude00", "\u0000"]}')
+        assert asked(server, lambda source: source.get("/x")) == {"a\ufffd": ["\ufffd", "\U0001f600", "\0"]}
+
+
 def test_a_list_without_an_end_ends() -> None:
     async def all_of(source: RemoteSource) -> int:
         return sum([len(page) async for page in source.pages("/threads")])

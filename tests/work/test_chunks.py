@@ -215,6 +215,22 @@ def test_nonsense_is_a_failure_of_the_model(stream: bytes) -> None:
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
+        ((-5, -7, -12), (0, 0, 0)),
+        ((10**30, 1, 10**30 + 1), (1_000_000_000, 1, 1_000_000_001)),
+        ((3, 4, 107), (3, 104, 107)),
+        ((3, 4, 7), (3, 4, 7)),
+    ],
+)
+def test_numbers_that_cannot_be_are_nobodys_usage(told: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    (chunk,) = read(sse({"choices": [], "usage": dict(zip(names, told, strict=True))}))
+    assert chunk.usage is not None
+    assert tuple(getattr(chunk.usage, name) for name in names) == expected
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
         ({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}, (3, 4, 7)),
         ({"prompt_tokens": 3.0, "completion_tokens": 4.0}, (3, 4, 7)),
         ({"input_tokens": 3, "output_tokens": 4}, (3, 4, 7)),

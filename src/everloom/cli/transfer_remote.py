@@ -19,13 +19,16 @@ from everloom.cli.transfer_source import RemoteSource, SourceRefused, path_of, s
 from everloom.config import Settings, named_variable
 from everloom.context import Context
 from everloom.kit.temporary_folders import temporary_folder
+from everloom.objects.assistants import Assistant
 from everloom.objects.base import Object
 from everloom.objects.files import File
+from everloom.objects.fine_tuning import FineTuningJob
 from everloom.objects.messages import Message
 from everloom.objects.runs import Run
-from everloom.work.transfer.documents import FoundRecord
+from everloom.objects.vector_stores import VectorStore
+from everloom.work.transfer.documents import FoundRecord, NoRecord
 from everloom.work.transfer.reading import Reading
-from everloom.work.transfer.shapes import fits_file
+from everloom.work.transfer.shapes import check_id, fits_file
 from everloom.work.transfer.stage import Stage
 from everloom.work.transfer.taking import Taking
 
@@ -133,6 +136,11 @@ class Fetching:
         for thing in things:
             self._reading.take(FoundRecord(0, thing), _NOWHERE)
 
+    def _laid_out(self, cls: type[Object], things: Sequence[Json]) -> list[str]:
+        """The ids of those that can be taken: of others nothing is fetched."""
+        ids = [id for thing in things if isinstance(id := thing.get("id"), str)]
+        return [id for id in ids if self._stage.get(cls, id) is not None]
+
     async def _take(self) -> None:
         await self._taking.take()
         self._stage.clear()
@@ -146,9 +154,8 @@ class Fetching:
     async def _assistants(self) -> AsyncIterator[int]:
         async for things in self._listed("/assistants"):
             self._lay_out(things)
-            ids = [id for thing in things if self._older and isinstance(id := thing.get("id"), str)]
-            for id in ids:
-                async for files in self._source.pages(path_of("assistants", id, "files")):
+            for id in self._laid_out(Assistant, things) if self._older else []:
+                async for files in self._listed(path_of("assistants", id, "files")):
                     self._lay_out(files)
             await self._take()
             yield len(things)
@@ -163,7 +170,7 @@ class Fetching:
         async for things in self._listed("/fine_tuning/jobs", optional=True):
             for job in things:
                 self._lay_out([job])
-                if isinstance(id := job.get("id"), str):
+                for id in self._laid_out(FineTuningJob, [job]):
                     for noun in ("events", "checkpoints"):
                         async for told in self._listed(path_of("fine_tuning", "jobs", id, noun), optional=True):
                             self._lay_out([{"fine_tuning_job_id": id, **each} for each in told])
@@ -174,8 +181,8 @@ class Fetching:
         async for things in self._listed("/vector_stores", optional=self._older):
             for store in things:
                 self._lay_out([store])
-                if isinstance(id := store.get("id"), str):
-                    async for files in self._source.pages(path_of("vector_stores", id, "files")):
+                for id in self._laid_out(VectorStore, [store]):
+                    async for files in self._listed(path_of("vector_stores", id, "files")):
                         self._lay_out(files)
                 await self._take()
                 yield 1
@@ -237,22 +244,24 @@ class Fetching:
     async def _thread(self, id: str, thread: Json | None = None) -> None:
         """A thread with all that hangs on it, unless it stands."""
         try:
+            check_id(id)
             if await self._stands(id):
                 self._taking.report.unchanged["thread"] += 1
                 return
             self._lay_out([thread or await self._source.get(path_of("threads", id))])
             async for runs in self._source.pages(path_of("threads", id, "runs")):
                 self._lay_out(runs)
-                ids = [run_id for run in runs if isinstance(run_id := run.get("id"), str)]
+                ids = self._laid_out(Run, runs)
                 for first in range(0, len(ids), STEPS_AT_ONCE):
                     some = ids[first : first + STEPS_AT_ONCE]
-                    for steps in await asyncio.gather(*(self._steps(id, run_id) for run_id in some)):
-                        self._lay_out(steps)
+                    fetched = await asyncio.gather(*(self._steps(id, each) for each in some), return_exceptions=True)
+                    for error in filter(None, fetched):
+                        raise error
             async for messages in self._source.pages(path_of("threads", id, "messages")):
                 self._lay_out(messages)
-        except SourceRefused as refused:
+        except (NoRecord, SourceRefused) as error:
             self._stage.clear()
-            self._stage.note(_NOWHERE, 0, "thread", id, f"not fetched: {refused}")
+            self._stage.note(_NOWHERE, 0, "thread", id, f"not fetched: {error}")
             return
         await self._take()
 
@@ -266,6 +275,6 @@ class Fetching:
                 return False
         return True
 
-    async def _steps(self, thread_id: str, run_id: str) -> list[Json]:
-        path = path_of("threads", thread_id, "runs", run_id, "steps")
-        return [step async for steps in self._source.pages(path) for step in steps]
+    async def _steps(self, thread_id: str, run_id: str) -> None:
+        async for steps in self._source.pages(path_of("threads", thread_id, "runs", run_id, "steps")):
+            self._lay_out(steps)

@@ -13,12 +13,15 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+import msgspec
 
 from everloom.api.http.routes import CURRENT_DIALECT
 from everloom.cli import CommandError
 from everloom.cli.client import CONNECT_SECONDS, MOST_BYTES, SILENT_SECONDS, Json, fit
 from everloom.cli.tables import printable
 from everloom.kit.backoff import Backoff
+from everloom.kit.bounded_heads import BoundedHeads
+from everloom.kit.errors import NO_JSON
 from everloom.kit.log import mask
 from everloom.models.upstream.errors import asked_wait
 
@@ -110,7 +113,7 @@ class RemoteSource:
             if len(held) > MOST_BYTES:
                 raise CommandError(f"{self._url}{path} answered with more than {MOST_BYTES} bytes")
         try:
-            answer = json.loads(held)
+            answer = _parsed(held)
         except (ValueError, RecursionError) as error:
             raise _Away("an answer that is no JSON") from error
         if not isinstance(answer, dict):
@@ -173,13 +176,22 @@ async def source_at(
     key = fit(key)
     headers = {"authorization": f"Bearer {key}"} if api_version is None else {"api-key": key}
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS)
-    async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
+    async with aiohttp.ClientSession(connector=BoundedHeads(), headers=headers, timeout=timeout) as session:
         yield RemoteSource(session, url.rstrip("/"), query, tell)
 
 
 def path_of(*parts: str) -> str:
     """A path of these segments, whatever characters ids have."""
     return "".join(f"/{quote(part, safe='')}" for part in parts)
+
+
+def _parsed(held: bytes) -> Any:
+    """JSON; lone halves of characters, which nothing can keep, are U+FFFD. Errors: ``ValueError``, ``RecursionError``."""
+    try:
+        return msgspec.json.decode(held)
+    except NO_JSON:
+        text = json.dumps(json.loads(held), ensure_ascii=False)
+        return json.loads(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -9,6 +9,7 @@ import aiohttp
 
 from everloom import __version__
 from everloom.evidence.base import LONGEST_TEXT, SinkAway, summary
+from everloom.kit.bounded_heads import BoundedHeads
 from everloom.kit.secrets import Secrets
 from everloom.objects.base import JsonObject, encode
 
@@ -39,7 +40,7 @@ class WebhookSink:
     async def send(self, events: Sequence[JsonObject]) -> None:
         """See ``Sink.send``."""
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(SECONDS))
+            self._session = aiohttp.ClientSession(connector=BoundedHeads(), timeout=aiohttp.ClientTimeout(SECONDS))
         body = encode({"object": "list", "data": events})
         status = await self._post(self._session, body)
         if status == 413 and len(events) > 1:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import aiohttp
 import msgspec
 
+from everloom.kit.bounded_heads import BoundedHeads
 from everloom.sandbox import wire
 from everloom.sandbox.base import SandboxDied, SandboxFull, SandboxLimits, SandboxUnavailable, Seen
 from everloom.sandbox.calls import CLOSED, KernelCalls
@@ -77,7 +78,7 @@ class Gateway:
 
     async def prepare(self) -> None:
         """Ask it for a sign of life. Errors: ``SandboxUnavailable``."""
-        self._http = aiohttp.ClientSession(headers=self._headers)
+        self._http = aiohttp.ClientSession(connector=BoundedHeads(), headers=self._headers)
         try:
             await self._ask("GET", "/api/kernelspecs")
         except SandboxUnavailable:

@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
+from everloom.kit.bounded_heads import BoundedHeads
 from everloom.kit.errors import ModelFailure
 from everloom.models.files.formats import names_of
 from everloom.models.files.wheels import Progress
@@ -64,7 +65,7 @@ class Hub:
 
     async def __aenter__(self) -> "Hub":
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_SILENT_S, sock_read=_SILENT_S)
-        self._session = aiohttp.ClientSession(timeout=timeout, headers=self._headers)
+        self._session = aiohttp.ClientSession(connector=BoundedHeads(), timeout=timeout, headers=self._headers)
         return self
 
     async def __aexit__(self, *_: object) -> None:

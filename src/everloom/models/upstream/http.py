@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
+from everloom.kit.bounded_heads import BoundedHeads
 from everloom.kit.errors import NO_JSON, ApiError, ModelAway, ModelFailure
 from everloom.kit.log import outage
 from everloom.kit.pouring import Put, Room, Seen, joined, pour
@@ -79,7 +80,7 @@ class UpstreamServer:
             headers["authorization"] = f"Bearer {self._api_key}"
         self._connections = Connections(self._base, headers, CONNECT_SECONDS, self._timeout)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ttl_dns_cache=60),
+            connector=BoundedHeads(limit=0, keepalive_timeout=30, ttl_dns_cache=60),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=self._timeout),
             headers=headers,

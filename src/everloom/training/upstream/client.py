@@ -10,6 +10,7 @@ import aiohttp
 import msgspec
 from msgspec import Meta, Struct
 
+from everloom.kit.bounded_heads import BoundedHeads
 from everloom.kit.errors import NO_JSON, ApiError, ModelAway, ModelFailure
 from everloom.models.upstream.errors import AWAY, ERROR_BYTES, refusal
 from everloom.objects.base import JsonObject, encode
@@ -205,7 +206,11 @@ class FineTuningClient:
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENCE_S)
             self._session = aiohttp.ClientSession(
-                headers=self._headers, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+                connector=BoundedHeads(),
+                headers=self._headers,
+                timeout=timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
             )
         try:
             async with self._session.request(

@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict
 
 from everloom.kit.errors import NO_JSON, ModelFailure
 from everloom.kit.foreign_errors import told_error
@@ -201,8 +202,8 @@ def _in_form(data: bytes) -> ChatChunk | None:
         return None
     if chunk.error is not msgspec.UNSET or chunk.object == "error" or not (chunk.choices or chunk.usage):
         return None
-    if chunk.usage is not None and not chunk.usage.total_tokens:
-        return None  # under other names, or without a sum
+    if chunk.usage is not None and not (chunk.usage.total_tokens and usage_of(asdict(chunk.usage)) == chunk.usage):
+        return None  # under other names, without a sum, or with numbers that cannot be
     return None if any(choice.finish_reason == "error" for choice in chunk.choices) else chunk
 
 
