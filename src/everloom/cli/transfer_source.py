@@ -186,7 +186,7 @@ def path_of(*parts: str) -> str:
 
 
 def _parsed(held: bytes) -> Any:
-    """JSON; lone halves of characters, which nothing can keep, are U+FFFD. Errors: ``ValueError``, ``RecursionError``."""
+    """JSON; halves of characters, which nothing can keep, are U+FFFD. Errors: ``ValueError``, ``RecursionError``."""
     try:
         return msgspec.json.decode(held)
     except NO_JSON:
