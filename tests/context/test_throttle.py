@@ -116,6 +116,32 @@ async def test_a_backend_that_says_nothing_is_given_one_line_more_after_the_othe
 
 
 @on_a_loop
+async def test_a_line_that_hangs_beside_live_traffic_takes_no_place_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a live request that goes on for minutes one line had stood for all, and its batch's others behind it."""
+    now = [1000.0]
+    monkeypatch.setattr(throttles, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(throttles, "HERE_LIVE_SECONDS", 0.002)
+    monkeypatch.setattr(throttles, "_SILENT_SECONDS", 1e9)
+    backend = Elsewhere()
+    all = Throttles(LiveTraffic())
+    all.traffic.enter(backend)
+    throttle = all.of(backend)
+    hanging, others = Lines(throttle), Lines(throttle)
+    stuck = hanging.begin(1)
+    await a_moment()
+    others.end.set()
+    tasks = others.begin(6)
+    now[0] += throttles.LONG_SECONDS - 1
+    await asyncio.sleep(0.05)
+    assert (hanging.under_way, others.most) == (1, 0)
+    now[0] += 1
+    await asyncio.wait_for(asyncio.gather(*tasks), 60)
+    assert (hanging.under_way, others.most) == (1, 1)
+    hanging.end.set()
+    await asyncio.gather(*stuck)
+
+
+@on_a_loop
 async def test_it_is_known_for_how_long_nobody_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(throttles, "time", SimpleNamespace(monotonic=lambda: now[0]))

@@ -31,6 +31,13 @@ class World:
     held: list[Json] = field(default_factory=list)
     working: list[Json] = field(default_factory=list)
 
+    def hold(self, answer: httpx.Response) -> None:
+        """Hold a run that the recorded request has begun: what the next test tells the model is not for it to hear."""
+        if answer.request.method == "POST" and answer.headers["content-type"] == "application/json":
+            made = answer.json()
+            if made.get("object") == "thread.run":
+                self.held.append(made)
+
     def release(self) -> None:
         """Let the runs and batches go that were held for the sake of their state."""
         for run in self.held:

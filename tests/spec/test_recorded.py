@@ -129,6 +129,7 @@ def test_the_answer_is_the_recorded_one(
     ):
         asked = request(here, exchange)
         answer = caller.request(exchange.method, asked.path, content=asked.content, headers=asked.headers)
+        here.hold(answer)
     assert answer.status_code == exchange.status, answer.text
     allowed = {pattern for name, pattern, _ in ALLOWED if name == exchange.name}
     wrong, used = [], set()

@@ -23,6 +23,10 @@ HERE_LIVE_SECONDS = 2.0
 """And on this machine, which is free again at once: but whoever asks every other second is not to meet lines each time,
 since a step of the engine is not broken off.
 """
+LONG_SECONDS = 20.0
+"""A line that takes longer counts no more among the few beside live requests: if it hangs, and those go on, nothing
+else would be asked until its time is over.
+"""
 _LOOK_SECONDS = 0.25
 
 _CALM_SECONDS = 1.0
@@ -61,7 +65,8 @@ class Throttle:
         self._failing_since: float | None = None
         self._failed = float("-inf")
         self._heard = time.monotonic()
-        self._tasks: dict[asyncio.Task[Any], None] = {}
+        self._tasks: dict[asyncio.Task[Any], float] = {}
+        """Since when each is asked."""
         self._broken: set[asyncio.Task[Any]] = set()
         self._running = 0
         self._waiting: dict[asyncio.Future[None], None] = {}
@@ -71,7 +76,7 @@ class Throttle:
         """What ``ask`` gives, once there is room for it. Errors: ``BrokenOff``."""
         await self._enter()
         task: asyncio.Task[T] = asyncio.ensure_future(ask())
-        self._tasks[task] = None
+        self._tasks[task] = time.monotonic()
         try:
             return await task
         except asyncio.CancelledError:
@@ -125,15 +130,20 @@ class Throttle:
                     task.cancel()
         self._wake()
 
-    def _allowed(self) -> int:
+    def _has_room(self) -> bool:
+        limit = int(self._limit)
+        if self._running >= limit:
+            return False
+        if not self._traffic.is_live(self._backend, HERE_LIVE_SECONDS if self._is_here else LIVE_SECONDS):
+            return True
         if self._is_here:
-            return 0 if self._traffic.is_live(self._backend, HERE_LIVE_SECONDS) else int(self._limit)
-        if self._traffic.is_live(self._backend, LIVE_SECONDS):
-            return max(1, int(self._limit) // BESIDE_LIVE)
-        return int(self._limit)
+            return False
+        long_ago = time.monotonic() - LONG_SECONDS
+        hanging = sum(began <= long_ago for began in self._tasks.values())
+        return self._running - hanging < max(1, limit // BESIDE_LIVE)
 
     async def _enter(self) -> None:
-        if self._running < self._allowed() and not self._waiting:
+        if not self._waiting and self._has_room():
             self._running += 1
             return
         turn = asyncio.get_running_loop().create_future()
@@ -149,7 +159,7 @@ class Throttle:
             raise
 
     def _wake(self) -> None:
-        while self._waiting and self._running < self._allowed():
+        while self._waiting and self._has_room():
             turn = next(iter(self._waiting))
             del self._waiting[turn]
             if not turn.done():
