@@ -62,7 +62,8 @@ class RunAnswer:
         self._citations = Citations(prompt.sources)
         self._made = made_since_last_message(state, but=reuse)
         self._used_ids = state.call_ids(but=reuse)
-        self._text = ""
+        self._text: list[str] = []
+        """In pieces: grown by each of a million it was copied each time, and everybody waited."""
         self._wrote = False
         self._annotations: list[Annotation] = []
         self._refusal: list[str] = []
@@ -117,7 +118,7 @@ class RunAnswer:
         operations = self._open_message()
         first = not self._wrote
         self._wrote = True
-        self._text += piece
+        self._text.append(piece)
         if first and not piece:
             return [*operations, self._text_delta(TextDelta(value="", annotations=[]))]
         return [*operations, *self._tell_text(self._citations.feed(piece), first=first)]
@@ -239,7 +240,7 @@ class RunAnswer:
     def _change_message(self, reason: IncompleteReason | None) -> Change[Message]:
         assert self._message is not None
         refusal = "".join(self._refusal)
-        text = Text(value=self._text, annotations=self._annotations)
+        text = Text(value="".join(self._text), annotations=self._annotations)
 
         def edit(message: Message) -> None:
             message.content = [*self._made.blocks]
