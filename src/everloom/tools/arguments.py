@@ -40,6 +40,7 @@ class TextField:
         self._written = ""
         self._begin: int | None = None
         self._shown = 0
+        """Where what has not been shown yet begins: letters that were read once are not read again."""
 
     def feed(self, piece: str) -> str:
         """What the piece adds to the field."""
@@ -48,16 +49,16 @@ class TextField:
             opened = self._open.match(self._written.lstrip())
             if opened is None:
                 return ""
-            self._begin = len(self._written) - len(self._written.lstrip()) + opened.end()
-        text = self._so_far(self._begin)
-        added, self._shown = text[self._shown :], max(self._shown, len(text))
+            self._begin = self._shown = len(self._written) - len(self._written.lstrip()) + opened.end()
+        added, self._shown = self._so_far(self._shown)
         return added
 
-    def _so_far(self, begin: int) -> str:
+    def _so_far(self, begin: int) -> tuple[str, int]:
+        """The whole letters from a place on, and where they end."""
         whole = _WHOLE.match(self._written, begin)
         assert whole is not None
         known = _ESCAPE.sub(lambda escape: escape[0] if escape[1] in '"\\/bfnrtu' else "\\" + escape[0], whole[0])
-        return str(json.loads(f'"{known}"', strict=False))
+        return str(json.loads(f'"{known}"', strict=False)), whole.end()
 
     @property
     def written(self) -> str:
@@ -72,7 +73,7 @@ class TextField:
         try:
             found = json.loads(self._written, strict=False)
         except ValueError:
-            return self._written if self._begin is None else self._so_far(self._begin)
+            return self._written if self._begin is None else self._so_far(self._begin)[0]
         if isinstance(found, dict):
             value = found.get(self._name, _only_text(found))
             return value if isinstance(value, str) else "" if value is None else json.dumps(value)
