@@ -4,9 +4,13 @@ import asyncio
 import smtplib
 import socket
 import threading
+import time
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import quote
 
+import psutil
 import pytest
 
 from everloom.mail.base import MailAway, MailRefused, mail_sender, mail_server
@@ -17,8 +21,28 @@ from tests.postbox import PASSWORD, USER, Postbox, authority, text_of
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
 """Said by the test's server of itself."""
 
+T = TypeVar("T")
 FROM = mail_sender("Everloom <everloom@example.org>")
 LOGIN = f"{USER}:{quote(PASSWORD, safe='')}@"
+
+
+PORTS: set[int] = set()
+"""Those that mailers were given."""
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """As ``asyncio.run``, which would leave what was hung up half closed: TLS waits for the other side's goodbye."""
+
+    async def whole() -> T:
+        try:
+            return await work
+        finally:
+            until = time.monotonic() + 60
+            while any(each.raddr and each.raddr.port in PORTS for each in psutil.Process().net_connections("tcp")):
+                assert time.monotonic() < until
+                await asyncio.sleep(0.01)
+
+    return asyncio.run(whole())
 
 
 def a_mail(to: str = "somebody@example.org", **fields: object) -> Mail:
@@ -27,13 +51,14 @@ def a_mail(to: str = "somebody@example.org", **fields: object) -> Mail:
 
 
 def mailer(port: int, login: str = "", more: str = "", scheme: str = "smtp", host: str = "127.0.0.1") -> SmtpMailer:
+    PORTS.add(port)
     return SmtpMailer(mail_server(f"{scheme}://{login}{host}:{port}{more}"), FROM)
 
 
 def test_a_mail_says_what_it_was_told_to() -> None:
     with Postbox() as box:
         text = "Zeichen: \u00e4\u00f6\u00fc\n.\n\nA line that is longer than " + "many " * 300 + "\n"
-        asyncio.run(mailer(box.port).send(a_mail(subject="Invitation: B\u00fccher " * 8, text=text)))
+        run(mailer(box.port).send(a_mail(subject="Invitation: B\u00fccher " * 8, text=text)))
         (mail,) = box.mails
     assert mail["From"] == "Everloom <everloom@example.org>"
     assert mail["To"] == "somebody@example.org"
@@ -58,7 +83,7 @@ def test_nothing_is_smuggled_into_a_mail(subject: str, to: str) -> None:
     """What ``letter`` never writes is not sent either."""
     with Postbox() as box:
         with pytest.raises(MailRefused):
-            asyncio.run(mailer(box.port).send(a_mail(to, subject=subject)))
+            run(mailer(box.port).send(a_mail(to, subject=subject)))
         assert (box.mails, box.tried) == ([], 0)
 
 
@@ -86,7 +111,7 @@ def test_no_address(text: str) -> None:
 
 def test_a_domain_beyond_ascii_goes_out_as_dns_has_it() -> None:
     with Postbox() as box:
-        asyncio.run(mailer(box.port).send(a_mail("somebody@b\u00fccher.example")))
+        run(mailer(box.port).send(a_mail("somebody@b\u00fccher.example")))
         assert box.mails[0]["X-Envelope"] == "everloom@example.org somebody@xn--bcher-kva.example"
 
 
@@ -98,10 +123,10 @@ def test_a_password_goes_over_an_encrypted_connection(tmp_path: Path, monkeypatc
     with Postbox(certificate=certificate, login=True) as box:
         strict = mailer(box.port, LOGIN, "?starttls=always")
         with pytest.raises(MailAway, match="certificate cannot be trusted"):
-            asyncio.run(strict.send(a_mail()))
+            run(strict.send(a_mail()))
         monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
-        asyncio.run(mailer(box.port, LOGIN, "?starttls=always").send(a_mail()))
-        assert asyncio.run(strict.check()) == "encrypted, logged in"
+        run(mailer(box.port, LOGIN, "?starttls=always").send(a_mail()))
+        assert run(strict.check()) == "encrypted, logged in"
         (mail,) = box.mails
     assert (mail["X-Encrypted"], mail["X-Login"]) == ("True", USER)
 
@@ -110,9 +135,9 @@ def test_tls_from_the_first_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     certificate, trusted = authority(tmp_path)
     with Postbox(certificate=certificate, tls=True, login=True) as box:
         with pytest.raises(MailAway, match="certificate cannot be trusted"):
-            asyncio.run(mailer(box.port, LOGIN, scheme="smtps").send(a_mail()))
+            run(mailer(box.port, LOGIN, scheme="smtps").send(a_mail()))
         monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
-        asyncio.run(mailer(box.port, LOGIN, scheme="smtps").send(a_mail()))
+        run(mailer(box.port, LOGIN, scheme="smtps").send(a_mail()))
         assert (box.mails[0]["X-Encrypted"], box.mails[0]["X-Login"]) == ("True", USER)
 
 
@@ -120,11 +145,11 @@ def test_without_a_password_encryption_is_taken_where_it_is_offered(tmp_path: Pa
     certificate, _ = authority(tmp_path)
     for box, encrypted in ((Postbox(certificate=certificate), "True"), (Postbox(), "False")):
         with box:
-            asyncio.run(mailer(box.port).send(a_mail()))
+            run(mailer(box.port).send(a_mail()))
             assert box.mails[0]["X-Encrypted"] == encrypted
     with Postbox() as box:
         with pytest.raises(MailAway, match="STARTTLS"):
-            asyncio.run(mailer(box.port, LOGIN, "?starttls=always").send(a_mail()))
+            run(mailer(box.port, LOGIN, "?starttls=always").send(a_mail()))
         assert box.tried == 0
 
 
@@ -132,11 +157,11 @@ def test_a_wrong_password_waits_to_be_corrected() -> None:
     with Postbox(login=True) as box:
         wrong = mailer(box.port, "somebody:wrong@")
         with pytest.raises(MailAway, match="535"):
-            asyncio.run(wrong.check())
+            run(wrong.check())
         with pytest.raises(MailAway, match="535"):
-            asyncio.run(wrong.send(a_mail()))
+            run(wrong.send(a_mail()))
         with pytest.raises(MailAway, match="530"):
-            asyncio.run(mailer(box.port).send(a_mail()))
+            run(mailer(box.port).send(a_mail()))
 
 
 @pytest.mark.parametrize(
@@ -190,18 +215,18 @@ def test_who_mail_is_from() -> None:
 @pytest.mark.parametrize("reply", ["550 No such user", "553 Odd address", "501 Syntax"])
 def test_a_recipient_who_is_refused(reply: str) -> None:
     with Postbox(recipient=lambda address: reply) as box, pytest.raises(MailRefused, match=reply):
-        asyncio.run(mailer(box.port).send(a_mail()))
+        run(mailer(box.port).send(a_mail()))
 
 
 def test_a_mail_that_is_refused() -> None:
     with Postbox(content=lambda text: "554 Spam") as box, pytest.raises(MailRefused, match="554 Spam"):
-        asyncio.run(mailer(box.port).send(a_mail()))
+        run(mailer(box.port).send(a_mail()))
 
 
 @pytest.mark.parametrize("reply", ["450 Greylisted", "451 Later", "421 Going down", "530 Log in first"])
 def test_a_recipient_who_is_put_off(reply: str) -> None:
     with Postbox(recipient=lambda address: reply) as box, pytest.raises(MailAway, match=reply[:3]):
-        asyncio.run(mailer(box.port).send(a_mail()))
+        run(mailer(box.port).send(a_mail()))
 
 
 def test_a_server_that_is_away_is_left_alone_for_a_while() -> None:
@@ -209,11 +234,11 @@ def test_a_server_that_is_away_is_left_alone_for_a_while() -> None:
         port = box.port
     away = mailer(port)
     with pytest.raises(MailAway) as first:
-        asyncio.run(away.send(a_mail()))
+        run(away.send(a_mail()))
     assert first.value.tried
     box.port = port
     with box, pytest.raises(MailAway, match="Error connecting"):
-        asyncio.run(away.send(a_mail()))
+        run(away.send(a_mail()))
     assert box.tried == 0
 
 
@@ -230,7 +255,7 @@ def test_a_server_that_says_nothing_holds_a_few_jobs_and_no_more() -> None:
         return [task.exception() for task in done]
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        refusals = asyncio.run(main(mailer(listener.getsockname()[1])))
+        refusals = run(main(mailer(listener.getsockname()[1])))
     assert [isinstance(each, MailAway) and not each.tried for each in refusals] == [True] * 3
 
 
@@ -245,7 +270,7 @@ def test_a_server_that_is_none() -> None:
         thread = threading.Thread(target=answer)
         thread.start()
         with pytest.raises(MailAway):
-            asyncio.run(mailer(listener.getsockname()[1]).send(a_mail()))
+            run(mailer(listener.getsockname()[1]).send(a_mail()))
         thread.join()
 
 
