@@ -275,8 +275,11 @@ def _table(path: Path) -> dict[str, Any]:
 def _added(values: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[ModelEntry, ...]:
     """The registered models; the settings file wins where both name an id."""
     path = Settings(**values).data / ADDED_FILE
-    if not path.is_file():
-        return ()
+    try:
+        if not path.is_file():
+            return ()
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be looked for: {error.strerror}") from error
     named = {entry.id for entry in values.get("models", ())}
     entries = _models(_table(path).get("models", []), f"{path}: models", path.parent, environ)
     return tuple(entry for entry in entries if entry.id not in named)

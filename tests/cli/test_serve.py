@@ -212,6 +212,15 @@ def test_a_file_of_somebody_elses_is_left_as_it_is(tmp_path: Path, setting: str)
         assert (stat.S_IMODE(path.stat().st_mode), path.read_bytes()) == (0o644, content)
 
 
+def test_a_folder_that_may_not_be_looked_into_is_named(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir()
+    # A name that is too long is refused by the system as a closed folder is, and to root, too.
+    done = everloom(tmp_path, "serve", "--port", "0", data=str(tmp_path / "closed" / ("x" * 300) / "data"))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"everloom: {tmp_path / 'closed'}")
+    assert done.stderr.count("\n") == 1
+
+
 def upload(url: str, key: str) -> None:
     files = {"file": ("a.txt", b"hello")}
     headers = {"authorization": f"Bearer {key}"}

@@ -36,7 +36,7 @@ def make_private(settings: Settings) -> None:
 
 def _ours(settings: Settings) -> Iterator[Path]:
     folders = {settings.data} | ({settings.sqlite_file.parent} if settings.sqlite_file else set())
-    for folder in filter(Path.is_dir, folders):
+    for folder in filter(os.path.isdir, folders):  # Which is False where one may not look.
         if folder == settings.data:
             yield folder
         for name in _OWN:
@@ -45,7 +45,7 @@ def _ours(settings: Settings) -> Iterator[Path]:
         yield from (file.with_name(file.name + end) for end in _JOURNALS)
     trees = [settings.data / "models", settings.data / "weights", settings.data / "blobs"]
     for tree in dict.fromkeys([*trees, *([settings.blob_folder] if settings.blob_folder else [])]):
-        if tree.is_dir() and not tree.is_symlink():
+        if os.path.isdir(tree) and not tree.is_symlink():
             yield tree
             for parent, folders_in, files in os.walk(tree):
                 yield from (Path(parent, name) for name in (*folders_in, *files))

@@ -12,17 +12,6 @@ that have come before anybody else has a turn: they held up everybody for second
 """
 
 
-class BoundedHeads(aiohttp.TCPConnector):
-    """As its base; a connection is cut that has said ``MOST_BYTES`` and begun no answer. Errors: ``aiohttp``'s for a
-    connection that broke off.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        kind: type[ResponseHandler] = _Answering
-        self._factory = functools.partial(kind, loop=self._loop)
-
-
 class _Answering(ResponseHandler):
     _left = MOST_BYTES
     _begun = False
@@ -52,3 +41,16 @@ class _Answering(ResponseHandler):
             super().data_received(rest)
         elif self.transport is not None:
             self.transport.abort()
+
+
+class BoundedHeads(aiohttp.TCPConnector):
+    """As its base; a connection is cut that has said ``MOST_BYTES`` and begun no answer. Errors: ``aiohttp``'s for a
+    connection that broke off.
+    """
+
+    handler: type[ResponseHandler] = _Answering
+    """What hears a connection's answers."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = functools.partial(self.handler, loop=self._loop)

@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import functools
 import re
 import socket
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 from everloom import __version__
+from everloom.kit.bounded_heads import BoundedHeads
 from everloom.webhooks.addresses import is_public
 from everloom.webhooks.base import Undelivered
 from everloom.webhooks.lookups import OwnThreads
@@ -140,11 +140,8 @@ class _Answering(ResponseHandler):
             self.transport.abort()
 
 
-class _Connector(aiohttp.TCPConnector):
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        kind: type[ResponseHandler] = _Answering
-        self._factory = functools.partial(kind, loop=self._loop)
+class _Connector(BoundedHeads):
+    handler = _Answering
 
 
 def _address(host: str) -> str | None:
